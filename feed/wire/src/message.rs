@@ -1,0 +1,317 @@
+//! SBE messages: the frame around each, the trait that every template implements, and typed views over received bytes.
+//!
+//! On a line a message is `length u16 | SBE header | block`; the length covers the whole frame. The block may be longer
+//! than we know (a newer sender) or shorter (an older one): [`Frame::view`] reads both.
+
+use crate::field::{Kind, Price, text};
+use crate::{SCHEMA_ID, SCHEMA_VERSION, U16, market, recovery, session};
+use core::ops::Deref;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// The SBE message header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct SbeHeader {
+    /// Bytes of the fixed block.
+    pub block_length: U16,
+    /// Which message.
+    pub template_id: U16,
+    /// [`SCHEMA_ID`].
+    pub schema_id: U16,
+    /// The sender's schema version.
+    pub version: U16,
+}
+
+impl SbeHeader {
+    /// The header of an `M` as this build writes it.
+    pub fn of<M: Message>() -> Self {
+        Self {
+            block_length: U16::new(size_of::<M>() as u16),
+            template_id: U16::new(M::TEMPLATE),
+            schema_id: U16::new(SCHEMA_ID),
+            version: U16::new(SCHEMA_VERSION),
+        }
+    }
+}
+
+/// What precedes every message's block on a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct FrameHeader {
+    /// Bytes of the whole frame, these two included.
+    pub length: U16,
+    /// The SBE header.
+    pub sbe: SbeHeader,
+}
+
+/// Bytes of a [`FrameHeader`].
+pub const FRAME_HEADER_LEN: usize = size_of::<FrameHeader>();
+
+/// One field of a message.
+#[derive(Clone, Copy, Debug)]
+pub struct FieldDef {
+    /// Its name, in snake case (the schema has it in camel case).
+    pub name: &'static str,
+    /// Its place in the block, in bytes.
+    pub offset: usize,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// A message template.
+#[derive(Debug)]
+pub struct MessageDef {
+    /// The template's name.
+    pub name: &'static str,
+    /// The template's id.
+    pub template: u16,
+    /// Bytes of its block.
+    pub block_length: usize,
+    /// Its fields, in order.
+    pub fields: &'static [FieldDef],
+}
+
+/// A struct that is a message's block, byte for byte.
+pub trait Message: Copy + FromBytes + IntoBytes + KnownLayout + Immutable + Unaligned + 'static {
+    /// The template id.
+    const TEMPLATE: u16;
+    /// Every field null: what a shorter block is completed with.
+    const NULL: Self;
+    /// The template's description.
+    const DEF: &'static MessageDef;
+    /// Bytes of the message with its frame header.
+    const FRAME_LEN: usize = FRAME_HEADER_LEN + size_of::<Self>();
+}
+
+/// Declares message templates.
+macro_rules! messages {
+    ($($(#[$meta:meta])* $name:ident = $id:literal {
+        $($(#[$fmeta:meta])* $field:ident: $type:ty),* $(,)?
+    })*) => {$(
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::KnownLayout,
+            zerocopy::Immutable, zerocopy::Unaligned)]
+        #[repr(C)]
+        pub struct $name {
+            $($(#[$fmeta])* pub $field: $type,)*
+        }
+
+        impl $crate::message::Message for $name {
+            const TEMPLATE: u16 = $id;
+            const NULL: Self = Self { $($field: <$type as $crate::field::Field>::NULL),* };
+            const DEF: &'static $crate::message::MessageDef = &$crate::message::MessageDef {
+                name: stringify!($name),
+                template: $id,
+                block_length: size_of::<Self>(),
+                fields: &[$($crate::message::FieldDef {
+                    name: stringify!($field),
+                    offset: core::mem::offset_of!($name, $field),
+                    kind: <$type as $crate::field::Field>::KIND,
+                }),*],
+            };
+        }
+    )*};
+}
+pub(crate) use messages;
+
+/// Every template that this build knows, of the lines and of the recovery protocol.
+pub static TEMPLATES: &[&MessageDef] = &[
+    session::EpochStart::DEF,
+    session::SessionStart::DEF,
+    session::EndOfSession::DEF,
+    session::SourcePosition::DEF,
+    market::InstrumentDefinition::DEF,
+    market::TradingStatus::DEF,
+    market::AddOrder::DEF,
+    market::ModifyOrder::DEF,
+    market::ReplaceOrder::DEF,
+    market::DeleteOrder::DEF,
+    market::ExecuteOrder::DEF,
+    market::Trade::DEF,
+    market::TradeCancel::DEF,
+    market::Imbalance::DEF,
+    market::BestBidOffer::DEF,
+    market::PriceTick::DEF,
+    session::Lost::DEF,
+    session::Void::DEF,
+    session::StateReplaced::DEF,
+    session::LineEvent::DEF,
+    session::SessionEvent::DEF,
+    recovery::Login::DEF,
+    recovery::LoginAccepted::DEF,
+    recovery::RangesRequest::DEF,
+    recovery::Data::DEF,
+    recovery::RequestComplete::DEF,
+    recovery::Reject::DEF,
+    recovery::SnapshotRequest::DEF,
+    recovery::SnapshotPart::DEF,
+    recovery::TailRequest::DEF,
+    recovery::Acknowledge::DEF,
+    recovery::StreamHeartbeat::DEF,
+    recovery::Logout::DEF,
+];
+
+/// The template of this id, if this build knows it.
+pub fn template(id: u16) -> Option<&'static MessageDef> {
+    TEMPLATES.iter().copied().find(|def| def.template == id)
+}
+
+/// A block as a struct: borrowed where it is whole, completed with null values where an older sender wrote less.
+#[derive(Clone, Copy, Debug)]
+pub enum View<'a, M> {
+    /// The bytes as they were received.
+    Borrowed(&'a M),
+    /// A copy, completed.
+    Completed(M),
+}
+
+impl<M> Deref for View<'_, M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        match self {
+            View::Borrowed(message) => message,
+            View::Completed(message) => message,
+        }
+    }
+}
+
+/// `block` as an `M`, whatever schema version wrote it.
+pub fn view_block<M: Message>(block: &[u8]) -> View<'_, M> {
+    match M::ref_from_prefix(block) {
+        Ok((message, _)) => View::Borrowed(message),
+        Err(_) => {
+            let mut message = M::NULL;
+            message.as_mut_bytes()[..block.len()].copy_from_slice(block);
+            View::Completed(message)
+        }
+    }
+}
+
+/// One message in a packet, framed: its header and everything after it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    sbe: &'a SbeHeader,
+    /// Block, then whatever groups and data a template has.
+    body: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Splits the first frame off `bytes`; `None` if they hold none that is well formed.
+    #[inline]
+    pub fn split(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (header, _) = FrameHeader::ref_from_prefix(bytes).ok()?;
+        let length = usize::from(header.length.get());
+        if length > bytes.len() || length < FRAME_HEADER_LEN + usize::from(header.sbe.block_length.get()) {
+            return None;
+        }
+        let (bytes, rest) = bytes.split_at(length);
+        Some((
+            Self {
+                sbe: &header.sbe,
+                body: &bytes[FRAME_HEADER_LEN..],
+                bytes,
+            },
+            rest,
+        ))
+    }
+
+    /// The template id; 0, which names no template, if the message is of another schema.
+    pub fn template(&self) -> u16 {
+        if self.sbe.schema_id.get() == SCHEMA_ID {
+            self.sbe.template_id.get()
+        } else {
+            0
+        }
+    }
+
+    /// The SBE header as it was received.
+    pub fn sbe(&self) -> &'a SbeHeader {
+        self.sbe
+    }
+
+    /// The whole frame, header included: what listeners compare.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The fixed block.
+    pub fn block(&self) -> &'a [u8] {
+        &self.body[..usize::from(self.sbe.block_length.get())]
+    }
+
+    /// The message as an `M`; `None` if it is another template.
+    #[inline]
+    pub fn view<M: Message>(&self) -> Option<View<'a, M>> {
+        (self.template() == M::TEMPLATE).then(|| view_block(self.block()))
+    }
+
+    /// The message's description, if this build knows the template.
+    pub fn definition(&self) -> Option<&'static MessageDef> {
+        template(self.template())
+    }
+
+    /// Name and value of every field, for printing; nothing for an unknown template.
+    pub fn values(&self) -> impl Iterator<Item = (&'static str, Value<'a>)> + use<'a> {
+        values(self.definition(), self.block())
+    }
+}
+
+/// Name and value of every field of a block.
+pub fn values<'a>(
+    definition: Option<&'static MessageDef>,
+    block: &'a [u8],
+) -> impl Iterator<Item = (&'static str, Value<'a>)> + use<'a> {
+    let fields = definition.map_or(&[][..], |def| def.fields);
+    fields
+        .iter()
+        .map(move |field| (field.name, Value::read(field, block)))
+}
+
+/// The value of a field, for printing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// The null value, or beyond an older sender's block.
+    Absent,
+    /// An unsigned integer.
+    Unsigned(u64),
+    /// A price.
+    Price(Price),
+    /// Text without its padding.
+    Text(&'a str),
+    /// A named code.
+    Code(&'static str),
+    /// The set bits of a set of flags, with their names.
+    Flags(u8, &'static crate::field::CodeDef),
+}
+
+impl<'a> Value<'a> {
+    fn read(field: &FieldDef, block: &'a [u8]) -> Self {
+        let size = match field.kind {
+            Kind::Unsigned { size, .. } | Kind::Text { size } => size,
+            Kind::Price { .. } => 8,
+            Kind::Code(_) | Kind::Flags(_) => 1,
+        };
+        let Some(bytes) = block.get(field.offset..field.offset + size) else {
+            return Value::Absent;
+        };
+        let mut word = [0; 8];
+        let copied = size.min(8);
+        word[..copied].copy_from_slice(&bytes[..copied]);
+        let number = u64::from_le_bytes(word);
+        match field.kind {
+            Kind::Unsigned { optional: true, size } if number == u64::MAX >> (64 - 8 * size) => Value::Absent,
+            Kind::Unsigned { .. } => Value::Unsigned(number),
+            Kind::Price { optional: true } if number as i64 == i64::MAX => Value::Absent,
+            Kind::Price { .. } => Value::Price(Price::new(number as i64)),
+            Kind::Text { .. } => Value::Text(text(bytes)),
+            Kind::Flags(def) => Value::Flags(bytes[0], def),
+            Kind::Code(def) => match def.values.iter().find(|(value, _)| *value == bytes[0]) {
+                Some((_, name)) => Value::Code(name),
+                None if bytes[0] == u8::MAX => Value::Absent,
+                None => Value::Unsigned(number),
+            },
+        }
+    }
+}

@@ -1,0 +1,2 @@
+//! The twinline command.
+fn main() {}
