@@ -1,1 +1,13 @@
-//! Listener.
+//! The receiving side: two lossy lines and a recovery service become one complete, ordered stream.
+//!
+//! [`Arbiter`] decides what is delivered, [`GapPolicy`] decides what is asked for and when it is lost; both are state
+//! machines without I/O. Around them [`daemon`] puts the threads, sockets, the recovery connections and the listener's
+//! own journal.
+
+pub mod arbiter;
+pub mod gaps;
+pub mod lines;
+
+pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartAt};
+pub use gaps::{GapConfig, GapPolicy, Request};
+pub use lines::LineStats;

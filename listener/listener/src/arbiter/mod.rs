@@ -1,0 +1,844 @@
+//! The arbiter: packets of two lossy lines and of recovery go in, each message comes out once and in order.
+//!
+//! It keeps a position (session, next sequence), a [window](window) of packets that came early, the
+//! [epochs](epochs) it knows, and what it [holds](hold) because one packet alone is not believed. What is missing is
+//! never stored: it is everything between the position and the highest sequence known that is neither in the window nor
+//! void. The [gap policy](crate::gaps) asks for that and, where nobody has it, declares it lost.
+
+mod dropped;
+mod epochs;
+mod hold;
+pub mod ranges;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use crate::lines::{LineStats, LineTracker};
+pub use dropped::{DropCounts, Dropped};
+use epochs::{Epoch, Epochs};
+use hold::Hold;
+use ranges::{Span, Spans};
+use twinline_wire::field::{LineName, LineState, LossReason, SessionState};
+use twinline_wire::header::{DEFAULT_PACKET_LEN, flags};
+use twinline_wire::session::{EndOfSession, EpochStart};
+use twinline_wire::{Message, Packet};
+use window::{Offer, Window};
+
+/// Where a packet came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Origin {
+    /// Line A.
+    LineA = 0,
+    /// Line B.
+    LineB = 1,
+    /// A recovery service.
+    Recovery = 2,
+}
+
+/// Something that is delivered: messages `skip..skip + take` of a packet.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The packet, whole.
+    pub packet: Packet<'a>,
+    /// Messages of it that were delivered before, or are below the position.
+    pub skip: u16,
+    /// Messages of it that are delivered now.
+    pub take: u16,
+    /// Who brought it.
+    pub origin: Origin,
+}
+
+impl Delivery<'_> {
+    /// Sequence of the first message delivered now.
+    pub fn begin(&self) -> u64 {
+        self.packet.sequence() + u64::from(self.skip)
+    }
+
+    /// The sequence after the last message delivered now.
+    pub fn end(&self) -> u64 {
+        self.begin() + u64::from(self.take)
+    }
+}
+
+/// What the stream says besides the messages. Stands before the message with sequence [`next`](Self::next).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Session.
+    pub session: u32,
+    /// Epoch.
+    pub epoch: u32,
+    /// First sequence of the epoch.
+    pub epoch_base: u64,
+    /// The sequence that is delivered next after this notice.
+    pub next: u64,
+    /// What it says.
+    pub kind: NoticeKind,
+}
+
+/// What a notice says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// These sequences will not be delivered; the state is invalid from here on.
+    Lost(Span, LossReason),
+    /// These sequences were delivered and are void by this epoch; the state is invalid from here on.
+    Void(Span, u32),
+    /// A line stalls, comes back, or both are silent.
+    Line(LineName, LineState),
+    /// A session or an epoch starts, or a session ends.
+    Session(SessionState),
+}
+
+/// Takes what the arbiter delivers.
+pub trait Sink {
+    /// Messages, in order.
+    fn deliver(&mut self, delivery: &Delivery<'_>);
+    /// A notice, in its place between the messages.
+    fn notice(&mut self, notice: &Notice);
+}
+
+/// Where a listener without a position starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the first message of the session; what was before is recovered.
+    Beginning,
+    /// At the first packet believed; what was before is announced as skipped.
+    Live,
+    /// At this sequence.
+    Sequence(u64),
+}
+
+/// A position to go on from: what the own journal ends with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Session.
+    pub session: u32,
+    /// Epoch of the last message.
+    pub epoch: u32,
+    /// That epoch's first sequence.
+    pub epoch_base: u64,
+    /// The sequence that comes next.
+    pub next: u64,
+    /// The session's end was delivered.
+    pub ended: bool,
+}
+
+/// Settings of an [`Arbiter`].
+#[derive(Clone, Copy, Debug)]
+pub struct ArbiterConfig {
+    /// The channel; packets of others are dropped.
+    pub channel: u16,
+    /// Longest packet in bytes.
+    pub max_packet: usize,
+    /// Early packets that can wait.
+    pub window: usize,
+    /// A packet or heartbeat this many sequences ahead is not believed alone.
+    pub leap: u64,
+    /// How long an unbelieved packet waits for another that agrees, in nanoseconds.
+    pub patience: u64,
+    /// A line is stalled after this silence, in nanoseconds.
+    pub stall: u64,
+    /// Where to start without a position.
+    pub start: StartAt,
+}
+
+impl Default for ArbiterConfig {
+    fn default() -> Self {
+        Self {
+            channel: 1,
+            max_packet: DEFAULT_PACKET_LEN,
+            window: 4096,
+            leap: 65_536,
+            patience: 1_000_000_000,
+            stall: 500_000_000,
+            start: StartAt::Beginning,
+        }
+    }
+}
+
+/// Counters of an arbiter, in messages unless said otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ArbiterStats {
+    /// Delivered, by [`Origin`].
+    pub delivered: [u64; 3],
+    /// Packets that delivered at least one message.
+    pub packets: u64,
+    /// Declared lost.
+    pub lost: u64,
+    /// Delivered and void afterwards.
+    pub void: u64,
+    /// Arrived after they were declared lost; not delivered.
+    pub after_loss: u64,
+    /// Arrived again from recovery after they were delivered.
+    pub recovered_again: u64,
+    /// Packets dropped, by origin and reason.
+    pub dropped: [DropCounts; 3],
+    /// Most packets that waited in the window at once.
+    pub window_peak: usize,
+}
+
+/// The state machine. Time is passed in as nanoseconds of any clock that only grows.
+#[derive(Debug)]
+pub struct Arbiter {
+    config: ArbiterConfig,
+    /// 0 before the first packet that is believed.
+    session: u32,
+    epoch: u32,
+    base: u64,
+    next: u64,
+    ended: bool,
+    /// The end of what packets have shown to exist.
+    highest: u64,
+    /// The end of what believed heartbeats have shown to exist.
+    announced: u64,
+    /// The last heartbeat's sequence, checksum and origin: the next one is believed as far as they agree.
+    last_heartbeat: Option<(u64, u32, Origin)>,
+    epochs: Epochs,
+    window: Window,
+    hold: Hold,
+    /// Void by word of a recovery service.
+    closed: Spans,
+    lost: Spans,
+    /// A higher session that is believed, waiting for this one to be complete.
+    upcoming: Option<Upcoming>,
+    lines: [LineTracker; 2],
+    last_seen: [u64; 2],
+    stalled: [bool; 2],
+    stale: bool,
+    stats: ArbiterStats,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Upcoming {
+    session: u32,
+    epoch: u32,
+    base: u64,
+    first: u64,
+    highest: u64,
+}
+
+impl Arbiter {
+    /// An arbiter that goes on from `position`, or without one as `config.start` says.
+    pub fn new(config: ArbiterConfig, position: Option<Position>, now: u64) -> Self {
+        let mut arbiter = Self {
+            config,
+            session: 0,
+            epoch: 0,
+            base: 0,
+            next: 1,
+            ended: false,
+            highest: 1,
+            announced: 1,
+            last_heartbeat: None,
+            epochs: Epochs::new(),
+            window: Window::new(config.window, config.max_packet),
+            hold: Hold::new(config.leap, config.patience, config.max_packet),
+            closed: Spans::with_capacity(256),
+            lost: Spans::with_capacity(256),
+            upcoming: None,
+            lines: [LineTracker::new(), LineTracker::new()],
+            last_seen: [now; 2],
+            stalled: [false; 2],
+            stale: false,
+            stats: ArbiterStats::default(),
+        };
+        if let Some(position) = position {
+            arbiter.session = position.session;
+            arbiter.epoch = position.epoch;
+            arbiter.base = position.epoch_base;
+            arbiter.next = position.next;
+            arbiter.ended = position.ended;
+            arbiter.highest = position.next;
+            arbiter.announced = position.next;
+        }
+        arbiter
+    }
+
+    /// A datagram arrived from `origin`.
+    #[inline]
+    pub fn on_packet(&mut self, origin: Origin, bytes: &[u8], now: u64, sink: &mut impl Sink) {
+        if let Some(line) = line_index(origin) {
+            self.lines[line].datagram(bytes.len());
+        }
+        match Packet::parse(bytes) {
+            Ok(packet) => self.on_valid(origin, packet, now, sink),
+            Err(error) => self.drop_packet(origin, error.into()),
+        }
+    }
+
+    /// A packet that is checked already.
+    #[inline]
+    pub fn on_valid(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
+        let header = packet.header();
+        if header.channel.get() != self.config.channel {
+            return self.drop_packet(origin, Dropped::Channel);
+        }
+        if header.flags & (flags::LOCAL | flags::SEGMENT_END) != 0 {
+            return self.drop_packet(origin, Dropped::Local);
+        }
+        if let Some(line) = line_index(origin) {
+            self.last_seen[line] = now;
+            if self.stalled[line] || self.stale {
+                self.line_is_back(line, sink);
+            }
+        }
+        let believed = origin == Origin::Recovery || !self.is_surprising(&packet);
+        if !believed {
+            if !self.hold.confirms(&packet, origin, now) {
+                return self.drop_packet(origin, Dropped::Unconfirmed);
+            }
+            self.believe_held(&packet, now, sink);
+        }
+        self.accept(origin, packet, now, sink);
+    }
+
+    /// True if one packet is not enough to believe this.
+    #[inline]
+    fn is_surprising(&self, packet: &Packet<'_>) -> bool {
+        let header = packet.header();
+        let (session, epoch) = (header.session.get(), header.epoch.get());
+        if session != self.session {
+            let known = self
+                .upcoming
+                .is_some_and(|up| up.session == session && up.epoch == epoch);
+            return session > self.session && !known;
+        }
+        epoch > self.epoch
+            || packet.sequence() > self.highest.max(self.announced).saturating_add(self.config.leap)
+    }
+
+    /// A packet confirmed what held ones say: they count now, the eldest first.
+    #[cold]
+    fn believe_held(&mut self, packet: &Packet<'_>, now: u64, sink: &mut impl Sink) {
+        while let Some((bytes, origin)) = self.hold.take_agreeing(packet) {
+            if let Ok(held) = Packet::trusted_prefix(&bytes) {
+                self.accept(origin, held, now, sink);
+            }
+            self.hold.reuse(bytes);
+        }
+    }
+
+    /// A packet that is believed: to its session, its epoch, its place.
+    #[inline]
+    fn accept(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
+        let header = packet.header();
+        if header.session.get() != self.session {
+            return self.other_session(origin, packet, now, sink);
+        }
+        let epoch = header.epoch.get();
+        if epoch != self.epoch || header.epoch_base.get() != self.base {
+            if epoch > self.epoch {
+                if header.epoch_base.get() < self.next {
+                    return self.drop_packet(origin, Dropped::WrongEpoch);
+                }
+                self.enter_epoch(epoch, header.epoch_base.get());
+            } else if epoch == self.epoch {
+                return self.drop_packet(origin, Dropped::WrongEpoch);
+            }
+        }
+        let limit = self.epochs.limit(epoch);
+        if packet.sequence() >= limit && !(header.is_heartbeat() && packet.sequence() == limit) {
+            return self.drop_packet(origin, Dropped::VoidEpoch);
+        }
+        if header.count.get() == 0 {
+            return self.on_heartbeat(origin, &packet, limit);
+        }
+        self.on_messages(origin, packet, limit, sink);
+    }
+
+    /// A higher epoch is believed. Nothing is delivered before its EpochStart is here.
+    #[cold]
+    fn enter_epoch(&mut self, epoch: u32, base: u64) {
+        self.epoch = epoch;
+        self.base = base;
+        self.last_heartbeat = None;
+        // The EpochStart stands at the base: it exists, and is missing until it comes.
+        self.announced = self.announced.max(base + 1);
+    }
+
+    fn on_heartbeat(&mut self, origin: Origin, packet: &Packet<'_>, limit: u64) {
+        let sequence = packet.sequence();
+        let checksum = packet.header().checksum.get();
+        if let Some(line) = line_index(origin) {
+            self.lines[line].heartbeat();
+            if self.lines.iter().all(LineTracker::is_idle) {
+                self.start_lines(sequence.min(limit));
+            }
+        }
+        // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
+        let agreed = match self.last_heartbeat {
+            Some((last, sum, from)) if sum != checksum || from != origin => sequence.min(last),
+            _ => 0,
+        };
+        self.last_heartbeat = Some((sequence, checksum, origin));
+        if !self.ended {
+            self.announced = self.announced.max(agreed.min(limit));
+        }
+        if let Some(line) = line_index(origin) {
+            self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
+        }
+    }
+
+    #[inline]
+    fn on_messages(&mut self, origin: Origin, packet: Packet<'_>, limit: u64, sink: &mut impl Sink) {
+        let (begin, end) = (packet.sequence(), packet.end().min(limit));
+        if let Some(line) = line_index(origin) {
+            if self.lines[line].is_idle() {
+                self.start_lines(begin);
+            }
+            self.lines[line].messages(begin, end);
+        }
+        if self.ended && end > self.next {
+            return self.drop_packet(origin, Dropped::AfterEnd);
+        }
+        self.highest = self.highest.max(end);
+        self.notice_epoch_start(&packet, sink);
+        if end <= self.next {
+            return self.not_new(origin, begin, end);
+        }
+        if begin <= self.next && self.may_deliver() {
+            self.deliver(&packet, end, origin, sink);
+            self.drain(sink);
+            return;
+        }
+        match self.window.offer(&packet, origin) {
+            Offer::Kept => self.stats.window_peak = self.stats.window_peak.max(self.window.len()),
+            Offer::Duplicate => {}
+            Offer::Full => self.drop_packet(origin, Dropped::WindowFull),
+        }
+        // The packet may stand behind a hole that its own EpochStart has just shown.
+        self.drain(sink);
+    }
+
+    #[inline]
+    fn not_new(&mut self, origin: Origin, begin: u64, end: u64) {
+        if origin == Origin::Recovery {
+            self.stats.recovered_again += end - begin;
+        }
+        if self.lost.as_slice().last().is_some_and(|lost| begin < lost.end) {
+            let arrived = Span::new(begin, end);
+            let overlap =
+                |lost: &Span| Span::new(arrived.begin.max(lost.begin), arrived.end.min(lost.end)).len();
+            self.stats.after_loss += self.lost.as_slice().iter().map(overlap).sum::<u64>();
+        }
+    }
+
+    /// Nothing goes out while the current epoch's EpochStart stands ahead and is not here yet.
+    #[inline]
+    fn may_deliver(&self) -> bool {
+        self.next > self.base || self.epochs.knows(self.epoch)
+    }
+
+    /// If the packet opens an epoch: learn its cut, and act on it.
+    #[inline]
+    fn notice_epoch_start(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) {
+        if packet.sequence() != packet.header().epoch_base.get() {
+            return;
+        }
+        let first = packet.messages().next();
+        let Some(start) = first.and_then(|(_, frame)| frame.view::<EpochStart>()) else {
+            return;
+        };
+        let epoch = packet.header().epoch.get();
+        let (valid_end, base) = (start.valid_end.get(), packet.sequence());
+        if start.epoch.get() != epoch || valid_end > base || valid_end == 0 {
+            return;
+        }
+        if !self.epochs.learn(Epoch {
+            number: epoch,
+            base,
+            valid_end,
+        }) {
+            return;
+        }
+        let epochs = &self.epochs;
+        self.window
+            .retain(|early| early.begin < epochs.limit(early.epoch));
+        for line in &mut self.lines {
+            line.hole(Span::new(valid_end, base));
+        }
+        if self.next > valid_end && self.next <= base {
+            let void = Span::new(valid_end, self.next);
+            self.next = base;
+            self.stats.void += void.len();
+            self.say(NoticeKind::Void(void, epoch), sink);
+        }
+    }
+
+    /// Delivers what is new in a packet that reaches over the position. `end` is where it stops being valid.
+    #[inline]
+    fn deliver(&mut self, packet: &Packet<'_>, end: u64, origin: Origin, sink: &mut impl Sink) {
+        let begin = packet.sequence();
+        let skip = (self.next - begin) as u16;
+        let take = (end - self.next) as u16;
+        sink.deliver(&Delivery {
+            packet: *packet,
+            skip,
+            take,
+            origin,
+        });
+        self.next = end;
+        self.stats.delivered[origin as usize] += u64::from(take);
+        self.stats.packets += 1;
+        if let Some(line) = line_index(origin) {
+            self.lines[line].delivered(u64::from(take));
+        }
+        let first = packet.messages().next();
+        match first.map(|(_, frame)| frame.template()) {
+            Some(EpochStart::TEMPLATE) if skip == 0 => {
+                let state = if begin == 1 {
+                    SessionState::STARTED
+                } else {
+                    SessionState::EPOCH_STARTED
+                };
+                self.say_of(packet, NoticeKind::Session(state), sink);
+            }
+            Some(EndOfSession::TEMPLATE) if end == packet.end() => {
+                self.end_session(SessionState::ENDED, sink)
+            }
+            _ => {}
+        }
+    }
+
+    /// Delivers what the window holds next, over holes and void ranges.
+    #[inline]
+    fn drain(&mut self, sink: &mut impl Sink) {
+        while self.may_deliver() && !self.ended {
+            if let Some(hole) = self
+                .epochs
+                .hole(self.next)
+                .or_else(|| self.closed.containing(self.next))
+            {
+                if hole.end == u64::MAX {
+                    return self.end_session(SessionState::ABANDONED, sink);
+                }
+                self.next = hole.end;
+                continue;
+            }
+            let Some(front) = self.window.front() else { return };
+            if front.begin > self.next {
+                return;
+            }
+            let Some(early) = self.window.pop() else { return };
+            let end = early.end.min(self.epochs.limit(early.epoch));
+            if end <= self.next {
+                continue;
+            }
+            self.deliver_early(early, end, sink);
+        }
+    }
+
+    fn deliver_early(&mut self, early: window::Early, end: u64, sink: &mut impl Sink) {
+        // The window lends its memory while the rest of the arbiter moves on.
+        let window = std::mem::replace(&mut self.window, Window::empty());
+        if let Ok(packet) = Packet::trusted_prefix(window.bytes(&early)) {
+            self.deliver(&packet, end, early.origin, sink);
+        }
+        self.window = window;
+    }
+
+    /// A packet of another session than the one being delivered.
+    #[cold]
+    fn other_session(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
+        let header = packet.header();
+        let session = header.session.get();
+        if session < self.session {
+            return self.drop_packet(origin, Dropped::OldSession);
+        }
+        let seen = Upcoming {
+            session,
+            epoch: header.epoch.get(),
+            base: header.epoch_base.get(),
+            first: packet.sequence(),
+            highest: packet.end(),
+        };
+        self.upcoming = Some(match self.upcoming {
+            Some(known) if known.session == session && known.epoch >= seen.epoch => Upcoming {
+                first: known.first.min(seen.first),
+                highest: known.highest.max(seen.highest),
+                ..known
+            },
+            Some(known) if known.session < session => known,
+            _ => seen,
+        });
+        if self.session == 0 || self.ended {
+            self.begin_session(sink);
+            return self.accept(origin, packet, now, sink);
+        }
+        self.drop_packet(origin, Dropped::NextSession);
+    }
+
+    /// The old session is done with: the upcoming one begins.
+    fn begin_session(&mut self, sink: &mut impl Sink) {
+        let Some(upcoming) = self.upcoming.take() else {
+            return;
+        };
+        let first_ever = self.session == 0;
+        for line in self.lines.iter_mut().filter(|line| !line.is_idle()) {
+            line.passed(self.next);
+        }
+        self.session = upcoming.session;
+        self.epoch = upcoming.epoch;
+        self.base = upcoming.base;
+        self.ended = false;
+        self.next = 1;
+        self.highest = 1;
+        self.announced = upcoming.highest.max(upcoming.base + 1);
+        self.last_heartbeat = None;
+        self.epochs.clear();
+        self.window.clear();
+        self.closed.clear();
+        self.lost.clear();
+        self.start_lines(upcoming.first);
+        let start = match self.config.start {
+            StartAt::Live if first_ever => upcoming.first,
+            StartAt::Sequence(sequence) if first_ever => sequence,
+            _ => 1,
+        };
+        if start > 1 {
+            self.lose(Span::new(1, start), LossReason::SKIPPED, sink);
+        }
+    }
+
+    fn start_lines(&mut self, sequence: u64) {
+        for line in &mut self.lines {
+            line.start(sequence);
+        }
+    }
+
+    fn end_session(&mut self, state: SessionState, sink: &mut impl Sink) {
+        self.ended = true;
+        self.highest = self.next;
+        self.announced = self.next;
+        self.window.clear();
+        self.say(NoticeKind::Session(state), sink);
+        if self.upcoming.is_some() {
+            self.begin_session(sink);
+        }
+    }
+
+    /// Void by word of a recovery service: these sequences name no message.
+    pub fn close_void(&mut self, session: u32, span: Span, sink: &mut impl Sink) {
+        if session != self.session || self.ended {
+            return;
+        }
+        if span.end == u64::MAX && !self.is_closing() {
+            return;
+        }
+        self.closed.insert(Span::new(span.begin.max(self.next), span.end));
+        self.drain(sink);
+    }
+
+    /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it.
+    pub fn declare_lost(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+        if span.begin != self.next || span.is_empty() || self.ended {
+            return;
+        }
+        if span.end == u64::MAX {
+            // The tail of a session that a newer one has overtaken: how long it was is not known.
+            self.lose(span, reason, sink);
+            self.next = span.begin;
+            return self.end_session(SessionState::ABANDONED, sink);
+        }
+        self.lose(span, reason, sink);
+        self.drain(sink);
+    }
+
+    fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+        self.next = span.end;
+        self.highest = self.highest.max(if span.end == u64::MAX {
+            span.begin
+        } else {
+            span.end
+        });
+        self.lost.insert(span);
+        if span.end != u64::MAX && reason != LossReason::SKIPPED {
+            self.stats.lost += span.len();
+        }
+        self.say(NoticeKind::Lost(span, reason), sink);
+    }
+
+    /// Only heartbeats spoke of what is beyond the packets seen, and no service knows it: it is taken back. False if
+    /// there is nothing to take back.
+    pub fn withdraw_announced(&mut self) -> bool {
+        let known = self.highest.max(self.next);
+        if self.is_closing() || !self.may_deliver() || self.announced <= known {
+            return false;
+        }
+        self.announced = known;
+        self.last_heartbeat = None;
+        true
+    }
+
+    /// True while the session is being completed because a newer one has begun.
+    pub fn is_closing(&self) -> bool {
+        self.upcoming.is_some() && !self.ended
+    }
+
+    /// The end of what must be delivered.
+    fn must_reach(&self) -> u64 {
+        if self.is_closing() {
+            // Where an overtaken session ended is known once a service has called the rest void.
+            return self
+                .closed
+                .as_slice()
+                .last()
+                .filter(|span| span.end == u64::MAX)
+                .map_or(u64::MAX, |span| span.begin);
+        }
+        self.highest.max(self.announced)
+    }
+
+    /// Writes what is missing into `out` (cleared first), in order, up to its capacity.
+    pub fn missing(&self, out: &mut Vec<Span>) {
+        out.clear();
+        let reach = self.must_reach();
+        if self.session == 0 || self.ended {
+            return;
+        }
+        let mut from = self.next;
+        let mut add = |begin: u64, end: u64| {
+            let mut begin = begin;
+            // Holes are few; void ranges closed by recovery are few too.
+            while begin < end && out.len() < out.capacity() {
+                if let Some(hole) = self.epochs.hole(begin).or_else(|| self.closed.containing(begin)) {
+                    begin = hole.end;
+                    continue;
+                }
+                let holes = self.epochs.holes().chain(self.closed.as_slice().iter().copied());
+                let stop = holes
+                    .map(|hole| hole.begin)
+                    .filter(|&at| at > begin)
+                    .min()
+                    .unwrap_or(end)
+                    .min(end);
+                out.push(Span::new(begin, stop));
+                begin = stop;
+            }
+        };
+        for early in self.window.iter() {
+            let end = early.end.min(self.epochs.limit(early.epoch));
+            if early.begin > from {
+                add(from, early.begin);
+            }
+            from = from.max(end);
+        }
+        if from < reach {
+            add(from, reach);
+        }
+    }
+
+    /// True if anything is missing: a cheap check for the hot loop.
+    #[inline]
+    pub fn is_missing_something(&self) -> bool {
+        !self.ended && (self.next < self.highest.max(self.announced) || self.is_closing())
+    }
+
+    /// Time passes: lines that say nothing are stalled.
+    pub fn tick(&mut self, now: u64, sink: &mut impl Sink) {
+        if self.session == 0 {
+            return;
+        }
+        let silent = self
+            .last_seen
+            .map(|at| now.saturating_sub(at) > self.config.stall);
+        for line in 0..2 {
+            if silent[line] && !self.stalled[line] {
+                self.stalled[line] = true;
+                if !silent[1 - line] {
+                    self.say(NoticeKind::Line(LineName(line as u8), LineState::STALLED), sink);
+                }
+            }
+        }
+        if silent == [true; 2] && !self.stale && !self.ended {
+            self.stale = true;
+            self.say(NoticeKind::Line(LineName::BOTH, LineState::STALE), sink);
+        }
+    }
+
+    #[cold]
+    fn line_is_back(&mut self, line: usize, sink: &mut impl Sink) {
+        self.stalled[line] = false;
+        self.stale = false;
+        if self.session != 0 {
+            self.say(NoticeKind::Line(LineName(line as u8), LineState::RESUMED), sink);
+        }
+    }
+
+    fn say(&mut self, kind: NoticeKind, sink: &mut impl Sink) {
+        let (session, epoch, epoch_base, next) = (self.session, self.epoch, self.base, self.next);
+        sink.notice(&Notice {
+            session,
+            epoch,
+            epoch_base,
+            next,
+            kind,
+        });
+    }
+
+    /// A notice that belongs to the packet just delivered, which may be of an older epoch than the newest known.
+    fn say_of(&mut self, packet: &Packet<'_>, kind: NoticeKind, sink: &mut impl Sink) {
+        let header = packet.header();
+        sink.notice(&Notice {
+            session: self.session,
+            epoch: header.epoch.get(),
+            epoch_base: header.epoch_base.get(),
+            next: self.next,
+            kind,
+        });
+    }
+
+    #[cold]
+    fn drop_packet(&mut self, origin: Origin, why: Dropped) {
+        self.stats.dropped[origin as usize].add(why);
+    }
+
+    /// The position: what is delivered next.
+    pub fn position(&self) -> Position {
+        Position {
+            session: self.session,
+            epoch: self.epoch,
+            epoch_base: self.base,
+            next: self.next,
+            ended: self.ended,
+        }
+    }
+
+    /// The end of what packets have shown to exist in the session.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
+    /// The sequence after the last one that line `line` (0: A, 1: B) has brought or passed.
+    pub fn line_high(&self, line: usize) -> u64 {
+        self.lines[line].high()
+    }
+
+    /// True if the line says nothing.
+    pub fn line_stalled(&self, line: usize) -> bool {
+        self.stalled[line]
+    }
+
+    /// The counters of line A and line B.
+    pub fn line_stats(&self) -> [LineStats; 2] {
+        [self.lines[0].stats(self.next), self.lines[1].stats(self.next)]
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &ArbiterStats {
+        &self.stats
+    }
+
+    /// Packets held or waiting, for tests of bounded memory.
+    pub fn waiting(&self) -> usize {
+        self.window.len() + self.hold.len()
+    }
+}
+
+#[inline]
+fn line_index(origin: Origin) -> Option<usize> {
+    match origin {
+        Origin::LineA => Some(0),
+        Origin::LineB => Some(1),
+        Origin::Recovery => None,
+    }
+}

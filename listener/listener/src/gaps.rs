@@ -1,0 +1,514 @@
+//! The gap policy: when a gap is asked for, at which recovery service, and when it is lost.
+//!
+//! What is missing it takes from the [arbiter](crate::arbiter) each time; what it adds is memory: since when a gap is
+//! open, what was asked where, and what came back. The shell connects services, sends the [`Request`]s and reports what
+//! the services answer.
+
+use crate::arbiter::ranges::Span;
+use crate::arbiter::{Arbiter, Sink};
+use twinline_wire::field::{LossReason, RejectCode};
+
+/// Settings of a [`GapPolicy`]. Times in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct GapConfig {
+    /// Recovery services configured (at most [`MAX_SERVICES`]). With none, a gap is lost once it is due.
+    pub services: usize,
+    /// A gap younger than this is not asked for, unless both lines have passed it.
+    pub reorder: u64,
+    /// A request that brings nothing for this long is given to another service.
+    pub slow: u64,
+    /// A gap that nobody fills for this long is lost.
+    pub timeout: u64,
+}
+
+impl Default for GapConfig {
+    fn default() -> Self {
+        Self {
+            services: 0,
+            reorder: 2_000_000,
+            slow: 250_000_000,
+            timeout: 10_000_000_000,
+        }
+    }
+}
+
+/// Most recovery services that can be configured.
+pub const MAX_SERVICES: usize = 8;
+/// Most ranges in one request.
+pub const MAX_RANGES: usize = 64;
+/// Most requests open at once.
+const MAX_OPEN: usize = 4;
+/// Gaps looked at at once; further ones get their turn when these are closed.
+const MAX_GAPS: usize = 256;
+/// A service that does not know the session yet is asked again after this.
+const UNKNOWN_RETRY: u64 = 200_000_000;
+
+/// Ranges to ask a service for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// The request's number.
+    pub id: u32,
+    /// Which service.
+    pub service: usize,
+    /// The session that the ranges are of.
+    pub session: u32,
+    ranges: [Span; MAX_RANGES],
+    count: usize,
+}
+
+impl Request {
+    /// The ranges, in order.
+    pub fn ranges(&self) -> &[Span] {
+        &self.ranges[..self.count]
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    span: Span,
+    /// When it was seen first, or last became smaller.
+    since: u64,
+    /// Not before this.
+    retry_at: u64,
+    /// The open request that asks for it; 0: none.
+    request: u32,
+    /// Bit per service: no longer has it.
+    too_old: u8,
+    /// Bit per service: says that it was not published.
+    unpublished: u8,
+    /// Bit per service: did not answer in time, or refused; others go first.
+    avoid: u8,
+    /// Was asked for at least once.
+    asked: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    id: u32,
+    service: usize,
+    sent: u64,
+    progress: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Service {
+    connected: bool,
+    /// Running mean of the time to the first answer.
+    delay: u64,
+    not_before: u64,
+}
+
+/// Counters of a [`GapPolicy`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GapStats {
+    /// Gaps seen.
+    pub opened: u64,
+    /// Gaps that closed before they were asked for: the other line or a late packet filled them.
+    pub closed_by_lines: u64,
+    /// Gaps that closed after they were asked for.
+    pub filled: u64,
+    /// Gaps declared lost.
+    pub lost: u64,
+    /// Gaps that only heartbeats spoke of and that were taken back.
+    pub withdrawn: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Requests that another service was asked for because the first was slow.
+    pub slow: u64,
+}
+
+/// The state machine.
+#[derive(Debug)]
+pub struct GapPolicy {
+    config: GapConfig,
+    session: u32,
+    gaps: Vec<Gap>,
+    before: Vec<Gap>,
+    missing: Vec<Span>,
+    open: Vec<Open>,
+    services: [Service; MAX_SERVICES],
+    last_progress: u64,
+    head_since: (u64, u64),
+    next_id: u32,
+    stats: GapStats,
+}
+
+impl GapPolicy {
+    /// A policy that knows of no gap and no connected service yet.
+    ///
+    /// # Panics
+    /// If more than [`MAX_SERVICES`] are configured.
+    pub fn new(config: GapConfig) -> Self {
+        assert!(
+            config.services <= MAX_SERVICES,
+            "at most {MAX_SERVICES} recovery services"
+        );
+        Self {
+            config,
+            session: 0,
+            gaps: Vec::with_capacity(MAX_GAPS),
+            before: Vec::with_capacity(MAX_GAPS),
+            missing: Vec::with_capacity(MAX_GAPS),
+            open: Vec::with_capacity(MAX_OPEN),
+            services: [Service::default(); MAX_SERVICES],
+            last_progress: 0,
+            head_since: (0, 0),
+            next_id: 0,
+            stats: GapStats::default(),
+        }
+    }
+
+    /// Looks at what is missing now; calls `send` for each request that is due, declares lost what nobody has.
+    pub fn tick(
+        &mut self,
+        arbiter: &mut Arbiter,
+        now: u64,
+        sink: &mut impl Sink,
+        mut send: impl FnMut(&Request),
+    ) {
+        if self.gaps.is_empty() && !arbiter.is_missing_something() {
+            return;
+        }
+        self.reconcile(arbiter, now);
+        self.give_up_slow_requests(now);
+        if self.withdraw_or_lose(arbiter, now, sink) {
+            self.reconcile(arbiter, now);
+        }
+        while let Some(request) = self.next_request(arbiter, now) {
+            send(&request);
+        }
+    }
+
+    /// Brings the list of gaps in line with what the arbiter misses; what is known of a gap stays with its parts.
+    fn reconcile(&mut self, arbiter: &Arbiter, now: u64) {
+        arbiter.missing(&mut self.missing);
+        std::mem::swap(&mut self.gaps, &mut self.before);
+        self.gaps.clear();
+        let session = arbiter.position().session;
+        if session != self.session {
+            self.session = session;
+            self.before.clear();
+            self.open.clear();
+        }
+        let mut from = 0;
+        for &span in &self.missing {
+            while self
+                .before
+                .get(from)
+                .is_some_and(|gap| gap.span.end <= span.begin)
+            {
+                from += 1;
+            }
+            let mut begin = span.begin;
+            let mut at = from;
+            while begin < span.end && self.gaps.len() < MAX_GAPS {
+                match self.before.get(at) {
+                    Some(old) if old.span.begin < span.end => {
+                        if begin < old.span.begin {
+                            let part = Span::new(begin, old.span.begin);
+                            begin = part.end;
+                            self.gaps.push(self.opened(part, now));
+                            continue;
+                        }
+                        let part = Span::new(begin, old.span.end.min(span.end));
+                        let since = if part == old.span { old.since } else { now };
+                        self.gaps.push(Gap {
+                            span: part,
+                            since,
+                            ..*old
+                        });
+                        begin = part.end;
+                        at += 1;
+                    }
+                    _ => {
+                        self.gaps.push(self.opened(Span::new(begin, span.end), now));
+                        begin = span.end;
+                    }
+                }
+            }
+        }
+        self.count_changes();
+        let head = self.gaps.first().map_or(0, |gap| gap.span.begin);
+        if head != self.head_since.0 {
+            self.head_since = (head, now);
+        }
+    }
+
+    fn opened(&self, span: Span, now: u64) -> Gap {
+        Gap {
+            span,
+            since: now,
+            retry_at: 0,
+            request: 0,
+            too_old: 0,
+            unpublished: 0,
+            avoid: 0,
+            asked: false,
+        }
+    }
+
+    fn count_changes(&mut self) {
+        let overlaps = |gap: &Gap, others: &[Gap]| {
+            let at = others.partition_point(|other| other.span.end <= gap.span.begin);
+            others
+                .get(at)
+                .is_some_and(|other| other.span.begin < gap.span.end)
+        };
+        self.stats.opened += self
+            .gaps
+            .iter()
+            .filter(|gap| !overlaps(gap, &self.before))
+            .count() as u64;
+        for closed in self.before.iter().filter(|gap| !overlaps(gap, &self.gaps)) {
+            if closed.asked {
+                self.stats.filled += 1;
+            } else {
+                self.stats.closed_by_lines += 1;
+            }
+        }
+    }
+
+    fn give_up_slow_requests(&mut self, now: u64) {
+        while let Some(at) = self
+            .open
+            .iter()
+            .position(|open| now.saturating_sub(open.progress) > self.config.slow)
+        {
+            let slow = self.open.swap_remove(at);
+            self.stats.slow += 1;
+            self.services[slow.service].delay += self.config.slow;
+            for gap in self.gaps.iter_mut().filter(|gap| gap.request == slow.id) {
+                gap.request = 0;
+                gap.avoid |= 1 << slow.service;
+            }
+        }
+    }
+
+    /// Acts on the gap that delivery waits for, if nobody has it. True if something changed.
+    fn withdraw_or_lose(&mut self, arbiter: &mut Arbiter, now: u64, sink: &mut impl Sink) -> bool {
+        let Some(gap) = self.gaps.first().copied() else {
+            return false;
+        };
+        let everyone = ((1u16 << self.config.services) - 1) as u8;
+        if self.config.services > 0
+            && gap.unpublished == everyone
+            && gap.span.begin >= arbiter.highest()
+            && arbiter.withdraw_announced()
+        {
+            self.stats.withdrawn += 1;
+            self.gaps.iter_mut().for_each(|gap| gap.unpublished = 0);
+            return true;
+        }
+        let reason = if self.config.services > 0 && gap.too_old == everyone {
+            LossReason::TOO_OLD
+        } else if self.timed_out(arbiter, &gap, now) {
+            LossReason::TIMED_OUT
+        } else {
+            return false;
+        };
+        self.stats.lost += 1;
+        arbiter.declare_lost(gap.span, reason, sink);
+        true
+    }
+
+    fn timed_out(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
+        if self.config.services == 0 {
+            let wait = if arbiter.is_closing() {
+                self.config.timeout
+            } else {
+                self.config.reorder
+            };
+            return now.saturating_sub(gap.since) > wait;
+        }
+        // While recovery works on other gaps, this one has its full time from when its turn came.
+        let turn = self.head_since.1.min(self.last_progress);
+        now.saturating_sub(gap.since.max(turn)) > self.config.timeout
+    }
+
+    /// A gap is asked for when both lines have passed it, or when the reorder time is over.
+    fn is_due(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
+        let passed = |line| arbiter.line_high(line) >= gap.span.end;
+        now >= gap.retry_at
+            && (now.saturating_sub(gap.since) >= self.config.reorder || gap.asked || (passed(0) && passed(1)))
+    }
+
+    /// One request with all gaps that are due and that the same service is best for.
+    fn next_request(&mut self, arbiter: &Arbiter, now: u64) -> Option<Request> {
+        if self.open.len() == MAX_OPEN {
+            return None;
+        }
+        let first = self.gaps.iter().find(|gap| {
+            gap.request == 0 && self.is_due(arbiter, gap, now) && self.best_service(gap, now).is_some()
+        })?;
+        let service = self.best_service(first, now)?;
+        let id = self.next_id.checked_add(1).unwrap_or(1);
+        let mut request = Request {
+            id,
+            service,
+            session: arbiter.position().session,
+            ranges: [Span::new(0, 0); MAX_RANGES],
+            count: 0,
+        };
+        for at in 0..self.gaps.len() {
+            let gap = &self.gaps[at];
+            if gap.request != 0 || gap.too_old & 1 << service != 0 || !self.is_due(arbiter, gap, now) {
+                continue;
+            }
+            if request.count > 0 && request.ranges[request.count - 1].end == gap.span.begin {
+                request.ranges[request.count - 1].end = gap.span.end;
+            } else if request.count < MAX_RANGES {
+                request.ranges[request.count] = gap.span;
+                request.count += 1;
+            } else {
+                break;
+            }
+            let gap = &mut self.gaps[at];
+            gap.request = id;
+            gap.asked = true;
+        }
+        self.next_id = id;
+        self.open.push(Open {
+            id,
+            service,
+            sent: now,
+            progress: now,
+        });
+        self.stats.requests += 1;
+        Some(request)
+    }
+
+    /// The connected service that answers fastest and may have the gap; one that failed it before only if no other is
+    /// left.
+    fn best_service(&self, gap: &Gap, now: u64) -> Option<usize> {
+        (0..self.config.services)
+            .filter(|&at| self.services[at].connected && now >= self.services[at].not_before)
+            .filter(|&at| gap.too_old & 1 << at == 0)
+            .min_by_key(|&at| {
+                (
+                    gap.avoid >> at & 1,
+                    gap.unpublished >> at & 1,
+                    self.services[at].delay,
+                )
+            })
+    }
+
+    /// A service is connected and logged in.
+    pub fn on_connected(&mut self, service: usize) {
+        self.services[service].connected = true;
+    }
+
+    /// A service's connection is gone; what it was asked for goes to another.
+    pub fn on_disconnected(&mut self, service: usize) {
+        self.services[service].connected = false;
+        while let Some(at) = self.open.iter().position(|open| open.service == service) {
+            let gone = self.open.swap_remove(at);
+            self.release(gone.id, 0);
+        }
+    }
+
+    fn release(&mut self, id: u32, retry_at: u64) {
+        for gap in self.gaps.iter_mut().filter(|gap| gap.request == id) {
+            gap.request = 0;
+            gap.retry_at = gap.retry_at.max(retry_at);
+        }
+    }
+
+    /// A packet came for request `id`.
+    pub fn on_progress(&mut self, id: u32, now: u64) {
+        self.last_progress = now;
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            let service = &mut self.services[open.service];
+            if open.progress == open.sent {
+                let delay = now.saturating_sub(open.sent);
+                service.delay = if service.delay == 0 {
+                    delay
+                } else {
+                    (service.delay * 7 + delay) / 8
+                };
+            }
+            open.progress = now;
+        }
+    }
+
+    /// Request `id` is answered, in full or as far as the service goes at once. What is still missing is asked again.
+    pub fn on_complete(&mut self, id: u32) {
+        self.open.retain(|open| open.id != id);
+        self.release(id, 0);
+    }
+
+    /// A part of request `id` is refused. Void ranges go to the arbiter.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields of one protocol message, and where they act"
+    )]
+    pub fn on_reject(
+        &mut self,
+        id: u32,
+        span: Span,
+        code: RejectCode,
+        retry_after: u64,
+        arbiter: &mut Arbiter,
+        now: u64,
+        sink: &mut impl Sink,
+    ) {
+        let Some(open) = self.open.iter_mut().find(|open| open.id == id) else {
+            return;
+        };
+        open.progress = now;
+        let service = open.service;
+        let bit = 1u8 << service;
+        if code == RejectCode::VOID {
+            return arbiter.close_void(self.session, span, sink);
+        }
+        if code == RejectCode::OVER_LIMITS {
+            self.services[service].not_before = now + retry_after;
+        }
+        for gap in self.split_at(span) {
+            match code {
+                RejectCode::TOO_OLD => gap.too_old |= bit,
+                RejectCode::NOT_YET_PUBLISHED => {
+                    gap.unpublished |= bit;
+                    gap.retry_at = now + retry_after;
+                }
+                RejectCode::UNKNOWN_SESSION => {
+                    gap.unpublished |= bit;
+                    gap.avoid |= bit;
+                    gap.retry_at = now + retry_after.max(UNKNOWN_RETRY);
+                }
+                _ => {
+                    gap.avoid |= bit;
+                    gap.retry_at = now + retry_after;
+                }
+            }
+            gap.request = 0;
+        }
+    }
+
+    /// The gaps within `span`, cut so that none reaches over its ends.
+    fn split_at(&mut self, span: Span) -> impl Iterator<Item = &mut Gap> {
+        for cut in [span.begin, span.end] {
+            let at = self.gaps.partition_point(|gap| gap.span.end <= cut);
+            if self.gaps.len() < MAX_GAPS && self.gaps.get(at).is_some_and(|gap| gap.span.begin < cut) {
+                let right = Gap {
+                    span: Span::new(cut, self.gaps[at].span.end),
+                    ..self.gaps[at]
+                };
+                self.gaps[at].span.end = cut;
+                self.gaps.insert(at + 1, right);
+            }
+        }
+        self.gaps
+            .iter_mut()
+            .filter(move |gap| gap.span.begin >= span.begin && gap.span.end <= span.end)
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> &GapStats {
+        &self.stats
+    }
+
+    /// Gaps open now.
+    pub fn open_gaps(&self) -> usize {
+        self.gaps.len()
+    }
+}

@@ -1,0 +1,200 @@
+//! What each line brought and what it lost, message by message, whatever the other line did.
+
+use crate::arbiter::ranges::{Span, Spans};
+
+/// Gaps of a line that are still counted exactly; older ones are final.
+const OPEN_GAPS: usize = 4096;
+
+/// Counters of one line, in messages unless said otherwise. Heartbeats are counted apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineStats {
+    /// Datagrams taken from the line, good or bad.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Heartbeats among them.
+    pub heartbeats: u64,
+    /// Messages that the line brought, each once.
+    pub received: u64,
+    /// Messages that this line brought more than once.
+    pub duplicate: u64,
+    /// Messages that came after later ones of the same line.
+    pub late: u64,
+    /// Messages that never came on this line, as far as is known.
+    pub lost: u64,
+    /// Messages that this line brought first, and that were delivered from it.
+    pub delivered: u64,
+}
+
+/// Follows one line through a session.
+#[derive(Debug)]
+pub(crate) struct LineTracker {
+    stats: LineStats,
+    /// The sequence after the last one seen; `None` before anything was.
+    high: Option<u64>,
+    missing: Spans,
+    /// Ranges that never existed.
+    holes: Spans,
+}
+
+impl LineTracker {
+    pub(crate) fn new() -> Self {
+        Self {
+            stats: LineStats::default(),
+            high: None,
+            missing: Spans::with_capacity(OPEN_GAPS),
+            holes: Spans::with_capacity(64),
+        }
+    }
+
+    /// A packet or heartbeat arrived, good or bad.
+    #[inline]
+    pub(crate) fn datagram(&mut self, bytes: usize) {
+        self.stats.packets += 1;
+        self.stats.bytes += bytes as u64;
+    }
+
+    /// A session begins: counting starts at `sequence`.
+    pub(crate) fn start(&mut self, sequence: u64) {
+        self.stats.lost += self.missing.total();
+        self.missing.clear();
+        self.holes.clear();
+        self.high = Some(sequence);
+    }
+
+    /// True before [`start`](Self::start).
+    pub(crate) fn is_idle(&self) -> bool {
+        self.high.is_none()
+    }
+
+    /// Messages `begin..end` arrived.
+    #[inline]
+    pub(crate) fn messages(&mut self, begin: u64, end: u64) {
+        let high = self.high.unwrap_or(begin);
+        if begin == high {
+            self.stats.received += end - begin;
+            self.high = Some(end);
+            return;
+        }
+        self.out_of_order(high, begin, end);
+    }
+
+    #[cold]
+    fn out_of_order(&mut self, high: u64, begin: u64, end: u64) {
+        if begin > high {
+            self.missed(Span::new(high, begin));
+            self.stats.received += end - begin;
+            self.high = Some(end);
+            return;
+        }
+        let old = Span::new(begin, end.min(high));
+        let late = self.missing.remove(old);
+        let new = end.saturating_sub(high);
+        self.stats.late += late;
+        self.stats.received += late + new;
+        self.stats.duplicate += old.len() - late;
+        self.high = Some(high.max(end));
+    }
+
+    /// A heartbeat said that `next` comes next on this line.
+    pub(crate) fn passed(&mut self, next: u64) {
+        let high = self.high.unwrap_or(next);
+        if next > high {
+            self.missed(Span::new(high, next));
+            self.high = Some(next);
+        }
+    }
+
+    fn missed(&mut self, span: Span) {
+        if let Some(evicted) = self.missing.insert(span) {
+            self.stats.lost += evicted.len();
+        }
+        for hole in self.holes.as_slice() {
+            self.missing.remove(*hole);
+        }
+    }
+
+    /// These sequences never existed: not having them is no loss.
+    pub(crate) fn hole(&mut self, hole: Span) {
+        self.holes.insert(hole);
+        self.missing.remove(hole);
+    }
+
+    pub(crate) fn heartbeat(&mut self) {
+        self.stats.heartbeats += 1;
+    }
+
+    #[inline]
+    pub(crate) fn delivered(&mut self, messages: u64) {
+        self.stats.delivered += messages;
+    }
+
+    /// The sequence after the last one seen.
+    pub(crate) fn high(&self) -> u64 {
+        self.high.unwrap_or(0)
+    }
+
+    /// The counters; what a line did not bring below `next` counts as lost on it.
+    pub(crate) fn stats(&self, next: u64) -> LineStats {
+        let mut stats = self.stats;
+        stats.lost += self.missing.total();
+        if let Some(high) = self.high {
+            let mut tail = Spans::with_capacity(self.holes.as_slice().len() + 1);
+            tail.insert(Span::new(high, next));
+            for hole in self.holes.as_slice() {
+                tail.remove(*hole);
+            }
+            stats.lost += tail.total();
+        }
+        stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tracker() -> LineTracker {
+        let mut line = LineTracker::new();
+        line.start(1);
+        line
+    }
+
+    #[test]
+    fn what_comes_late_was_not_lost() {
+        let mut line = tracker();
+        line.messages(1, 3);
+        line.messages(5, 7);
+        assert_eq!(line.stats(7).lost, 2);
+        line.messages(3, 5);
+        let stats = line.stats(7);
+        assert_eq!(
+            (stats.received, stats.late, stats.lost, stats.duplicate),
+            (6, 2, 0, 0)
+        );
+    }
+
+    #[test]
+    fn a_repeat_on_the_same_line_is_a_duplicate() {
+        let mut line = tracker();
+        line.messages(1, 5);
+        line.messages(3, 8);
+        let stats = line.stats(8);
+        assert_eq!((stats.received, stats.duplicate, stats.lost), (7, 2, 0));
+    }
+
+    #[test]
+    fn a_heartbeat_shows_a_lost_tail_and_a_hole_is_no_loss() {
+        let mut line = tracker();
+        line.messages(1, 5);
+        line.passed(20);
+        assert_eq!(line.stats(20).lost, 15);
+        line.hole(Span::new(10, 20));
+        assert_eq!(line.stats(20).lost, 5);
+        assert_eq!(
+            line.stats(30).lost,
+            15,
+            "what was delivered from elsewhere is lost here"
+        );
+    }
+}
