@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub enum Kind {
     /// An unsigned integer of this many bytes.
     Unsigned {
-        /// Bytes: 1, 2, 4 or 8.
+        /// Bytes: 2, 4 or 8.
         size: usize,
         /// True if the type's largest value stands for "absent".
         optional: bool,
@@ -30,6 +30,17 @@ pub enum Kind {
     Flags(&'static CodeDef),
 }
 
+impl Kind {
+    /// Bytes of the field.
+    pub const fn size(self) -> usize {
+        match self {
+            Kind::Unsigned { size, .. } | Kind::Text { size } => size,
+            Kind::Price { .. } => size_of::<Price>(),
+            Kind::Code(_) | Kind::Flags(_) => 1,
+        }
+    }
+}
+
 /// The values of an enumeration or the bits of a set, as the schema has them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CodeDef {
@@ -45,14 +56,6 @@ pub trait Field: Copy + FromBytes + IntoBytes + KnownLayout + Immutable + Unalig
     const KIND: Kind;
     /// What an older, shorter message is completed with: the null value, or for text and flags zero.
     const NULL: Self;
-}
-
-impl Field for u8 {
-    const KIND: Kind = Kind::Unsigned {
-        size: 1,
-        optional: false,
-    };
-    const NULL: Self = u8::MAX;
 }
 
 macro_rules! unsigned {

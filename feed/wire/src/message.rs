@@ -176,16 +176,28 @@ impl<M> Deref for View<'_, M> {
     }
 }
 
-/// `block` as an `M`, whatever schema version wrote it.
+/// `block` as an `M`, whatever schema version wrote it. A field that the block holds only a part of counts as absent.
+#[inline]
 pub fn view_block<M: Message>(block: &[u8]) -> View<'_, M> {
     match M::ref_from_prefix(block) {
         Ok((message, _)) => View::Borrowed(message),
-        Err(_) => {
-            let mut message = M::NULL;
-            message.as_mut_bytes()[..block.len()].copy_from_slice(block);
-            View::Completed(message)
-        }
+        Err(_) => View::Completed(completed(block)),
     }
+}
+
+/// The whole fields of a block that is shorter than an `M`, and null for the others.
+#[cold]
+fn completed<M: Message>(block: &[u8]) -> M {
+    let whole = M::DEF
+        .fields
+        .iter()
+        .map(|field| field.offset + field.kind.size())
+        .take_while(|&end| end <= block.len())
+        .last()
+        .unwrap_or(0);
+    let mut message = M::NULL;
+    message.as_mut_bytes()[..whole].copy_from_slice(&block[..whole]);
+    message
 }
 
 /// One message in a packet, framed: its header and everything after it.
@@ -288,11 +300,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     fn read(field: &FieldDef, block: &'a [u8]) -> Self {
-        let size = match field.kind {
-            Kind::Unsigned { size, .. } | Kind::Text { size } => size,
-            Kind::Price { .. } => 8,
-            Kind::Code(_) | Kind::Flags(_) => 1,
-        };
+        let size = field.kind.size();
         let Some(bytes) = block.get(field.offset..field.offset + size) else {
             return Value::Absent;
         };
