@@ -439,3 +439,51 @@ codes! {
         REFUSED = 7 "Refused",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_prints_as_the_shortest_exact_decimal() {
+        for (mantissa, printed) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (-1, "-0.000000001"),
+            (585_330_000_000, "585.33"),
+            (100_000_000_000, "100"),
+            (-2_050_000_000, "-2.05"),
+            (i64::MIN, "-9223372036.854775808"),
+            (i64::MAX, "9223372036.854775807"),
+        ] {
+            assert_eq!(Price::new(mantissa).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn the_null_value_is_absent_and_every_other_is_present() {
+        assert_eq!(Optional::<U32>::NONE.get(), None);
+        assert_eq!(Optional::<U32>::some(u32::MAX).get(), None);
+        assert_eq!(Optional::<U32>::some(0).get(), Some(U32::new(0)));
+        assert_eq!(Optional::<Price>::some(Price::new(i64::MAX)).get(), None);
+        assert_eq!(
+            Optional::<Price>::some(Price::new(i64::MIN)).get(),
+            Some(Price::new(i64::MIN))
+        );
+    }
+
+    #[test]
+    fn text_loses_its_padding_and_what_does_not_fit() {
+        assert_eq!(Text::<4>::new(b"AB  ").as_str(), "AB");
+        assert_eq!(Text::<4>::new(b"ABCDEF").as_str(), "ABCD");
+        assert_eq!(Text::<4>::default().as_str(), "");
+        assert_eq!(Text::<4>(*b"A\xffB\0").as_str(), "A");
+    }
+
+    #[test]
+    fn an_unknown_code_keeps_its_number() {
+        assert_eq!(format!("{:?} {:?}", Side::SELL, Side(77)), "Sell 77");
+        assert_eq!(EventFlags::END_OF_EVENT.0, 1);
+        assert_eq!(EventFlags::PRINTABLE.0, 2);
+    }
+}

@@ -328,3 +328,159 @@ impl OpenPacket {
         length
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EndOfSession, Lost};
+
+    const STAMP: Stamp = Stamp {
+        flags: 0,
+        channel: 1,
+        session: 20_120_621,
+        epoch: 2,
+        epoch_base: 40,
+        sequence: 41,
+        sending_time: 1,
+    };
+
+    /// The verdict on a packet of `messages` messages and this stamp.
+    fn verdict(messages: u16, stamp: Stamp) -> Result<(), PacketError> {
+        let mut buffer = [0; 256];
+        let mut packet = OpenPacket::new();
+        for _ in 0..messages {
+            assert!(packet.push(&mut buffer, &EndOfSession::NULL));
+        }
+        let length = packet.finish_whole(&mut buffer, stamp, 0);
+        Packet::parse(&buffer[..length]).map(|_| ())
+    }
+
+    #[test]
+    fn fields_that_cannot_be_are_malformed() {
+        assert_eq!(verdict(1, STAMP), Ok(()));
+        for stamp in [
+            Stamp { session: 0, ..STAMP },
+            Stamp { epoch: 0, ..STAMP },
+            Stamp {
+                epoch_base: 0,
+                ..STAMP
+            },
+            Stamp { sequence: 0, ..STAMP },
+            Stamp {
+                sequence: 39,
+                ..STAMP
+            },
+            Stamp {
+                sequence: u64::MAX - 1,
+                ..STAMP
+            },
+            Stamp {
+                flags: flags::END_OF_SESSION,
+                ..STAMP
+            },
+            Stamp {
+                flags: flags::SEGMENT_END,
+                ..STAMP
+            },
+            Stamp {
+                flags: flags::SEGMENT_END | flags::LOCAL,
+                ..STAMP
+            },
+        ] {
+            assert_eq!(verdict(1, stamp), Err(PacketError::Malformed), "{stamp:?}");
+        }
+        assert_eq!(
+            verdict(
+                1,
+                Stamp {
+                    sequence: u64::MAX - 2,
+                    ..STAMP
+                }
+            ),
+            Ok(())
+        );
+        assert_eq!(
+            verdict(
+                0,
+                Stamp {
+                    sequence: u64::MAX,
+                    ..STAMP
+                }
+            ),
+            Err(PacketError::Malformed)
+        );
+        assert_eq!(
+            verdict(1, Stamp { flags: 0x80, ..STAMP }),
+            Ok(()),
+            "unknown flags are ignored"
+        );
+    }
+
+    #[test]
+    fn a_notice_is_one_message_that_counts_none() {
+        let mut buffer = [0; 128];
+        let mut packet = OpenPacket::new();
+        assert!(packet.push(&mut buffer, &Lost::NULL));
+        let notice = Stamp {
+            flags: flags::LOCAL,
+            sequence: 7,
+            ..STAMP
+        };
+        let length = packet.finish_whole(&mut buffer, notice, 0);
+        let parsed = Packet::parse(&buffer[..length]).expect("a notice may stand below the base");
+        assert_eq!(
+            (parsed.header().count.get(), parsed.sequence(), parsed.end()),
+            (0, 7, 7)
+        );
+        let messages: Vec<_> = parsed
+            .messages()
+            .map(|(at, frame)| (at, frame.template()))
+            .collect();
+        assert_eq!(messages, [(7, Lost::TEMPLATE)]);
+        assert_eq!(
+            verdict(0, notice),
+            Err(PacketError::Malformed),
+            "without its message"
+        );
+        assert_eq!(verdict(2, notice), Err(PacketError::Malformed), "with two");
+
+        let mut header = *parsed.header();
+        header.count = U16::new(1);
+        buffer[..HEADER_LEN].copy_from_slice(header.as_bytes());
+        let sum = checksum(&buffer[..length]);
+        buffer[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(
+            Packet::parse(&buffer[..length]).err(),
+            Some(PacketError::Malformed)
+        );
+    }
+
+    #[test]
+    fn heartbeats_and_end_marks_hold_nothing() {
+        for flags in [0, flags::END_OF_SESSION, flags::SEGMENT_END] {
+            assert_eq!(verdict(0, Stamp { flags, ..STAMP }), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_changes_nothing() {
+        let mut buffer = [0; HEADER_LEN + EndOfSession::FRAME_LEN + 3];
+        let mut packet = OpenPacket::new();
+        assert!(packet.push(&mut buffer, &EndOfSession::NULL));
+        let (before, bytes) = (packet, buffer);
+        assert!(!packet.push(&mut buffer, &EndOfSession::NULL));
+        assert!(!packet.push_frame(&mut buffer, &[1; 4]));
+        assert_eq!((packet, buffer), (before, bytes));
+    }
+
+    #[test]
+    fn the_first_word_is_left_to_the_commit_and_the_checksum_counts_it() {
+        let mut buffer = [0xaa; 64];
+        let length = OpenPacket::new().finish(&mut buffer, STAMP, 64);
+        assert_eq!(buffer[..4], [0; 4]);
+        assert_eq!(Packet::parse(&buffer[..length]).err(), Some(PacketError::Magic));
+        buffer[..4].copy_from_slice(&first_word(STAMP.flags).to_le_bytes());
+        let packet = Packet::parse(&buffer[..length]).expect("committed");
+        assert_eq!(Stamp::of(packet.header()), STAMP);
+    }
+}
