@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub enum Kind {
     /// An unsigned integer of this many bytes.
     Unsigned {
-        /// Bytes: 1, 2, 4 or 8.
+        /// Bytes: 2, 4 or 8.
         size: usize,
         /// True if the type's largest value stands for "absent".
         optional: bool,
@@ -30,6 +30,17 @@ pub enum Kind {
     Flags(&'static CodeDef),
 }
 
+impl Kind {
+    /// Bytes of the field.
+    pub const fn size(self) -> usize {
+        match self {
+            Kind::Unsigned { size, .. } | Kind::Text { size } => size,
+            Kind::Price { .. } => size_of::<Price>(),
+            Kind::Code(_) | Kind::Flags(_) => 1,
+        }
+    }
+}
+
 /// The values of an enumeration or the bits of a set, as the schema has them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CodeDef {
@@ -45,14 +56,6 @@ pub trait Field: Copy + FromBytes + IntoBytes + KnownLayout + Immutable + Unalig
     const KIND: Kind;
     /// What an older, shorter message is completed with: the null value, or for text and flags zero.
     const NULL: Self;
-}
-
-impl Field for u8 {
-    const KIND: Kind = Kind::Unsigned {
-        size: 1,
-        optional: false,
-    };
-    const NULL: Self = u8::MAX;
 }
 
 macro_rules! unsigned {
@@ -434,5 +437,53 @@ codes! {
         FULL = 6 "Full",
         /// Not let in.
         REFUSED = 7 "Refused",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_prints_as_the_shortest_exact_decimal() {
+        for (mantissa, printed) in [
+            (0, "0"),
+            (1, "0.000000001"),
+            (-1, "-0.000000001"),
+            (585_330_000_000, "585.33"),
+            (100_000_000_000, "100"),
+            (-2_050_000_000, "-2.05"),
+            (i64::MIN, "-9223372036.854775808"),
+            (i64::MAX, "9223372036.854775807"),
+        ] {
+            assert_eq!(Price::new(mantissa).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn the_null_value_is_absent_and_every_other_is_present() {
+        assert_eq!(Optional::<U32>::NONE.get(), None);
+        assert_eq!(Optional::<U32>::some(u32::MAX).get(), None);
+        assert_eq!(Optional::<U32>::some(0).get(), Some(U32::new(0)));
+        assert_eq!(Optional::<Price>::some(Price::new(i64::MAX)).get(), None);
+        assert_eq!(
+            Optional::<Price>::some(Price::new(i64::MIN)).get(),
+            Some(Price::new(i64::MIN))
+        );
+    }
+
+    #[test]
+    fn text_loses_its_padding_and_what_does_not_fit() {
+        assert_eq!(Text::<4>::new(b"AB  ").as_str(), "AB");
+        assert_eq!(Text::<4>::new(b"ABCDEF").as_str(), "ABCD");
+        assert_eq!(Text::<4>::default().as_str(), "");
+        assert_eq!(Text::<4>(*b"A\xffB\0").as_str(), "A");
+    }
+
+    #[test]
+    fn an_unknown_code_keeps_its_number() {
+        assert_eq!(format!("{:?} {:?}", Side::SELL, Side(77)), "Sell 77");
+        assert_eq!(EventFlags::END_OF_EVENT.0, 1);
+        assert_eq!(EventFlags::PRINTABLE.0, 2);
     }
 }

@@ -95,3 +95,63 @@ pub fn first_word(flags: u8) -> u32 {
 pub fn align_up(length: usize) -> usize {
     length.next_multiple_of(ALIGN)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zerocopy::IntoBytes;
+
+    #[test]
+    fn the_first_word_is_the_first_four_bytes_and_never_zero() {
+        let header = PacketHeader {
+            magic: U16::new(MAGIC),
+            version: VERSION,
+            flags: 0x86,
+            ..PacketHeader::default()
+        };
+        assert_eq!(&header.as_bytes()[..4], first_word(0x86).to_le_bytes());
+        assert_eq!(&header.as_bytes()[..2], b"TW");
+        assert_ne!(first_word(0), 0);
+    }
+
+    #[test]
+    fn the_checksum_is_crc32c_of_all_bytes_but_its_own() {
+        let mut packet = [0; HEADER_LEN + 4];
+        packet[CHECKSUM_AT - 5..CHECKSUM_AT].copy_from_slice(b"12345");
+        packet[HEADER_LEN..].copy_from_slice(b"6789");
+        let sum = checksum(&packet);
+        packet[CHECKSUM_AT..HEADER_LEN].fill(0xff);
+        assert_eq!(checksum(&packet), sum);
+        // The catalogue's check value of CRC-32/ISCSI is that of "123456789" alone.
+        let spliced = [&packet[..CHECKSUM_AT], &packet[HEADER_LEN..]].concat();
+        assert_eq!(sum, bitwise_crc32c(&spliced));
+        assert_eq!(bitwise_crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    fn bitwise_crc32c(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |sum, &byte| {
+            (0..8).fold(sum ^ u32::from(byte), |sum, _| {
+                sum >> 1 ^ if sum & 1 == 1 { 0x82f6_3b78 } else { 0 }
+            })
+        })
+    }
+
+    #[test]
+    fn a_notice_and_an_end_mark_are_no_heartbeats() {
+        let with = |flags, count| PacketHeader {
+            flags,
+            count: U16::new(count),
+            ..PacketHeader::default()
+        };
+        assert!(with(0, 0).is_heartbeat());
+        assert!(with(flags::END_OF_SESSION, 0).is_heartbeat());
+        assert!(!with(0, 1).is_heartbeat());
+        assert!(!with(flags::LOCAL, 0).is_heartbeat());
+        assert!(!with(flags::SEGMENT_END, 0).is_heartbeat());
+    }
+
+    #[test]
+    fn packets_are_aligned_upwards() {
+        assert_eq!([0, 1, 64, 65].map(align_up), [0, 64, 64, 128]);
+    }
+}

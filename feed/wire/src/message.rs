@@ -176,16 +176,28 @@ impl<M> Deref for View<'_, M> {
     }
 }
 
-/// `block` as an `M`, whatever schema version wrote it.
+/// `block` as an `M`, whatever schema version wrote it. A field that the block holds only a part of counts as absent.
+#[inline]
 pub fn view_block<M: Message>(block: &[u8]) -> View<'_, M> {
     match M::ref_from_prefix(block) {
         Ok((message, _)) => View::Borrowed(message),
-        Err(_) => {
-            let mut message = M::NULL;
-            message.as_mut_bytes()[..block.len()].copy_from_slice(block);
-            View::Completed(message)
-        }
+        Err(_) => View::Completed(completed(block)),
     }
+}
+
+/// The whole fields of a block that is shorter than an `M`, and null for the others.
+#[cold]
+fn completed<M: Message>(block: &[u8]) -> M {
+    let whole = M::DEF
+        .fields
+        .iter()
+        .map(|field| field.offset + field.kind.size())
+        .take_while(|&end| end <= block.len())
+        .last()
+        .unwrap_or(0);
+    let mut message = M::NULL;
+    message.as_mut_bytes()[..whole].copy_from_slice(&block[..whole]);
+    message
 }
 
 /// One message in a packet, framed: its header and everything after it.
@@ -288,11 +300,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     fn read(field: &FieldDef, block: &'a [u8]) -> Self {
-        let size = match field.kind {
-            Kind::Unsigned { size, .. } | Kind::Text { size } => size,
-            Kind::Price { .. } => 8,
-            Kind::Code(_) | Kind::Flags(_) => 1,
-        };
+        let size = field.kind.size();
         let Some(bytes) = block.get(field.offset..field.offset + size) else {
             return Value::Absent;
         };
@@ -312,6 +320,61 @@ impl<'a> Value<'a> {
                 None if bytes[0] == u8::MAX => Value::Absent,
                 None => Value::Unsigned(number),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::{AddOrder, ExecuteOrder};
+
+    #[test]
+    fn a_block_cut_at_a_field_is_completed_with_nulls() {
+        let mut whole = ExecuteOrder::NULL;
+        whole.source_time = 7.into();
+        whole.quantity = 100.into();
+        let at = core::mem::offset_of!(ExecuteOrder, quantity);
+        for cut in [at, at + 1, at + 3] {
+            let view = view_block::<ExecuteOrder>(&whole.as_bytes()[..cut]);
+            assert!(matches!(view, View::Completed(_)));
+            assert_eq!(view.source_time.get(), 7);
+            assert_eq!(
+                view.quantity.get(),
+                u32::MAX,
+                "a part of a field is no value, cut at {cut}"
+            );
+        }
+        let view = view_block::<ExecuteOrder>(&whole.as_bytes()[..at + 4]);
+        assert_eq!(view.quantity.get(), 100);
+        assert!(matches!(
+            view_block::<ExecuteOrder>(whole.as_bytes()),
+            View::Borrowed(_)
+        ));
+    }
+
+    #[test]
+    fn values_are_read_by_definition_and_an_unknown_code_shows_its_number() {
+        let mut order = AddOrder::NULL;
+        order.side = crate::Side(9);
+        order.flags = crate::EventFlags(3);
+        let values: Vec<_> = values(Some(AddOrder::DEF), order.as_bytes()).collect();
+        assert_eq!(
+            values[1],
+            ("order_id", Value::Unsigned(u64::MAX)),
+            "a required field has no null"
+        );
+        assert_eq!(values[6], ("side", Value::Unsigned(9)));
+        assert!(matches!(values[7], ("flags", Value::Flags(3, def)) if def.name == "EventFlags"));
+        let cut: Vec<_> = super::values(Some(AddOrder::DEF), &order.as_bytes()[..9]).collect();
+        assert_eq!((cut.len(), cut[1]), (8, ("order_id", Value::Absent)));
+    }
+
+    #[test]
+    fn template_ids_and_names_are_unique() {
+        for (at, one) in TEMPLATES.iter().enumerate() {
+            assert_eq!(template(one.template).map(|def| def.name), Some(one.name));
+            assert!(TEMPLATES[..at].iter().all(|other| other.name != one.name));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Packets: building one in a buffer, and checking one that arrived.
 
-use crate::header::{self, HEADER_LEN, MAGIC, PacketHeader, VERSION, checksum, first_word};
+use crate::header::{HEADER_LEN, MAGIC, MAX_PACKET_LEN, PacketHeader, VERSION, checksum, first_word, flags};
 use crate::message::{FRAME_HEADER_LEN, Frame, FrameHeader, Message, SbeHeader};
 use crate::{U16, U32, U64};
 use zerocopy::{FromBytes, IntoBytes};
@@ -43,12 +43,11 @@ impl<'a> Packet<'a> {
     /// The first thing that is wrong with it.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PacketError> {
-        let packet = Self::parse_prefix(bytes)?;
-        if packet.bytes.len() == bytes.len() {
-            Ok(packet)
-        } else {
-            Err(PacketError::Trailing)
+        let packet = Self::trusted_prefix(bytes)?;
+        if packet.bytes.len() != bytes.len() {
+            return Err(PacketError::Trailing);
         }
+        packet.checked()
     }
 
     /// Checks the packet at the start of `bytes`; more may follow it, as in a journal.
@@ -57,19 +56,14 @@ impl<'a> Packet<'a> {
     /// The first thing that is wrong with it.
     #[inline]
     pub fn parse_prefix(bytes: &'a [u8]) -> Result<Self, PacketError> {
-        let packet = Self::trusted_prefix(bytes)?;
-        if checksum(packet.bytes) != packet.header.checksum.get() {
-            return Err(PacketError::Checksum);
-        }
-        packet.check_content()?;
-        Ok(packet)
+        Self::trusted_prefix(bytes)?.checked()
     }
 
     /// The packet at the start of `bytes` with only its header checked. For bytes that were checked before they came
     /// here, such as committed packets of the own journal.
     ///
     /// # Errors
-    /// If magic, version or length cannot be.
+    /// If magic, version or length cannot be (a length beyond [`MAX_PACKET_LEN`] cannot).
     #[inline]
     pub fn trusted_prefix(bytes: &'a [u8]) -> Result<Self, PacketError> {
         let (header, _) = PacketHeader::ref_from_prefix(bytes).map_err(|_| PacketError::Truncated)?;
@@ -80,7 +74,7 @@ impl<'a> Packet<'a> {
             return Err(PacketError::Version);
         }
         let length = usize::from(header.length.get());
-        if length < HEADER_LEN {
+        if !(HEADER_LEN..=MAX_PACKET_LEN).contains(&length) {
             return Err(PacketError::Malformed);
         }
         if length > bytes.len() {
@@ -92,32 +86,32 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// Frames, count, padding and the header's own consistency.
-    fn check_content(&self) -> Result<(), PacketError> {
-        let header = self.header;
-        let count = u64::from(header.count.get());
-        let sequence = header.sequence.get();
-        if header.session.get() == 0
-            || header.epoch.get() == 0
-            || sequence == 0
-            || sequence.checked_add(count).is_none_or(|end| end == u64::MAX)
-            || header.epoch_base.get() == 0
-        {
+    /// The packet, if its checksum, header, frames and padding are right.
+    #[inline]
+    fn checked(self) -> Result<Self, PacketError> {
+        if checksum(self.bytes) != self.header.checksum.get() {
+            return Err(PacketError::Checksum);
+        }
+        if !consistent(self.header) {
             return Err(PacketError::Malformed);
         }
         let mut rest = &self.bytes[HEADER_LEN..];
-        let frames = if header.flags & header::flags::LOCAL != 0 {
-            1
-        } else {
-            count
-        };
-        for _ in 0..frames {
+        for _ in 0..self.frames() {
             (_, rest) = Frame::split(rest).ok_or(PacketError::Malformed)?;
         }
-        if rest.iter().all(|&byte| byte == 0) {
-            Ok(())
-        } else {
-            Err(PacketError::Malformed)
+        // Looks at every byte rather than stopping at the first that is not zero: that way it runs 16 at a time.
+        match rest.iter().fold(0, |all, byte| all | byte) {
+            0 => Ok(self),
+            _ => Err(PacketError::Malformed),
+        }
+    }
+
+    /// Frames in the packet: its messages, or the one of a notice, which counts none.
+    #[inline]
+    fn frames(&self) -> u16 {
+        match self.header.flags & flags::LOCAL {
+            0 => self.header.count.get(),
+            _ => 1,
         }
     }
 
@@ -147,17 +141,29 @@ impl<'a> Packet<'a> {
 
     /// The messages with their sequences, in order. Of a notice: the notice, with the sequence it stands before.
     pub fn messages(&self) -> Messages<'a> {
-        let left = if self.header.flags & header::flags::LOCAL != 0 {
-            1
-        } else {
-            self.header.count.get()
-        };
         Messages {
             sequence: self.sequence(),
-            left,
+            left: self.frames(),
             rest: &self.bytes[HEADER_LEN..],
         }
     }
+}
+
+/// Whether a header's fields can stand together. Unknown flags and the spare bytes are left to later versions.
+fn consistent(header: &PacketHeader) -> bool {
+    let sequence = header.sequence.get();
+    let base = header.epoch_base.get();
+    // The journal's and a listener's own packets are no part of an epoch's stream.
+    let own = header.flags & (flags::LOCAL | flags::SEGMENT_END);
+    let empty = own != 0 || header.flags & flags::END_OF_SESSION != 0;
+    header.session.get() != 0
+        && header.epoch.get() != 0
+        && sequence != 0
+        && base != 0
+        && (own != 0 || sequence >= base)
+        && own != flags::LOCAL | flags::SEGMENT_END
+        && (header.count.get() == 0 || !empty)
+        && sequence < u64::MAX - u64::from(header.count.get())
 }
 
 /// The messages of a packet, in order.
@@ -176,7 +182,7 @@ impl<'a> Iterator for Messages<'a> {
         self.left = self.left.checked_sub(1)?;
         let (frame, rest) = Frame::split(self.rest)?;
         let sequence = self.sequence;
-        (self.rest, self.sequence) = (rest, sequence + 1);
+        (self.rest, self.sequence) = (rest, sequence.saturating_add(1));
         Some((sequence, frame))
     }
 }
@@ -184,7 +190,7 @@ impl<'a> Iterator for Messages<'a> {
 /// What a packet's header says besides what its messages do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {
-    /// Bits of [`header::flags`].
+    /// Bits of [`flags`].
     pub flags: u8,
     /// Channel.
     pub channel: u16,
@@ -290,7 +296,7 @@ impl OpenPacket {
     pub fn finish(self, buffer: &mut [u8], stamp: Stamp, padded: usize) -> usize {
         let length = self.at.max(padded);
         buffer[self.at..length].fill(0);
-        let notice = stamp.flags & header::flags::LOCAL != 0;
+        let notice = stamp.flags & flags::LOCAL != 0;
         let mut header = PacketHeader {
             magic: U16::new(MAGIC),
             version: VERSION,
@@ -320,5 +326,161 @@ impl OpenPacket {
         let length = self.finish(buffer, stamp, padded);
         buffer[..4].copy_from_slice(&first_word(stamp.flags).to_le_bytes());
         length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EndOfSession, Lost};
+
+    const STAMP: Stamp = Stamp {
+        flags: 0,
+        channel: 1,
+        session: 20_120_621,
+        epoch: 2,
+        epoch_base: 40,
+        sequence: 41,
+        sending_time: 1,
+    };
+
+    /// The verdict on a packet of `messages` messages and this stamp.
+    fn verdict(messages: u16, stamp: Stamp) -> Result<(), PacketError> {
+        let mut buffer = [0; 256];
+        let mut packet = OpenPacket::new();
+        for _ in 0..messages {
+            assert!(packet.push(&mut buffer, &EndOfSession::NULL));
+        }
+        let length = packet.finish_whole(&mut buffer, stamp, 0);
+        Packet::parse(&buffer[..length]).map(|_| ())
+    }
+
+    #[test]
+    fn fields_that_cannot_be_are_malformed() {
+        assert_eq!(verdict(1, STAMP), Ok(()));
+        for stamp in [
+            Stamp { session: 0, ..STAMP },
+            Stamp { epoch: 0, ..STAMP },
+            Stamp {
+                epoch_base: 0,
+                ..STAMP
+            },
+            Stamp { sequence: 0, ..STAMP },
+            Stamp {
+                sequence: 39,
+                ..STAMP
+            },
+            Stamp {
+                sequence: u64::MAX - 1,
+                ..STAMP
+            },
+            Stamp {
+                flags: flags::END_OF_SESSION,
+                ..STAMP
+            },
+            Stamp {
+                flags: flags::SEGMENT_END,
+                ..STAMP
+            },
+            Stamp {
+                flags: flags::SEGMENT_END | flags::LOCAL,
+                ..STAMP
+            },
+        ] {
+            assert_eq!(verdict(1, stamp), Err(PacketError::Malformed), "{stamp:?}");
+        }
+        assert_eq!(
+            verdict(
+                1,
+                Stamp {
+                    sequence: u64::MAX - 2,
+                    ..STAMP
+                }
+            ),
+            Ok(())
+        );
+        assert_eq!(
+            verdict(
+                0,
+                Stamp {
+                    sequence: u64::MAX,
+                    ..STAMP
+                }
+            ),
+            Err(PacketError::Malformed)
+        );
+        assert_eq!(
+            verdict(1, Stamp { flags: 0x80, ..STAMP }),
+            Ok(()),
+            "unknown flags are ignored"
+        );
+    }
+
+    #[test]
+    fn a_notice_is_one_message_that_counts_none() {
+        let mut buffer = [0; 128];
+        let mut packet = OpenPacket::new();
+        assert!(packet.push(&mut buffer, &Lost::NULL));
+        let notice = Stamp {
+            flags: flags::LOCAL,
+            sequence: 7,
+            ..STAMP
+        };
+        let length = packet.finish_whole(&mut buffer, notice, 0);
+        let parsed = Packet::parse(&buffer[..length]).expect("a notice may stand below the base");
+        assert_eq!(
+            (parsed.header().count.get(), parsed.sequence(), parsed.end()),
+            (0, 7, 7)
+        );
+        let messages: Vec<_> = parsed
+            .messages()
+            .map(|(at, frame)| (at, frame.template()))
+            .collect();
+        assert_eq!(messages, [(7, Lost::TEMPLATE)]);
+        assert_eq!(
+            verdict(0, notice),
+            Err(PacketError::Malformed),
+            "without its message"
+        );
+        assert_eq!(verdict(2, notice), Err(PacketError::Malformed), "with two");
+
+        let mut header = *parsed.header();
+        header.count = U16::new(1);
+        buffer[..HEADER_LEN].copy_from_slice(header.as_bytes());
+        let sum = checksum(&buffer[..length]);
+        buffer[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(
+            Packet::parse(&buffer[..length]).err(),
+            Some(PacketError::Malformed)
+        );
+    }
+
+    #[test]
+    fn heartbeats_and_end_marks_hold_nothing() {
+        for flags in [0, flags::END_OF_SESSION, flags::SEGMENT_END] {
+            assert_eq!(verdict(0, Stamp { flags, ..STAMP }), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_message_that_does_not_fit_changes_nothing() {
+        let mut buffer = [0; HEADER_LEN + EndOfSession::FRAME_LEN + 3];
+        let mut packet = OpenPacket::new();
+        assert!(packet.push(&mut buffer, &EndOfSession::NULL));
+        let (before, bytes) = (packet, buffer);
+        assert!(!packet.push(&mut buffer, &EndOfSession::NULL));
+        assert!(!packet.push_frame(&mut buffer, &[1; 4]));
+        assert_eq!((packet, buffer), (before, bytes));
+    }
+
+    #[test]
+    fn the_first_word_is_left_to_the_commit_and_the_checksum_counts_it() {
+        let mut buffer = [0xaa; 64];
+        let length = OpenPacket::new().finish(&mut buffer, STAMP, 64);
+        assert_eq!(buffer[..4], [0; 4]);
+        assert_eq!(Packet::parse(&buffer[..length]).err(), Some(PacketError::Magic));
+        buffer[..4].copy_from_slice(&first_word(STAMP.flags).to_le_bytes());
+        let packet = Packet::parse(&buffer[..length]).expect("committed");
+        assert_eq!(Stamp::of(packet.header()), STAMP);
     }
 }

@@ -184,3 +184,101 @@ pub fn put_with_ranges<M: Message>(out: &mut [u8], message: &M, ranges: &[Range]
     room[size_of::<GroupHeader>()..].copy_from_slice(ranges.as_bytes());
     Some(end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recovery::{Login, Logout, RangesRequest};
+
+    const LIMIT: usize = 4096;
+
+    fn request(ranges: &[Range]) -> Vec<u8> {
+        let mut out = vec![0; LIMIT];
+        let length = put_with_ranges(&mut out, &RangesRequest::NULL, ranges).expect("room");
+        out.truncate(length);
+        out
+    }
+
+    fn frame(bytes: &[u8]) -> StreamFrame<'_> {
+        let (frame, length) = StreamFrame::split(bytes, LIMIT).expect("sound").expect("whole");
+        assert_eq!(length, bytes.len());
+        frame
+    }
+
+    #[test]
+    fn a_frame_waits_until_it_is_whole() {
+        let mut bytes = [0; 64];
+        let length = put_with_data(&mut bytes, &Login::NULL, &[b"desk", b""]).expect("room");
+        for cut in 0..length {
+            assert!(
+                StreamFrame::split(&bytes[..cut], LIMIT)
+                    .expect("sound so far")
+                    .is_none()
+            );
+        }
+        let (frame, taken) = StreamFrame::split(&bytes, LIMIT).expect("sound").expect("whole");
+        assert_eq!(taken, length);
+        let mut data = frame.data();
+        assert_eq!(data.take(), Ok(&b"desk"[..]));
+        assert_eq!(data.take(), Ok(&b""[..]));
+        assert_eq!(
+            data.take(),
+            Ok(&b""[..]),
+            "an older writer's missing field is empty"
+        );
+    }
+
+    #[test]
+    fn a_frame_that_does_not_hold_together_is_an_error() {
+        let good = request(&[]);
+        for (at, value, error) in [
+            (0, 11_u32, "shorter than its block"),
+            (0, LIMIT as u32 + 1, "longer than allowed"),
+            (0, u32::MAX, "longer than allowed"),
+            (8, 7330, "of another schema"),
+        ] {
+            let mut bytes = good.clone();
+            bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+            assert_eq!(StreamFrame::split(&bytes, LIMIT).err(), Some(StreamError(error)));
+        }
+    }
+
+    #[test]
+    fn ranges_of_a_newer_writer_are_read_and_ones_that_do_not_fit_refused() {
+        let range = Range {
+            begin: 5.into(),
+            end: 9.into(),
+        };
+        let good = request(&[range, range]);
+        let read: Vec<_> = frame(&good).ranges().expect("sound").collect();
+        assert_eq!(read, [range, range]);
+
+        let group = STREAM_HEADER_LEN + size_of::<RangesRequest>();
+        let mut wider = good.clone();
+        wider[group..group + 4].copy_from_slice(&[32, 0, 1, 0]);
+        assert_eq!(
+            frame(&wider).ranges().expect("sound").collect::<Vec<_>>(),
+            [range]
+        );
+
+        for header in [
+            [16, 0, 3, 0],
+            [15, 0, 1, 0],
+            [0, 0, 255, 255],
+            [255, 255, 255, 255],
+        ] {
+            let mut bad = good.clone();
+            bad[group..group + 4].copy_from_slice(&header);
+            assert!(frame(&bad).ranges().is_err(), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_past_a_short_buffer() {
+        let mut out = [0; 64];
+        let whole = put_with_data(&mut out, &Logout::NULL, &[b"bye"]).expect("room");
+        for room in 0..whole {
+            assert_eq!(put_with_data(&mut out[..room], &Logout::NULL, &[b"bye"]), None);
+        }
+    }
+}
