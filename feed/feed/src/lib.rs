@@ -1,1 +1,3 @@
 //! Feed.
+
+pub mod source;
