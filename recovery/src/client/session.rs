@@ -1,0 +1,554 @@
+//! One service as a client sees it: login, requests, and the answers as events. No I/O and no clock: the shell (or a
+//! simulator) moves the bytes and passes the time, in nanoseconds of any clock that only grows.
+//!
+//! What the service sends is checked like what comes from a line: every packet's checksum and content. A packet that
+//! fails is reported and left out; a stream that does not hold together ends the connection.
+
+use super::ClientError;
+use crate::buffer::{FrameBuffer, Outbox};
+use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, Range, nanos};
+use std::time::Duration;
+use twinline_wire::field::{CompleteStatus, LogoutReason, RejectCode};
+use twinline_wire::header::{PacketHeader, align_up, flags};
+use twinline_wire::recovery::{
+    Data, Login, LoginAccepted, Logout, PROTOCOL_VERSION, RangesRequest, Reject, RequestComplete, StreamHeartbeat,
+};
+use twinline_wire::stream::{GroupHeader, STREAM_HEADER_LEN, StreamError, StreamFrame};
+use twinline_wire::{Message, Packet, PacketError, View};
+
+/// Bytes of the buffer for what is to be sent: the login, and requests that the socket did not take yet.
+const OUTBOX_LEN: usize = 64 * 1024;
+
+/// Who the client is and how long it waits. The token is a secret, so this has no `Debug`.
+#[derive(Clone)]
+pub struct ClientConfig {
+    /// The client's name, at most [`MAX_NAME_LEN`] bytes.
+    pub name: String,
+    /// What lets it in, at most [`MAX_TOKEN_LEN`] bytes; may be empty.
+    pub token: String,
+    /// The channel that it wants.
+    pub channel: u16,
+    /// The largest frame that it takes, in bytes: so much memory a service costs.
+    pub max_frame: usize,
+    /// A heartbeat is sent after this long without anything else.
+    pub heartbeat: Duration,
+    /// A service that says nothing for this long is given up.
+    pub silence: Duration,
+}
+
+impl ClientConfig {
+    /// The defaults: frames of up to 1 MiB, a heartbeat each second, given up after five silent ones.
+    pub fn new(name: impl Into<String>, channel: u16) -> Self {
+        Self {
+            name: name.into(),
+            token: String::new(),
+            channel,
+            max_frame: (1 << 20) + 64,
+            heartbeat: Duration::from_secs(1),
+            silence: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What a service said, or what became of it.
+#[derive(Debug)]
+pub enum ClientEvent<'a> {
+    /// Let in: requests can be made from now on.
+    Accepted {
+        /// Newest session there; 0 if there is none yet.
+        session: u32,
+        /// Its newest epoch.
+        epoch: u32,
+        /// That epoch's first sequence.
+        epoch_base: u64,
+        /// Oldest sequence of that session that is kept.
+        oldest: u64,
+        /// Next sequence to be released.
+        next: u64,
+        /// Ranges allowed in a request.
+        max_ranges: usize,
+        /// Requests allowed to be open at once.
+        max_requests: usize,
+    },
+    /// A packet, checked. It may reach beyond the range asked for at either side.
+    Packet {
+        /// The request that it answers.
+        request_id: u32,
+        /// The packet.
+        packet: Packet<'a>,
+    },
+    /// A packet that is not good; what cannot be read after it in the same answer is left out too.
+    BadPacket {
+        /// The request that it answers.
+        request_id: u32,
+        /// What is wrong with it.
+        error: PacketError,
+    },
+    /// This part of a request is refused.
+    Reject {
+        /// The request.
+        request_id: u32,
+        /// The session asked for.
+        session: u32,
+        /// First sequence refused.
+        begin: u64,
+        /// First sequence not refused.
+        end: u64,
+        /// Why.
+        code: RejectCode,
+        /// Ask again after this many milliseconds; 0: asking again is of no use.
+        retry_after_ms: u32,
+        /// Why, in words.
+        reason: &'a str,
+    },
+    /// The request is answered; its number is free again.
+    Complete {
+        /// The request.
+        request_id: u32,
+        /// In full or in part.
+        status: CompleteStatus,
+    },
+    /// How far the service is.
+    Heartbeat {
+        /// Newest session there; 0 if there is none yet.
+        session: u32,
+        /// Its newest epoch.
+        epoch: u32,
+        /// That epoch's first sequence.
+        epoch_base: u64,
+        /// Next sequence to be released.
+        next: u64,
+    },
+    /// The connection is over, and all requests open on it are forgotten. Comes once a connection or attempt.
+    Closed {
+        /// Why.
+        reason: CloseReason<'a>,
+    },
+}
+
+/// Why a connection is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason<'a> {
+    /// The service said so.
+    Logout {
+        /// Why.
+        reason: LogoutReason,
+        /// Why, in words.
+        text: &'a str,
+    },
+    /// The service broke the protocol.
+    Protocol(StreamError),
+    /// The service said nothing for too long.
+    Silent,
+    /// The connection was lost.
+    Disconnected,
+    /// No connection could be made.
+    Unreachable,
+}
+
+/// Why a request was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Not logged in.
+    #[error("not logged in: wait for the service to accept the login")]
+    NotReady,
+    /// A request without ranges, or with the number 0 or one that is open.
+    #[error("request {0} has no ranges, or its number is 0 or still open")]
+    Invalid(u32),
+    /// More ranges than the service allows in one request.
+    #[error("{asked} ranges in a request, the service allows {allowed}: split it")]
+    TooManyRanges {
+        /// Ranges in the request.
+        asked: usize,
+        /// Ranges allowed.
+        allowed: usize,
+    },
+    /// As many requests are open as the service allows, or the connection takes no more bytes.
+    #[error("{0} requests are open already: wait for one to complete")]
+    Busy(usize),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Disconnected,
+    LoggingIn,
+    Ready,
+}
+
+/// The state machine of one service's client. Memory: two fixed buffers.
+pub struct ClientSession {
+    input: FrameBuffer,
+    dialogue: Dialogue,
+}
+
+/// Everything but the input buffer, so that a frame in it can be handled while it is borrowed.
+struct Dialogue {
+    config: ClientConfig,
+    state: State,
+    outbox: Outbox,
+    open: Vec<u32>,
+    max_ranges: usize,
+    max_requests: usize,
+    last_received: u64,
+    last_sent: u64,
+}
+
+impl ClientSession {
+    /// A session that is not connected yet.
+    ///
+    /// # Errors
+    /// If the name or the token is longer than the protocol allows.
+    pub fn new(config: ClientConfig) -> Result<Self, ClientError> {
+        if config.name.len() > MAX_NAME_LEN {
+            return Err(ClientError::NameTooLong(config.name.len()));
+        }
+        if config.token.len() > MAX_TOKEN_LEN {
+            return Err(ClientError::TokenTooLong(config.token.len()));
+        }
+        Ok(Self {
+            input: FrameBuffer::new(config.max_frame),
+            dialogue: Dialogue {
+                config,
+                state: State::Disconnected,
+                outbox: Outbox::new(OUTBOX_LEN),
+                open: Vec::new(),
+                max_ranges: 0,
+                max_requests: 0,
+                last_received: 0,
+                last_sent: 0,
+            },
+        })
+    }
+
+    /// A connection stands: logs in.
+    pub fn on_connected(&mut self, now: u64) {
+        self.input.clear();
+        self.dialogue.connected(now);
+    }
+
+    /// The connection is lost, or could not be made: tells so once, unless that was told before.
+    pub fn on_disconnected(&mut self, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        if self.dialogue.state != State::Disconnected {
+            self.dialogue.close(CloseReason::Disconnected, on_event);
+        }
+    }
+
+    /// Bytes came. After a [`ClientEvent::Closed`] the rest of them is dropped.
+    pub fn on_bytes(&mut self, mut bytes: &[u8], now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        while !bytes.is_empty() && self.is_connected() {
+            let taken = self.input.take_from(bytes);
+            bytes = &bytes[taken..];
+            self.handle_input(now, on_event);
+        }
+    }
+
+    /// Where a socket may read into, in place of [`on_bytes`](Self::on_bytes); never empty.
+    pub(crate) fn input_room(&mut self) -> &mut [u8] {
+        self.input.room()
+    }
+
+    /// `count` bytes were read into [`input_room`](Self::input_room).
+    pub(crate) fn on_read(&mut self, count: usize, now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        self.input.filled(count);
+        self.handle_input(now, on_event);
+    }
+
+    fn handle_input(&mut self, now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        self.dialogue.last_received = now;
+        while self.dialogue.state != State::Disconnected {
+            let handled = match self.input.next_frame() {
+                Ok(None) => return,
+                Ok(Some(frame)) => self.dialogue.handle(frame, on_event),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = handled {
+                self.dialogue.close(CloseReason::Protocol(error), on_event);
+            }
+        }
+    }
+
+    /// Asks for ranges of a session. `request_id` is any number but 0 that is not open.
+    ///
+    /// # Errors
+    /// Why it was not sent. Nothing is changed then.
+    pub fn request(
+        &mut self,
+        request_id: u32,
+        session: u32,
+        ranges: &[Range],
+        now: u64,
+    ) -> Result<(), RequestError> {
+        self.dialogue.request(request_id, session, ranges, now)
+    }
+
+    /// Says goodbye: the shell closes when [`output`](Self::output) is sent. Nothing more is told.
+    pub fn log_out(&mut self) {
+        let logout = Logout { reason: LogoutReason::DONE };
+        if self.is_connected() {
+            self.dialogue.outbox.put(&logout, &[b""]);
+            self.dialogue.state = State::Disconnected;
+        }
+    }
+
+    /// Time passes: heartbeats, and the end of patience.
+    pub fn on_time(&mut self, now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        self.dialogue.on_time(now, on_event);
+    }
+
+    /// When [`on_time`](Self::on_time) has something to do; `u64::MAX` while not connected.
+    pub fn deadline(&self) -> u64 {
+        self.dialogue.deadline()
+    }
+
+    /// The bytes to be sent next.
+    pub fn output(&self) -> &[u8] {
+        self.dialogue.outbox.pending()
+    }
+
+    /// The first `count` bytes of [`output`](Self::output) were sent.
+    pub fn consumed(&mut self, count: usize) {
+        self.dialogue.outbox.consumed(count);
+    }
+
+    /// True from [`on_connected`](Self::on_connected) until the connection is over.
+    pub fn is_connected(&self) -> bool {
+        self.dialogue.state != State::Disconnected
+    }
+
+    /// True while requests can be made.
+    pub fn is_ready(&self) -> bool {
+        self.dialogue.state == State::Ready
+    }
+
+    /// The numbers of the requests that are not complete.
+    pub fn open_requests(&self) -> &[u32] {
+        &self.dialogue.open
+    }
+}
+
+impl Dialogue {
+    fn connected(&mut self, now: u64) {
+        let login = Login {
+            protocol_version: PROTOCOL_VERSION.into(),
+            channel: self.config.channel.into(),
+        };
+        self.outbox.clear();
+        self.open.clear();
+        let put = self
+            .outbox
+            .put(&login, &[self.config.name.as_bytes(), self.config.token.as_bytes()]);
+        debug_assert!(put, "name and token were checked to fit");
+        self.state = State::LoggingIn;
+        (self.last_received, self.last_sent) = (now, now);
+    }
+
+    fn close(&mut self, reason: CloseReason<'_>, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        self.state = State::Disconnected;
+        self.open.clear();
+        self.outbox.clear();
+        on_event(ClientEvent::Closed { reason });
+    }
+
+    fn request(&mut self, request_id: u32, session: u32, ranges: &[Range], now: u64) -> Result<(), RequestError> {
+        if self.state != State::Ready {
+            return Err(RequestError::NotReady);
+        }
+        if request_id == 0 || ranges.is_empty() || self.open.contains(&request_id) {
+            return Err(RequestError::Invalid(request_id));
+        }
+        if ranges.len() > self.max_ranges {
+            return Err(RequestError::TooManyRanges {
+                asked: ranges.len(),
+                allowed: self.max_ranges,
+            });
+        }
+        let request = RangesRequest {
+            request_id: request_id.into(),
+            session: session.into(),
+        };
+        if self.open.len() >= self.max_requests || !self.outbox.put_ranges(&request, ranges) {
+            return Err(RequestError::Busy(self.open.len()));
+        }
+        self.open.push(request_id);
+        self.last_sent = now;
+        Ok(())
+    }
+
+    fn on_time(&mut self, now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
+        if self.state == State::Disconnected {
+            return;
+        }
+        if now.saturating_sub(self.last_received) >= nanos(self.config.silence) {
+            self.close(CloseReason::Silent, on_event);
+            return;
+        }
+        if self.state == State::Ready && now.saturating_sub(self.last_sent) >= nanos(self.config.heartbeat) {
+            let heartbeat = StreamHeartbeat {
+                session: 0.into(),
+                epoch: 0.into(),
+                epoch_base: 0.into(),
+                next: 0.into(),
+            };
+            // Without room there are bytes on their way that do the same.
+            self.outbox.put(&heartbeat, &[]);
+            self.last_sent = now;
+        }
+    }
+
+    fn deadline(&self) -> u64 {
+        let silent = self.last_received.saturating_add(nanos(self.config.silence));
+        match self.state {
+            State::Disconnected => u64::MAX,
+            State::LoggingIn => silent,
+            State::Ready => silent.min(self.last_sent.saturating_add(nanos(self.config.heartbeat))),
+        }
+    }
+
+    /// One frame of the service.
+    fn handle(
+        &mut self,
+        frame: StreamFrame<'_>,
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), StreamError> {
+        match frame.template() {
+            Data::TEMPLATE => self.handle_data(frame, on_event)?,
+            Reject::TEMPLATE => self.handle_reject(frame, on_event)?,
+            RequestComplete::TEMPLATE => self.handle_complete(frame, on_event)?,
+            StreamHeartbeat::TEMPLATE => {
+                let heartbeat = expect::<StreamHeartbeat>(&frame)?;
+                on_event(ClientEvent::Heartbeat {
+                    session: heartbeat.session.get(),
+                    epoch: heartbeat.epoch.get(),
+                    epoch_base: heartbeat.epoch_base.get(),
+                    next: heartbeat.next.get(),
+                });
+            }
+            LoginAccepted::TEMPLATE => self.handle_accepted(frame, on_event)?,
+            Logout::TEMPLATE => {
+                let reason = expect::<Logout>(&frame)?.reason;
+                let text = words(frame.data().take()?);
+                self.close(CloseReason::Logout { reason, text }, on_event);
+            }
+            // A newer service may say more than this build knows.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn handle_accepted(
+        &mut self,
+        frame: StreamFrame<'_>,
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), StreamError> {
+        if self.state != State::LoggingIn {
+            return Err(StreamError("a login was accepted that nobody sent"));
+        }
+        let accepted = expect::<LoginAccepted>(&frame)?;
+        let fits = (OUTBOX_LEN - STREAM_HEADER_LEN - size_of::<RangesRequest>() - size_of::<GroupHeader>())
+            / size_of::<Range>();
+        self.max_ranges = usize::from(accepted.max_ranges.get()).min(fits);
+        self.max_requests = usize::from(accepted.max_requests.get());
+        self.state = State::Ready;
+        on_event(ClientEvent::Accepted {
+            session: accepted.session.get(),
+            epoch: accepted.epoch.get(),
+            epoch_base: accepted.epoch_base.get(),
+            oldest: accepted.oldest.get(),
+            next: accepted.next.get(),
+            max_ranges: self.max_ranges,
+            max_requests: self.max_requests,
+        });
+        Ok(())
+    }
+
+    fn handle_reject(
+        &mut self,
+        frame: StreamFrame<'_>,
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), StreamError> {
+        let reject = expect::<Reject>(&frame)?;
+        let request_id = reject.request_id.get();
+        if request_id != 0 && !self.open.contains(&request_id) {
+            return Err(StreamError("an answer to a request that is not open"));
+        }
+        on_event(ClientEvent::Reject {
+            request_id,
+            session: reject.session.get(),
+            begin: reject.begin.get(),
+            end: reject.end.get(),
+            code: reject.code,
+            retry_after_ms: reject.retry_after_ms.get(),
+            reason: words(frame.data().take()?),
+        });
+        Ok(())
+    }
+
+    fn handle_complete(
+        &mut self,
+        frame: StreamFrame<'_>,
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), StreamError> {
+        let complete = expect::<RequestComplete>(&frame)?;
+        let request_id = complete.request_id.get();
+        let Some(at) = self.open.iter().position(|&open| open == request_id) else {
+            return Err(StreamError("an answer to a request that is not open"));
+        };
+        self.open.swap_remove(at);
+        on_event(ClientEvent::Complete {
+            request_id,
+            status: complete.status,
+        });
+        Ok(())
+    }
+
+    /// The packets of a data frame, each at a multiple of 64 bytes.
+    fn handle_data(
+        &mut self,
+        frame: StreamFrame<'_>,
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), StreamError> {
+        let request_id = expect::<Data>(&frame)?.request_id.get();
+        if !self.open.contains(&request_id) {
+            return Err(StreamError("an answer to a request that is not open"));
+        }
+        let mut rest = frame.data().take()?;
+        while !rest.is_empty() {
+            let length = match check(rest) {
+                Ok(packet) => {
+                    on_event(ClientEvent::Packet { request_id, packet });
+                    packet.bytes().len()
+                }
+                Err(error) => {
+                    on_event(ClientEvent::BadPacket { request_id, error });
+                    // Its length may still be right, and then so is what follows it.
+                    Packet::trusted_prefix(rest).map_or(rest.len(), |packet| packet.bytes().len())
+                }
+            };
+            rest = rest.get(align_up(length)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+}
+
+/// The packet at the start of `bytes`, if it is good and one that a service may send: with messages, of a publisher.
+fn check(bytes: &[u8]) -> Result<Packet<'_>, PacketError> {
+    let packet = Packet::parse_prefix(bytes)?;
+    let PacketHeader { flags, count, .. } = packet.header();
+    if count.get() == 0 || flags & (flags::LOCAL | flags::SEGMENT_END) != 0 {
+        return Err(PacketError::Malformed);
+    }
+    Ok(packet)
+}
+
+/// The block of a frame as an `M`, which its template says it is.
+fn expect<'a, M: Message>(frame: &StreamFrame<'a>) -> Result<View<'a, M>, StreamError> {
+    frame.view::<M>().ok_or(StreamError("not the message it was taken for"))
+}
+
+/// Text for people: as far as it is UTF-8.
+fn words(bytes: &[u8]) -> &str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}

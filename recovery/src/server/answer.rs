@@ -1,0 +1,201 @@
+//! What the journal has of a range: the next packets of it, or why its next sequences cannot be had.
+//!
+//! A hole between packets of a session is void only where an epoch start says so; any other hole (in the journal of a
+//! listener that declared a loss) is something that is not kept here. Claiming "void" for it would lose messages
+//! silently.
+
+use std::ops;
+use twinline_journal::{JournalError, JournalReader, Region, Seek};
+use twinline_wire::Packet;
+use twinline_wire::field::RejectCode;
+use twinline_wire::header::{MAX_PACKET_LEN, align_up, flags};
+use twinline_wire::session::EpochStart;
+
+/// A range of a session, not empty, that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) session: u32,
+    pub(super) begin: u64,
+    pub(super) end: u64,
+}
+
+/// How much may be sent at once: at least one packet is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub(super) messages: u64,
+    pub(super) bytes: usize,
+}
+
+/// What can be said of the beginning of a range.
+pub(super) enum Answer {
+    /// These packets of the region hold it.
+    Packets(Region, Batch),
+    /// This part of it cannot be had.
+    Refused(Refusal),
+}
+
+/// Whole packets in a region, without a hole between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// Where in the region they are.
+    pub(super) bytes: ops::Range<usize>,
+    pub(super) messages: u64,
+    pub(super) packets: u64,
+    /// The sequence after their last message.
+    pub(super) end: u64,
+}
+
+/// The first part of a range cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// First sequence that this is not said of; beyond the begin of the range.
+    pub(super) end: u64,
+    pub(super) code: RejectCode,
+    pub(super) reason: &'static str,
+    /// Asking again is of use.
+    pub(super) again: bool,
+}
+
+/// The first part of the answer to a range. The journal may grow, be cut and lose old segments at any moment, so
+/// every look at it is taken as it is, and doubt is answered "ask again".
+pub(super) fn answer(journal: &mut JournalReader, wanted: Wanted, room: Room) -> Result<Answer, JournalError> {
+    let Wanted { session, begin, end } = wanted;
+    let Some(span) = journal.session(session)? else {
+        return unknown(journal, wanted);
+    };
+    if begin < span.oldest {
+        return Ok(Answer::Refused(too_old(end.min(span.oldest))));
+    }
+    if begin >= span.next {
+        return Ok(Answer::Refused(if span.ended || span.superseded {
+            void(end, "beyond the end of the session")
+        } else {
+            unpublished(end)
+        }));
+    }
+    match journal.seek(session, begin)? {
+        Seek::Found => {}
+        Seek::NotYet => return Ok(Answer::Refused(unpublished(end))),
+        Seek::TooOld { oldest } => return Ok(Answer::Refused(too_old(end.min(oldest.max(begin + 1))))),
+        Seek::UnknownSession => return unknown(journal, wanted),
+    }
+    // Each message may have a packet of its own: a small range looks at no more of the journal than it can need.
+    let needed = usize::try_from(end - begin).unwrap_or(usize::MAX).saturating_mul(MAX_PACKET_LEN);
+    while let Some(region) = journal.next_region(room.bytes.min(needed))? {
+        match walk(&region, wanted, room.messages) {
+            Walk::Packets(batch) => return Ok(Answer::Packets(region, batch)),
+            Walk::Refused(refusal) => return Ok(Answer::Refused(refusal)),
+            Walk::Nothing => {}
+        }
+    }
+    Ok(Answer::Refused(unpublished(end)))
+}
+
+fn too_old(end: u64) -> Refusal {
+    Refusal {
+        end,
+        code: RejectCode::TOO_OLD,
+        reason: "no longer kept",
+        again: false,
+    }
+}
+
+fn void(end: u64, reason: &'static str) -> Refusal {
+    Refusal {
+        end,
+        code: RejectCode::VOID,
+        reason,
+        again: false,
+    }
+}
+
+fn unpublished(end: u64) -> Refusal {
+    Refusal {
+        end,
+        code: RejectCode::NOT_YET_PUBLISHED,
+        reason: "not published yet",
+        again: true,
+    }
+}
+
+/// A session that the journal does not have. A newer one than it has may still come.
+fn unknown(journal: &mut JournalReader, wanted: Wanted) -> Result<Answer, JournalError> {
+    let newest = journal.head()?.map_or(0, |head| head.session);
+    Ok(Answer::Refused(unknown_session(wanted, newest)))
+}
+
+/// That the session asked for is not known, where this is the newest one.
+pub(super) fn unknown_session(wanted: Wanted, newest: u32) -> Refusal {
+    Refusal {
+        end: wanted.end,
+        code: RejectCode::UNKNOWN_SESSION,
+        reason: "this session is not known here",
+        again: wanted.session > newest,
+    }
+}
+
+/// What a region has of a range.
+#[derive(Debug, PartialEq, Eq)]
+enum Walk {
+    Packets(Batch),
+    Refused(Refusal),
+    /// Nothing but notices, and packets before it.
+    Nothing,
+}
+
+/// Takes packets from a region, up to the end of the range, so many messages, a hole, or a listener's notice (which is
+/// never sent on).
+fn walk(region: &[u8], wanted: Wanted, messages: u64) -> Walk {
+    let mut batch: Option<Batch> = None;
+    let mut at = 0;
+    while let Ok(packet) = Packet::trusted_prefix(region.get(at..).unwrap_or_default()) {
+        let header = packet.header();
+        let start = at;
+        let stop = start + packet.bytes().len();
+        at = align_up(stop);
+        let foreign = header.session.get() != wanted.session;
+        let usable = !foreign && header.count.get() > 0 && header.flags & flags::LOCAL == 0;
+        let count = u64::from(header.count.get());
+        match &mut batch {
+            Some(batch) => {
+                let follows = usable && packet.sequence() == batch.end;
+                if !follows || batch.end >= wanted.end || batch.messages >= messages {
+                    break;
+                }
+                batch.bytes.end = stop;
+                batch.messages += count;
+                batch.packets += 1;
+                batch.end = packet.end();
+            }
+            // The journal was cut here since its extent was read.
+            None if foreign => return Walk::Refused(unpublished(wanted.end)),
+            None if !usable || packet.end() <= wanted.begin => {}
+            None if packet.sequence() > wanted.begin => return Walk::Refused(hole(&packet, wanted)),
+            None => {
+                batch = Some(Batch {
+                    bytes: start..stop,
+                    messages: count,
+                    packets: 1,
+                    end: packet.end(),
+                });
+            }
+        }
+    }
+    batch.map_or(Walk::Nothing, Walk::Packets)
+}
+
+/// Why there is nothing before this packet.
+fn hole(packet: &Packet<'_>, wanted: Wanted) -> Refusal {
+    let end = wanted.end.min(packet.sequence());
+    let epoch = packet
+        .messages()
+        .next()
+        .and_then(|(_, frame)| frame.view::<EpochStart>());
+    match epoch.map(|epoch| epoch.valid_end.get()) {
+        Some(valid_end) if valid_end <= wanted.begin => void(end, "no epoch published these sequences"),
+        valid_end => Refusal {
+            reason: "not in this journal",
+            ..too_old(valid_end.map_or(end, |valid_end| end.min(valid_end)))
+        },
+    }
+}

@@ -1,0 +1,103 @@
+//! What the service counts: plain numbers in the state machine, atomics where other threads read them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use twinline_wire::field::{LogoutReason, RejectCode};
+
+/// Codes of rejects and reasons of cuts are small numbers, and index arrays of this size; index 0 is any other.
+const CODES: usize = 16;
+
+/// What happened in a session since it was asked last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Logins that were accepted.
+    pub logins: u64,
+    /// Requests for ranges.
+    pub requests: u64,
+    /// Messages sent, in packets.
+    pub messages: u64,
+    /// Packets sent.
+    pub packets: u64,
+    /// Bytes of packets sent.
+    pub bytes: u64,
+    /// Frames, or parts of them, that made no sense.
+    pub malformed: u64,
+    /// Rejects by their code.
+    pub rejects: [u64; CODES],
+}
+
+impl Counters {
+    pub(super) fn rejected(&mut self, code: RejectCode) {
+        self.rejects[slot(code.0)] += 1;
+        if code == RejectCode::MALFORMED {
+            self.malformed += 1;
+        }
+    }
+}
+
+/// The service's counters, for any thread to read.
+#[derive(Debug, Default)]
+pub struct Stats {
+    /// Clients connected now.
+    pub clients: AtomicU64,
+    /// Connections accepted.
+    pub connections: AtomicU64,
+    /// Connections turned away because there were too many.
+    pub refused: AtomicU64,
+    /// Times that a connection could not be accepted, for want of file descriptors, say.
+    pub accept_errors: AtomicU64,
+    /// Logins that were accepted.
+    pub logins: AtomicU64,
+    /// Requests for ranges.
+    pub requests: AtomicU64,
+    /// Messages sent, in packets.
+    pub messages: AtomicU64,
+    /// Packets sent.
+    pub packets: AtomicU64,
+    /// Bytes of packets sent.
+    pub bytes: AtomicU64,
+    /// Frames, or parts of them, that made no sense.
+    pub malformed: AtomicU64,
+    /// Times that the journal was not there or could not be opened.
+    pub journal_waits: AtomicU64,
+    rejects: [AtomicU64; CODES],
+    cuts: [AtomicU64; CODES],
+}
+
+impl Stats {
+    /// Rejects sent with this code.
+    pub fn rejects(&self, code: RejectCode) -> u64 {
+        self.rejects[slot(code.0)].load(Ordering::Relaxed)
+    }
+
+    /// Clients that the service cut for this reason.
+    pub fn cuts(&self, reason: LogoutReason) -> u64 {
+        self.cuts[slot(reason.0)].load(Ordering::Relaxed)
+    }
+
+    /// Adds what a session counted.
+    pub fn add(&self, counters: &Counters) {
+        let pairs = [
+            (&self.logins, counters.logins),
+            (&self.requests, counters.requests),
+            (&self.messages, counters.messages),
+            (&self.packets, counters.packets),
+            (&self.bytes, counters.bytes),
+            (&self.malformed, counters.malformed),
+        ];
+        for (total, count) in pairs.into_iter().chain(self.rejects.iter().zip(counters.rejects)) {
+            if count > 0 {
+                total.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts a client that the service cut.
+    pub fn add_cut(&self, reason: LogoutReason) {
+        self.cuts[slot(reason.0)].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn slot(code: u8) -> usize {
+    let code = usize::from(code);
+    if code < CODES { code } else { 0 }
+}
