@@ -310,8 +310,9 @@ impl OpenPacket {
         digest.update(&header.as_bytes()[..HEADER_LEN - 4]);
         digest.update(&buffer[HEADER_LEN..length]);
         header.checksum = U32::new(digest.finalize() as u32);
-        buffer[..HEADER_LEN].copy_from_slice(header.as_bytes());
+        // Never anything else in the first four bytes, not even for a moment: a journal's readers look there.
         buffer[..4].fill(0);
+        buffer[4..HEADER_LEN].copy_from_slice(&header.as_bytes()[4..]);
         length
     }
 
