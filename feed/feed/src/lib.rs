@@ -5,4 +5,5 @@
 //! the other.
 
 pub mod publisher;
+pub mod run;
 pub mod source;
