@@ -1,3 +1,9 @@
-//! Feed.
+//! What goes into a channel: where market data comes from, and the publisher that orders it, journals it and sends it.
+//!
+//! [`source`]: files, streams and generators, each turning what a venue sends into our messages. [`publisher`]: the state
+//! machine that gives them sequences, keeps them and sends them on both lines. [`run`]: the thread that drives one with
+//! the other.
 
+pub mod publisher;
+pub mod run;
 pub mod source;

@@ -1,0 +1,224 @@
+//! The open packet: messages go straight into the journal's slot, and source events stay whole.
+//!
+//! All messages of one source event, and the position behind it, share one packet. So the packet remembers where its
+//! last whole event ends; an event that does not fit behind that is set aside (the only copy there is), the packet is
+//! closed without it, and it goes to the next one. Room for the closing positions is kept free throughout.
+
+use core::marker::PhantomData;
+use twinline_wire::field::Kind;
+use twinline_wire::header::HEADER_LEN;
+use twinline_wire::message::{FRAME_HEADER_LEN, MessageDef};
+use twinline_wire::session::SourcePosition;
+use twinline_wire::{EventFlags, Frame, Message, OpenPacket, U16, U64};
+
+/// Bytes that the closing position of one source takes.
+pub(super) const POSITION_LEN: usize = SourcePosition::FRAME_LEN;
+
+/// Sources that a publisher can have without allocating while it runs.
+const SOURCES: usize = 64;
+
+/// Where `definition` has its event flags, in bytes from the start of the block. Market messages have them, session
+/// messages do not.
+pub(super) const fn flags_offset(definition: &MessageDef) -> Option<usize> {
+    let mut at = 0;
+    while at < definition.fields.len() {
+        if let Kind::Flags(_) = definition.fields[at].kind {
+            return Some(definition.fields[at].offset);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// [`flags_offset`] of a template, found at compile time.
+pub(super) struct FlagsOf<M>(PhantomData<M>);
+
+impl<M: Message> FlagsOf<M> {
+    /// Bytes from the start of the frame; `None` if `M` is no market message.
+    pub(super) const AT: Option<usize> = match flags_offset(M::DEF) {
+        Some(offset) => Some(FRAME_HEADER_LEN + offset),
+        None => None,
+    };
+}
+
+/// How far into a source the stream reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The source.
+    pub source: u16,
+    /// Source messages consumed: where reading goes on.
+    pub position: u64,
+}
+
+/// A source's position, and whether the open packet holds messages of it.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: Position,
+    in_packet: bool,
+}
+
+/// The open packet.
+#[derive(Debug)]
+pub(super) struct Packing {
+    /// Everything pushed, the current event's messages too.
+    open: OpenPacket,
+    /// As it was after the last whole event.
+    whole: OpenPacket,
+    /// Where in the slot the last message's flags are.
+    flags_at: usize,
+    /// Whole events with messages in the packet.
+    events: u64,
+    /// Most bytes that a packet may have.
+    limit: usize,
+    entries: Vec<Entry>,
+    /// Entries that are `in_packet`.
+    sources: usize,
+    /// The current event's frames while it changes packets.
+    aside: Vec<u8>,
+}
+
+impl Packing {
+    /// An empty packet of at most `limit` bytes.
+    pub(super) fn new(limit: usize, positions: &[Position]) -> Self {
+        let mut entries = Vec::with_capacity(SOURCES.max(positions.len()));
+        entries.extend(positions.iter().map(|&at| Entry { at, in_packet: false }));
+        Self {
+            open: OpenPacket::new(),
+            whole: OpenPacket::new(),
+            flags_at: 0,
+            events: 0,
+            limit,
+            entries,
+            sources: 0,
+            aside: Vec::with_capacity(limit),
+        }
+    }
+
+    /// The newest position of every source known, whether it is published already or not.
+    pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
+        self.entries.iter().map(|entry| entry.at)
+    }
+
+    /// True if the packet holds no whole event.
+    pub(super) fn is_empty(&self) -> bool {
+        self.whole.is_empty()
+    }
+
+    /// Sequences that the packet takes if it is closed now.
+    pub(super) fn sequences(&self) -> u64 {
+        u64::from(self.whole.count()) + self.sources as u64
+    }
+
+    /// Most messages that a packet of this limit can hold.
+    pub(super) fn most_messages(&self) -> u64 {
+        ((self.limit - HEADER_LEN) / POSITION_LEN) as u64
+    }
+
+    /// Appends a market message to the current event; false, with nothing changed, if the packet has no room for it.
+    #[inline]
+    pub(super) fn push<M: Message>(&mut self, slot: &mut [u8], message: &M) -> bool {
+        let room = self.limit - POSITION_LEN * self.sources.max(1);
+        let at = self.open.len();
+        if !self.open.push(&mut slot[..room], message) {
+            return false;
+        }
+        self.flags_at = at + FlagsOf::<M>::AT.unwrap_or_default();
+        true
+    }
+
+    /// Ends the current event; false, with nothing changed, if its position does not fit the packet any more.
+    #[inline]
+    pub(super) fn end_event(&mut self, slot: &mut [u8], source: u16, position: u64) -> bool {
+        let silent = self.open.count() == self.whole.count();
+        let known = self.entries.iter().position(|entry| entry.at.source == source);
+        let listed = known.is_some_and(|index| self.entries[index].in_packet);
+        if !silent && !listed && self.open.len() + POSITION_LEN * (self.sources + 1) > self.limit {
+            return false;
+        }
+        let index = known.unwrap_or_else(|| {
+            self.entries.push(Entry {
+                at: Position { source, position },
+                in_packet: false,
+            });
+            self.entries.len() - 1
+        });
+        let entry = &mut self.entries[index];
+        entry.at.position = position;
+        if !silent {
+            entry.in_packet = true;
+            self.sources += usize::from(!listed);
+            self.events += 1;
+            slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
+            self.whole = self.open;
+        }
+        true
+    }
+
+    /// Takes back the messages of an event that was not ended.
+    pub(super) fn drop_event(&mut self) {
+        self.open = self.whole;
+    }
+
+    /// Takes the current event's messages out of the packet, for [`bring_back`](Self::bring_back).
+    pub(super) fn set_aside(&mut self, slot: &[u8]) {
+        self.aside.clear();
+        self.aside
+            .extend_from_slice(&slot[self.whole.len()..self.open.len()]);
+        self.flags_at = self.flags_at.saturating_sub(self.whole.len() - HEADER_LEN);
+        self.open = self.whole;
+    }
+
+    /// Puts what was set aside into the packet, which is a new one.
+    pub(super) fn bring_back(&mut self, slot: &mut [u8]) {
+        let mut rest = &self.aside[..];
+        while let Some((frame, after)) = Frame::split(rest) {
+            self.open.push_frame(slot, frame.bytes());
+            rest = after;
+        }
+    }
+
+    /// Closes the packet with the position of each source that it holds messages of. Returns it and the number of
+    /// whole source events in it; a new packet is open.
+    #[inline]
+    pub(super) fn close(&mut self, slot: &mut [u8]) -> (OpenPacket, u64) {
+        let mut packet = self.whole;
+        for entry in self.entries.iter_mut().filter(|entry| entry.in_packet) {
+            entry.in_packet = false;
+            let message = SourcePosition {
+                position: U64::new(entry.at.position),
+                source: U16::new(entry.at.source),
+            };
+            let fits = packet.push(&mut slot[..self.limit], &message);
+            debug_assert!(fits, "room for positions is kept free");
+        }
+        let events = core::mem::take(&mut self.events);
+        self.sources = 0;
+        self.whole = OpenPacket::new();
+        self.open = OpenPacket::new();
+        (packet, events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinline_wire::message::TEMPLATES;
+
+    #[test]
+    fn market_messages_have_event_flags_and_no_others_do() {
+        for definition in TEMPLATES {
+            let market = (10..60).contains(&definition.template);
+            assert_eq!(flags_offset(definition).is_some(), market, "{}", definition.name);
+        }
+    }
+
+    #[test]
+    fn the_smallest_packet_limit_holds_any_market_message_and_its_position() {
+        let longest = TEMPLATES
+            .iter()
+            .filter(|def| (10..60).contains(&def.template))
+            .map(|def| FRAME_HEADER_LEN + def.block_length)
+            .max();
+        assert!(HEADER_LEN + longest.unwrap_or(0) + POSITION_LEN <= super::super::MIN_PACKET_LIMIT);
+    }
+}

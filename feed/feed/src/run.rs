@@ -1,0 +1,291 @@
+//! The thread that drives a publisher with a source: it reads the clock, polls the source, flushes when nothing waits,
+//! and idles as configured. Everything that decides is in [`publisher`](crate::publisher).
+//!
+//! It runs on the calling thread, so that the caller names, pins ([`pin`]) and joins it.
+
+use crate::publisher::{Lines, Phase, PublishError, Publisher, Reserver};
+use crate::source::{Source, SourceError, SourceState};
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use twinline_journal::JournalError;
+use twinline_journal::epoch::EpochError;
+
+/// What the thread does when its source has nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Polls again at once: lowest latency, a core of its own.
+    Spin,
+    /// Lets other threads of the core run, then polls again.
+    Yield,
+    /// Sleeps for this long at most: least load, latency up to this and what the kernel adds.
+    Park(Duration),
+}
+
+/// How [`run`] runs.
+#[derive(Clone, Copy, Debug)]
+pub struct RunConfig {
+    /// What to do when the source has nothing.
+    pub idle: Idle,
+    /// How long to wait for reserved sequences before giving up.
+    pub reserve_patience: Duration,
+}
+
+impl Default for RunConfig {
+    fn default() -> Self {
+        Self {
+            idle: Idle::Yield,
+            reserve_patience: Duration::from_secs(1),
+        }
+    }
+}
+
+/// How a run ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    /// The source said everything, and the session is complete.
+    Complete,
+    /// It was told to stop before that. Opened again it goes on where it stopped.
+    Stopped,
+}
+
+/// Why a run ended. What the source had said before was published, and can be gone on from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The source broke.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Nothing more can be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// What was published could not be made durable.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The session is complete in the journal, but the epoch store could not be told. Opening it again tells it.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+}
+
+/// The core cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PinError {
+    /// There is no such core.
+    #[error("there is no core {core}: this process may use {available} cores; the thread is not pinned")]
+    NoCore {
+        /// The core asked for.
+        core: usize,
+        /// How many there are.
+        available: usize,
+    },
+    /// The system refused.
+    #[error("the system does not pin a thread to core {core}: the thread is not pinned")]
+    Refused {
+        /// The core asked for.
+        core: usize,
+    },
+}
+
+/// Pins the calling thread to `core`.
+///
+/// # Errors
+/// If there is no such core, or the system refuses: worth a warning, the thread works unpinned.
+pub fn pin(core: usize) -> Result<(), PinError> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let available = cores.len();
+    let Some(id) = cores.into_iter().find(|id| id.id == core) else {
+        return Err(PinError::NoCore { core, available });
+    };
+    if core_affinity::set_for_current(id) {
+        Ok(())
+    } else {
+        Err(PinError::Refused { core })
+    }
+}
+
+/// Both times for one look at the clock.
+#[derive(Clone, Copy, Debug)]
+struct Now {
+    /// Nanoseconds since the clock was made; does not run backwards.
+    mono: u64,
+    /// Nanoseconds since the Unix epoch; follows the system's clock where that is set.
+    unix: u64,
+}
+
+/// The monotonic clock, tied to the real time anew every second.
+#[derive(Debug)]
+struct Clock {
+    start: Instant,
+    /// Real time at `start`, as it would be by the last tie.
+    origin: u64,
+    tied: u64,
+}
+
+impl Clock {
+    const TIE_EVERY: u64 = 1_000_000_000;
+
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            origin: unix_now(),
+            tied: 0,
+        }
+    }
+
+    #[inline]
+    fn now(&mut self) -> Now {
+        let mono = self.start.elapsed().as_nanos() as u64;
+        if mono - self.tied >= Self::TIE_EVERY {
+            self.tied = mono;
+            self.origin = unix_now().saturating_sub(mono);
+        }
+        Now {
+            mono,
+            unix: self.origin + mono,
+        }
+    }
+}
+
+/// The real time in nanoseconds since the Unix epoch.
+pub fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Sleep while there is nothing to be fast for: lead-in, linger, waiting for the epoch store.
+const CALM: Duration = Duration::from_millis(1);
+
+impl Idle {
+    /// Idles once; wakes `wait` nanoseconds from now at the latest.
+    #[inline]
+    fn idle(self, wait: u64) {
+        match self {
+            Self::Spin => core::hint::spin_loop(),
+            Self::Yield => thread::yield_now(),
+            Self::Park(longest) => thread::sleep(longest.min(Duration::from_nanos(wait))),
+        }
+    }
+}
+
+/// Publishes what `source` says until it has said everything, then ends the session and lingers; or until `stop`.
+///
+/// The source is resumed where the journal ends. With `stop` everything said is flushed and made durable, and the
+/// session stays open.
+///
+/// # Errors
+/// See [`RunError`]. What was committed was sent.
+pub fn run<L: Lines, S: Source>(
+    publisher: &mut Publisher<L>,
+    reserver: Option<Reserver>,
+    source: &mut S,
+    config: &RunConfig,
+    stop: &AtomicBool,
+) -> Result<RunEnd, RunError> {
+    let mut shell = Shell {
+        publisher,
+        reserver,
+        config,
+        clock: Clock::new(),
+        starved: None,
+    };
+    let result = shell.run(source, stop);
+    if result.is_err() {
+        // The error says why it ended; that this failed too would add nothing to do.
+        let _ = shell.publisher.journal().sync();
+    }
+    result
+}
+
+struct Shell<'r, L> {
+    publisher: &'r mut Publisher<L>,
+    reserver: Option<Reserver>,
+    config: &'r RunConfig,
+    clock: Clock,
+    /// Since when no sequences are reserved, by the monotonic clock.
+    starved: Option<u64>,
+}
+
+impl<L: Lines> Shell<'_, L> {
+    fn run<S: Source>(&mut self, source: &mut S, stop: &AtomicBool) -> Result<RunEnd, RunError> {
+        let position = self.publisher.position(source.id());
+        if self.publisher.phase() == Phase::LeadIn && position > source.position() {
+            source.resume(position)?;
+        }
+        let mut unrecorded = None;
+        while !stop.load(Ordering::Relaxed) {
+            let now = self.clock.now();
+            self.publisher.tick(now.unix)?;
+            match self.publisher.phase() {
+                Phase::Live => {
+                    if self.turn(source, now)? {
+                        unrecorded = self.end_session(now)?;
+                    }
+                }
+                Phase::LeadIn | Phase::Ending => thread::sleep(CALM),
+                Phase::Done => break,
+                Phase::Failed => return Err(PublishError::Stopped.into()),
+            }
+        }
+        let now = self.clock.now();
+        self.publisher.flush(now.unix)?;
+        self.publisher.journal().sync()?;
+        match (self.publisher.phase(), unrecorded) {
+            (_, Some(error)) => Err(error.into()),
+            (Phase::Ending | Phase::Done, None) => Ok(RunEnd::Complete),
+            (_, None) => Ok(RunEnd::Stopped),
+        }
+    }
+
+    /// One poll of the source; true once it has said everything.
+    #[inline]
+    fn turn<S: Source>(&mut self, source: &mut S, now: Now) -> Result<bool, RunError> {
+        match self
+            .publisher
+            .event(now.unix, |sink| source.poll(now.mono, sink))
+        {
+            Ok(Ok(SourceState::Ready)) => {
+                self.starved = None;
+                Ok(false)
+            }
+            Ok(Ok(SourceState::Idle { until })) => {
+                self.publisher.flush(now.unix)?;
+                self.config.idle.idle(until.saturating_sub(now.mono));
+                Ok(false)
+            }
+            Ok(Ok(SourceState::End)) => Ok(true),
+            Ok(Err(broken)) => {
+                self.publisher.flush(now.unix)?;
+                Err(broken.into())
+            }
+            Err(error) => self.refused(error, now).map(|()| false),
+        }
+    }
+
+    /// What stands in the packet goes out; then an error ends the run, unless waiting for the epoch store may help.
+    #[cold]
+    fn refused(&mut self, error: PublishError, now: Now) -> Result<(), RunError> {
+        self.publisher.flush(now.unix)?;
+        let PublishError::OutOfReserve { .. } = error else {
+            return Err(error.into());
+        };
+        let since = *self.starved.get_or_insert(now.mono);
+        if u128::from(now.mono - since) >= self.config.reserve_patience.as_nanos() {
+            return Err(error.into());
+        }
+        thread::sleep(CALM);
+        Ok(())
+    }
+
+    /// Ends the session, durably, before the epoch store is told. Returns what the store said if it refused.
+    fn end_session(&mut self, now: Now) -> Result<Option<EpochError>, RunError> {
+        self.publisher.end_session(now.unix)?;
+        self.publisher.journal().sync()?;
+        let told = self.reserver.take().map_or(Ok(()), Reserver::end_session);
+        match told {
+            Err(error @ EpochError::Deposed { .. }) => Err(error.into()),
+            told => Ok(told.err()),
+        }
+    }
+}
