@@ -70,7 +70,7 @@ fn files() -> [(&'static str, Vec<u8>); 3] {
     [
         ("line", samples::line_packet()),
         ("notices", samples::notices()),
-        ("empty", samples::empty_packets()),
+        ("heartbeats", samples::heartbeats()),
     ]
 }
 

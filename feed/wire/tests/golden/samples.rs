@@ -238,8 +238,8 @@ pub(crate) fn documented_packet() -> Vec<u8> {
         .finish(stamp, 2 * ALIGN)
 }
 
-/// A heartbeat, one after the end of the session, and the end mark of a journal segment.
-pub(crate) fn empty_packets() -> Vec<u8> {
+/// A heartbeat, and one after the end of the session.
+pub(crate) fn heartbeats() -> Vec<u8> {
     let empty = |flags| {
         let stamp = Stamp {
             flags,
@@ -248,11 +248,7 @@ pub(crate) fn empty_packets() -> Vec<u8> {
         };
         Filling::new().finish(stamp, 0)
     };
-    aligned(vec![
-        empty(0),
-        empty(flags::END_OF_SESSION),
-        empty(flags::SEGMENT_END),
-    ])
+    aligned(vec![empty(0), empty(flags::END_OF_SESSION)])
 }
 
 /// Each of a listener's notices, in a packet of its own.
