@@ -18,6 +18,7 @@ pub use open::{Opened, Place, open, open_without_thread};
 pub use packing::Position;
 pub use reserve::{DEFAULT_BLOCK, MIN_BLOCK, Reserve, Reserver};
 pub use resume::{Resume, resume};
+pub use twinline_line::Line;
 
 use crate::source::EventSink;
 use config::nanos;
@@ -29,15 +30,6 @@ use twinline_wire::field::{Optional, Text};
 use twinline_wire::header::{HEADER_LEN, flags};
 use twinline_wire::session::{EndOfSession, EpochStart, SessionStart};
 use twinline_wire::{Message, OpenPacket, Stamp, U32, U64};
-
-/// One of the two lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// Line A.
-    A,
-    /// Line B.
-    B,
-}
 
 /// Where packets go after the journal: two sockets, or a simulated network.
 pub trait Lines {
