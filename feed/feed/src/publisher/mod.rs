@@ -65,7 +65,8 @@ pub enum Phase {
 /// ```
 /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// use twinline_feed::publisher::{self, Line, Lines, Opened, Phase, Place, PublisherConfig};
-/// use twinline_journal::{JournalConfig, epoch::Holder};
+/// use twinline_journal::epoch::Holder;
+/// use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
 /// use twinline_wire::field::{EventFlags, Optional, Price};
 /// use twinline_wire::market::PriceTick;
 ///
@@ -81,7 +82,14 @@ pub enum Phase {
 ///
 /// let place = Place {
 ///     journal: dir.path().join("journal"),
-///     journal_config: JournalConfig::new(1),
+///     journal_config: JournalConfig {
+///         channel: 1,
+///         max_packet: 1408,
+///         segment_size: 64 << 20,
+///         sync: SyncPolicy::Every(Duration::from_millis(200)),
+///         retention: Retention::default(),
+///         prepare: Prepare::Thread,
+///     },
 ///     store: dir.path().join("epochs.json"),
 ///     session: None, // go on with the newest one, or start the first
 ///     holder: Holder::this_machine()?,
