@@ -241,10 +241,7 @@ impl<L: Lines> Shell<'_, L> {
     /// One poll of the source; true once it has said everything.
     #[inline]
     fn turn<S: Source>(&mut self, source: &mut S, now: Now) -> Result<bool, RunError> {
-        match self
-            .publisher
-            .event(now.unix, |sink| source.poll(now.mono, sink))
-        {
+        match self.publisher.event(now.unix, |sink| source.poll(now.mono, sink)) {
             Ok(Ok(SourceState::Ready)) => {
                 self.starved = None;
                 Ok(false)
@@ -266,6 +263,9 @@ impl<L: Lines> Shell<'_, L> {
     /// What stands in the packet goes out; then an error ends the run, unless waiting for the epoch store may help.
     #[cold]
     fn refused(&mut self, error: PublishError, now: Now) -> Result<(), RunError> {
+        if self.publisher.phase() == Phase::Failed {
+            return Err(error.into());
+        }
         self.publisher.flush(now.unix)?;
         let PublishError::OutOfReserve { .. } = error else {
             return Err(error.into());
@@ -287,5 +287,25 @@ impl<L: Lines> Shell<'_, L> {
             Err(error @ EpochError::Deposed { .. }) => Err(error.into()),
             told => Ok(told.err()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_does_not_exist_is_named_and_the_thread_goes_on() {
+        let error = pin(100_000).unwrap_err();
+        assert!(matches!(error, PinError::NoCore { core: 100_000, .. }), "{error}");
+    }
+
+    #[test]
+    fn both_times_of_the_clock_move_together() {
+        let mut clock = Clock::new();
+        let first = clock.now();
+        let second = clock.now();
+        assert_eq!(second.unix - first.unix, second.mono - first.mono);
+        assert!(unix_now().abs_diff(second.unix) < 3_600_000_000_000);
     }
 }
