@@ -65,6 +65,7 @@ fn a_group_that_another_socket_joined_is_not_heard_nor_is_what_comes_to_the_port
     let (from_ours, from_foreign) = (receiver(&ours), receiver(&foreign));
     sender(&foreign).send(b"foreign");
     assert_eq!(next(&from_foreign).unwrap(), b"foreign");
+    drop(from_foreign);
     let unicast = UdpSocket::bind("127.0.0.1:0").unwrap();
     unicast
         .send_to(b"to the port, not to the group", ("127.0.0.1", ours.port))
