@@ -14,7 +14,7 @@ use twinline_feed::run::{Idle, RunConfig, RunEnd, run, unix_now};
 use twinline_feed::source::generator::{Generator, GeneratorConfig};
 use twinline_feed::source::pace::Pace;
 use twinline_journal::epoch::Holder;
-use twinline_journal::{JournalConfig, JournalReader};
+use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_line::{Line, LineAddress, ReceiverOptions, SenderOptions};
 use twinline_listener::arbiter::{Dropped, StartAt};
 use twinline_listener::{ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Report};
@@ -30,10 +30,21 @@ fn lines() -> [LineAddress; 2] {
     [format!("239.77.3.1:{port}@lo"), format!("239.77.3.2:{port}@lo")].map(|text| text.parse().unwrap())
 }
 
-fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u32) -> JoinHandle<()> {
+fn journal_config() -> JournalConfig {
+    JournalConfig {
+        channel: 1,
+        max_packet: 1408,
+        segment_size: 1 << 20,
+        sync: SyncPolicy::None,
+        retention: Retention::default(),
+        prepare: Prepare::Thread,
+    }
+}
+
+fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u64) -> JoinHandle<()> {
     let place = Place {
         journal: dir.join("publisher"),
-        journal_config: JournalConfig::new(1),
+        journal_config: journal_config(),
         store: dir.join("epochs.json"),
         session: None,
         holder: Holder {
@@ -58,7 +69,7 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u32) -> Jo
             seed: 7,
             symbols: NonZeroU16::new(10).unwrap(),
             messages: Some(messages),
-            pace: Pace::Rate(rate.into()),
+            pace: Pace::PerSecond(rate.try_into().unwrap()),
         });
         let config = RunConfig {
             idle: IDLE,
@@ -79,7 +90,7 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u32) -> Jo
 fn serve(dir: &Path) -> (SocketAddr, impl FnOnce()) {
     let config = ServiceConfig::new(dir.join("publisher"), 1, "127.0.0.1:0".parse().unwrap());
     let service = Service::bind(config).unwrap();
-    let (address, stop) = (service.address(), service.stop_handle());
+    let (address, stop) = (service.local_addr(), service.stop_handle());
     let thread = thread::spawn(move || service.run().unwrap());
     (address, move || {
         stop.stop();
@@ -94,7 +105,7 @@ fn config(dir: &Path, name: &str, lines: &[LineAddress; 2], recovery: &[SocketAd
         recovery: recovery.to_vec(),
         client: ClientConfig::new(name, 1),
         journal: dir.join(name),
-        journal_config: JournalConfig::new(1),
+        journal_config: journal_config(),
         arbiter: ArbiterConfig::default(),
         gaps: GapConfig::default(),
         impair: None,
