@@ -1,7 +1,7 @@
 //! What is said between the service and one client: login, requests, answers, heartbeats, patience. The part of a
 //! [`ServerSession`](super::ServerSession) behind its input buffer.
 
-use super::answer::{Answer, Refusal, Room, Wanted};
+use super::answer::{Answer, Cursor, Refusal, Room, Wanted};
 use super::limits::{Limits, Quota};
 use super::output::{DataFrame, Output};
 use super::requests::{Requests, Taken};
@@ -45,6 +45,8 @@ pub(super) struct Dialogue {
     pub(super) state: State,
     pub(super) cut: Option<LogoutReason>,
     requests: Requests,
+    /// Where the journal is read for the request that is being answered.
+    cursor: Option<Cursor>,
     quota: Quota,
     pub(super) control: Outbox,
     pub(super) data: Option<DataFrame>,
@@ -65,6 +67,7 @@ impl Dialogue {
             state: State::New,
             cut: None,
             requests: Requests::new(limits),
+            cursor: None,
             quota: Quota::new(limits.messages_per_minute, now),
             control: Outbox::new(CONTROL_LEN),
             data: None,
@@ -262,6 +265,8 @@ impl Dialogue {
     pub(super) fn advance(&mut self, now: u64, store: &mut Store) {
         while self.control.room() >= STEP_LEN {
             let Some(request) = self.requests.first() else {
+                // An idle client keeps no segment.
+                self.cursor = None;
                 return;
             };
             let Some(wanted) = self.requests.wanted() else {
@@ -296,7 +301,7 @@ impl Dialogue {
                     .min(request.bytes)
                     .max(MAX_PACKET_LEN as u64) as usize,
             };
-            match store.answer(wanted, room) {
+            match store.answer(&mut self.cursor, wanted, room) {
                 Answer::Refused(refusal) => self.refuse(request.id, wanted, refusal),
                 Answer::Packets(..) if !self.control.pending().is_empty() => return,
                 Answer::Packets(region, batch) => {
