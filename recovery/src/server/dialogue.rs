@@ -94,7 +94,7 @@ impl Dialogue {
             .is_some_and(|since| waited(since) >= nanos(self.limits.slow_timeout))
         {
             // It reads nothing, so there is no way to tell it.
-            self.cut = self.cut.or(Some(LogoutReason::SLOW));
+            self.cut(LogoutReason::SLOW);
             self.state = State::Closed;
         } else if self.state == State::New && waited(self.last_frame) >= nanos(self.limits.login_timeout) {
             self.log_out(LogoutReason::IDLE, "no login in time");
@@ -218,8 +218,16 @@ impl Dialogue {
     pub(super) fn log_out(&mut self, reason: LogoutReason, text: &str) {
         self.control.put(&Logout { reason }, &[text.as_bytes()]);
         self.requests.clear();
-        self.cut = Some(reason);
+        self.cut(reason);
         self.state = State::Closing;
+    }
+
+    /// Remembers and counts why the service ends the connection, at the first time.
+    fn cut(&mut self, reason: LogoutReason) {
+        if self.cut.is_none() {
+            self.cut = Some(reason);
+            self.counters.cut(reason);
+        }
     }
 
     fn not_served(&mut self, request_id: u32, session: u32, reason: &str) {
