@@ -63,9 +63,8 @@ pub struct VerifyReport {
     pub notices: u64,
     /// Bytes of all these packets.
     pub bytes: u64,
-    /// True if something stands behind the last good packet and behind the synced position: what a crash tore. The next
-    /// writer cuts it off.
-    pub torn: bool,
+    /// What a power cut tore: it stands behind the synced position, and the next writer cuts it off.
+    pub torn: Option<Break>,
     /// The first thing that is wrong; nothing after it was read.
     pub broken: Option<Break>,
 }
@@ -156,9 +155,12 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, JournalError> {
     let mut segments = Segments::open(dir)?;
     // Everything that is there is looked at.
     segments.limit = None;
+    let trusted = segments.control.is_of_this_boot();
     let mut check = Check {
         dir,
         segments: &segments,
+        synced: segments.control.synced(),
+        trusted,
         report: VerifyReport::default(),
         chain: None,
     };
@@ -186,7 +188,7 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, JournalError> {
             }
             Err(error) => return Err(error),
         }
-        if check.report.broken.is_some() || check.report.torn {
+        if check.report.broken.is_some() || check.report.torn.is_some() {
             break;
         }
     }
@@ -196,6 +198,10 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, JournalError> {
 struct Check<'a> {
     dir: &'a Path,
     segments: &'a Segments,
+    /// What stands before this was durable when the check began.
+    synced: Position,
+    /// True if no power cut can have torn anything since.
+    trusted: bool,
     report: VerifyReport,
     chain: Option<Chain>,
 }
@@ -227,8 +233,7 @@ impl Check<'_> {
         }
         match mark {
             Ok(None) => {
-                let torn = self.segments.control.synced() > Position::new(index, walk.at);
-                if torn {
+                if self.synced > Position::new(index, walk.at) {
                     self.stop(index, walk.at, "a packet is missing");
                 }
                 Ok(false)
@@ -245,14 +250,14 @@ impl Check<'_> {
         }
     }
 
-    /// Something is wrong: a break, or, behind the synced position, what a crash tore.
+    /// Something is wrong: a break, or what a power cut tore.
     fn stop(&mut self, index: u64, at: usize, reason: &str) {
-        let place = Position::new(index, at - at % 64);
-        if place >= self.segments.control.synced() {
-            self.report.torn = true;
-            return;
-        }
-        self.report.broken.get_or_insert(Break {
+        let torn = !self.trusted && Position::new(index, at - at % 64) >= self.synced;
+        let found = match torn {
+            true => &mut self.report.torn,
+            false => &mut self.report.broken,
+        };
+        found.get_or_insert_with(|| Break {
             segment: files::segment_path(self.dir, index),
             offset: at as u64,
             reason: reason.to_owned(),

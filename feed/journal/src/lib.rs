@@ -25,6 +25,8 @@ mod segment;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use error::JournalError;

@@ -1,0 +1,8 @@
+//! What the parts do together: following, crashes, power cuts, limits.
+
+mod crash;
+mod follow;
+mod limits;
+mod lookup;
+mod power;
+mod retention;
