@@ -1,6 +1,7 @@
 //! What the parts do together: following, crashes, power cuts, limits.
 
 mod crash;
+mod discard;
 mod follow;
 mod limits;
 mod lookup;
