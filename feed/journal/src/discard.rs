@@ -24,7 +24,7 @@ pub(crate) fn rewrite(
     let (temporary, path) = (files::temporary_path(dir), files::segment_path(dir, index));
     let file = files::allocate(dir, geometry.size)?;
     let mut map = WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?;
-    map.prefault();
+    map.prefault().map_err(JournalError::io("fill", &temporary))?;
     if keep > 0 {
         File::open(&path)
             .and_then(|old| old.read_exact_at(map.slot(0, keep), 0))
