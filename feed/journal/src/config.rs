@@ -24,13 +24,14 @@ pub struct JournalConfig {
 pub enum SyncPolicy {
     /// When the kernel likes, or when asked with [`JournalWriter::sync`](crate::JournalWriter::sync).
     None,
-    /// About this often, by a helper thread.
+    /// About this often, by a helper thread. Not with [`Prepare::Inline`].
     Every(Duration),
     /// Before [`JournalWriter::commit`](crate::JournalWriter::commit) returns.
     EveryPacket,
 }
 
-/// What is kept; the oldest segments beyond any limit go. `None` sets no limit. The segment being written always stays.
+/// What is kept; the oldest segments beyond any limit go, once they are durable. `None` sets no limit. The segment being
+/// written always stays; up to two empty ones, prepared ahead, come on top.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// At most so many segments, 2 or more.
@@ -44,7 +45,7 @@ pub struct Retention {
 /// Who makes the next segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prepare {
-    /// A helper thread, ahead of use: the writer makes no system call.
+    /// Helper threads, ahead of use: the writer makes no system call.
     Thread,
     /// The writer itself, when it needs it: deterministic, no thread.
     Inline,

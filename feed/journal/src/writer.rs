@@ -3,7 +3,7 @@
 use crate::chain::{self, Chain};
 use crate::control::{self, ControlWriter, Made, Position};
 use crate::map::WriteMap;
-use crate::prepare::{Helper, Preparer, Shared, lock};
+use crate::prepare::{Helper, Preparer, Shared};
 use crate::segment::{self, EndMark, Geometry};
 use crate::sync::Syncer;
 use crate::{
@@ -11,8 +11,8 @@ use crate::{
 };
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 use twinline_wire::Packet;
 use twinline_wire::header::{PacketHeader, align_up, first_word, flags as bits};
 use zerocopy::FromBytes;
@@ -38,7 +38,7 @@ pub struct JournalWriter {
     /// The last packet's sending time.
     time: u64,
     shared: Arc<Shared>,
-    syncer: Arc<Mutex<Syncer>>,
+    syncer: Arc<Syncer>,
     control: Arc<ControlWriter>,
     supply: Supply,
     recovery: Recovery,
@@ -82,9 +82,8 @@ impl JournalWriter {
         let control = Arc::new(control);
         let recovered = recover::recover(dir, &control, &made)?;
         let position = Position::new(recovered.index, recovered.at);
-        let mut syncer = Syncer::new(dir.to_owned(), control.clone(), position);
-        syncer.add(recovered.index, recovered.map.share());
-        let syncer = Arc::new(Mutex::new(syncer));
+        let syncer = Syncer::new(dir.to_owned(), control.clone(), position, recovered.map.share());
+        let syncer = Arc::new(syncer);
         let preparer = Preparer {
             dir: dir.to_owned(),
             geometry,
@@ -334,7 +333,7 @@ impl JournalWriter {
             Supply::Thread(helper) => helper.finished(index, self.time, old),
             Supply::Inline(preparer) => {
                 preparer.finished(index, self.time);
-                let synced = lock(&self.syncer).sync_to(Position::new(self.index, 0));
+                let synced = self.syncer.sync_to(Position::new(self.index, 0));
                 if let Err(error) = synced {
                     self.shared.fail(&error);
                     return Err(error);
@@ -388,7 +387,7 @@ impl JournalWriter {
     /// # Errors
     /// If the system cannot.
     pub fn sync(&mut self) -> Result<(), JournalError> {
-        lock(&self.syncer).sync_to(self.position())
+        self.syncer.sync_to(self.position())
     }
 }
 

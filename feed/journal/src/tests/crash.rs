@@ -121,5 +121,6 @@ fn killed_after_an_end_mark() {
 #[test]
 fn killed_between_syncing_and_recording_it() {
     kill_at("journal.sync.between", "inline", &[1, 7, 64]);
-    kill_at("journal.sync.between", "thread", &[1, 1, 1]);
+    // Once: a short run may be over, but for the last sync, before the thread comes to sync.
+    kill_at("journal.sync.between", "thread", &[1]);
 }

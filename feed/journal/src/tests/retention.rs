@@ -43,12 +43,16 @@ fn old_segments_are_used_again_and_readers_never_see_what_they_held() {
         next = packet.end();
     }
     assert_eq!(next, stream.next);
-    let recycled = JournalReader::open(dir.path()).unwrap();
+    // A segment that is used again and has nothing in it yet.
+    writer.start_session().unwrap();
+    assert_eq!(reader.next().unwrap().map(|packet| packet.sequence()), None);
+    let mut fresh = JournalReader::open(dir.path()).unwrap();
+    assert_eq!(fresh.head().unwrap().unwrap().next, stream.next);
+    assert_eq!(fresh.seek(1, stream.next).unwrap(), Seek::NotYet);
     drop(writer);
     let writer = JournalWriter::open(dir.path(), keep(3)).unwrap();
     assert_eq!(writer.tail().unwrap().next, stream.next);
     assert!(crate::verify(dir.path()).unwrap().broken.is_none());
-    drop(recycled);
 }
 
 #[test]
