@@ -210,6 +210,32 @@ fn a_hole_that_an_epoch_left_is_void_and_nothing_else_is() {
 }
 
 #[test]
+fn a_hole_that_a_listener_declared_lost_is_not_kept_and_never_void() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = simple(&dir);
+    feed.lose(152);
+    feed.publish(1, 10);
+    feed.lose(170);
+    feed.start_epoch(200);
+    let mut pair = Pair::over(&dir, Limits::default());
+    let refused = [
+        (102, 152, RejectCode::TOO_OLD),
+        (162, 170, RejectCode::TOO_OLD),
+        (170, 200, RejectCode::VOID),
+    ];
+    let had = [(2, 102), (152, 162), (200, 201)];
+    assert_eq!(
+        pair.ask(1, 3, &[range(2, 201)]),
+        answered(&had, &refused, COMPLETE)
+    );
+    let inside = (110, 120, RejectCode::TOO_OLD);
+    assert_eq!(
+        pair.ask(2, 3, &[range(110, 120)]),
+        answered(&[], &[inside], COMPLETE)
+    );
+}
+
+#[test]
 fn beyond_the_end_of_a_session_everything_is_void() {
     let dir = TempDir::new().expect("a directory");
     let mut feed = simple(&dir);
