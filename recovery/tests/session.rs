@@ -210,6 +210,38 @@ fn a_hole_that_an_epoch_left_is_void_and_nothing_else_is() {
 }
 
 #[test]
+fn what_stands_behind_a_hole_in_a_long_journal_is_found() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = simple(&dir);
+    for base in [500, 5000, 10_000] {
+        feed.start_epoch(base);
+        feed.publish(300, 10);
+    }
+    let limits = Limits {
+        max_data: 10_000,
+        ..Limits::default()
+    };
+    let mut pair = Pair::over(&dir, limits);
+    let had = [(1, 102), (500, 3501), (5000, 8001), (10_000, 13_001)];
+    let refused = [
+        (102, 500, RejectCode::VOID),
+        (3501, 5000, RejectCode::VOID),
+        (8001, 10_000, RejectCode::VOID),
+    ];
+    assert_eq!(
+        pair.ask(1, 3, &[range(1, 13_001)]),
+        answered(&had, &refused, COMPLETE)
+    );
+    // A range that ends inside a region, and the next that begins where it ended.
+    let pieces: Vec<_> = (51..350).map(|ten| range(ten * 10, ten * 10 + 10)).collect();
+    for (id, pieces) in pieces.chunks(64).enumerate() {
+        let id = u32::try_from(id).expect("few") + 2;
+        let some = pair.ask(id, 3, pieces);
+        assert!(some.refused.is_empty(), "{some:?}");
+    }
+}
+
+#[test]
 fn a_hole_that_a_listener_declared_lost_is_not_kept_and_never_void() {
     let dir = TempDir::new().expect("a directory");
     let mut feed = simple(&dir);
