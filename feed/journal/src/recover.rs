@@ -31,7 +31,7 @@ pub(crate) fn walk(
     geometry: &Geometry,
     channel: u16,
     chain: Option<Chain>,
-    mut visit: impl FnMut(usize, &Packet<'_>, &Chain),
+    mut visit: impl FnMut(usize, &Packet<'_>),
 ) -> Walk {
     let mut walk = Walk {
         at: 0,
@@ -50,8 +50,7 @@ pub(crate) fn walk(
             Ok(chain) => walk.chain = Some(chain),
             Err(reason) => return broken(walk, reason),
         }
-        let chain = walk.chain.expect("it was just set");
-        visit(walk.at, &packet, &chain);
+        visit(walk.at, &packet);
         walk.packets += 1;
         walk.time = packet.header().sending_time.get();
         walk.at += twinline_wire::header::align_up(bytes.len());
@@ -95,8 +94,7 @@ pub(crate) fn recover(dir: &Path, control: &ControlWriter, made: &Made) -> Resul
         report: Recovery::default(),
     };
     files::remove(&files::temporary_path(dir))?;
-    let indexes = files::segments(dir)?;
-    scan.check_names(&indexes)?;
+    let indexes = scan.names()?;
     let mut current = None;
     for &index in &indexes {
         // The last durable segment and everything after it is read wholly.
@@ -156,19 +154,27 @@ impl Scan<'_> {
         }
     }
 
-    /// Segments have consecutive numbers and reach to the synced position.
-    fn check_names(&self, indexes: &[u64]) -> Result<(), JournalError> {
-        for pair in indexes.windows(2) {
-            // Before the synced position nothing may be missing; behind it, the walk ends there.
-            if pair[1] != pair[0] + 1 && pair[0] < self.synced.index() {
-                return Err(self.damaged(pair[0] + 1, 0, "the segment is missing"));
+    /// The segments. They have consecutive numbers and reach to the synced position; what stands behind a gap after that
+    /// is removed.
+    fn names(&mut self) -> Result<Vec<u64>, JournalError> {
+        let mut indexes = files::segments(self.dir)?;
+        let gap = indexes.windows(2).position(|pair| pair[1] != pair[0] + 1);
+        if let Some(last) = gap {
+            for &torn in &indexes[last + 1..] {
+                if torn <= self.synced.index() {
+                    return Err(self.damaged(indexes[last] + 1, 0, "the segment is missing"));
+                }
+            }
+            for torn in indexes.drain(last + 1..).rev() {
+                files::remove(&files::segment_path(self.dir, torn))?;
+                self.report.torn_segments += 1;
             }
         }
         let reached = indexes.last().is_some_and(|&last| last >= self.synced.index());
         if !reached && self.synced != Position::default() {
             return Err(self.damaged(self.synced.index(), 0, "the segment is missing"));
         }
-        Ok(())
+        Ok(indexes)
     }
 
     fn open(&self, index: u64) -> Result<WriteMap, JournalError> {
@@ -208,7 +214,7 @@ impl Scan<'_> {
         let map = self.open(index)?;
         let mut entries = Entries::default();
         let geometry = self.geometry;
-        let walk = walk(&map, &geometry, self.made.channel, self.chain, |at, packet, _| {
+        let walk = walk(&map, &geometry, self.made.channel, self.chain, |at, packet| {
             entries.note(at, packet.sequence());
         });
         self.report.segments += 1;
