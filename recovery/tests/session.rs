@@ -210,6 +210,40 @@ fn a_hole_that_an_epoch_left_is_void_and_nothing_else_is() {
 }
 
 #[test]
+fn what_was_served_once_and_then_cut_off_is_void() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = simple(&dir);
+    let mut pair = Pair::over(&dir, Limits::default());
+    let refused = (102, 110, RejectCode::NOT_YET_PUBLISHED);
+    assert_eq!(
+        pair.ask(1, 3, &[range(1, 110)]),
+        answered(&[(1, 102)], &[refused], COMPLETE)
+    );
+    assert_eq!(feed.writer.discard_from(52).expect("between packets"), 50);
+    feed.next = 52;
+    let refused = (52, 110, RejectCode::NOT_YET_PUBLISHED);
+    assert_eq!(
+        pair.ask(2, 3, &[range(1, 110)]),
+        answered(&[(1, 52)], &[refused], COMPLETE)
+    );
+    feed.start_epoch(105);
+    let refused = (52, 105, RejectCode::VOID);
+    assert_eq!(
+        pair.ask(3, 3, &[range(1, 106)]),
+        answered(&[(1, 52), (105, 106)], &[refused], COMPLETE)
+    );
+    pair.now += SECOND;
+    pair.settle();
+    assert_eq!(
+        pair.events.last(),
+        Some(&Got::Heartbeat {
+            session: 3,
+            next: 106
+        })
+    );
+}
+
+#[test]
 fn what_stands_behind_a_hole_in_a_long_journal_is_found() {
     let dir = TempDir::new().expect("a directory");
     let mut feed = simple(&dir);
