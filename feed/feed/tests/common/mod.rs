@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use twinline_feed::publisher::{Line, Lines, Place, PublisherConfig};
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use twinline_journal::epoch::Holder;
-use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, Seek, SyncPolicy};
+use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_wire::field::{EventFlags, Optional, Price, Side, Text};
 use twinline_wire::market::{AddOrder, DeleteOrder, InstrumentDefinition, PriceTick};
 use twinline_wire::{Packet, U32, U64};
@@ -185,7 +185,7 @@ pub fn place(dir: &Path, boot: &str) -> Place {
         store: dir.join("epochs.json"),
         session: None,
         holder: holder(boot),
-        block: 4096,
+        block: 1 << 16,
     }
 }
 
@@ -202,9 +202,7 @@ pub fn at_once() -> PublisherConfig {
 pub fn packets(journal: &Path, session: u32) -> Vec<Vec<u8>> {
     let mut reader = JournalReader::open(journal).unwrap();
     let mut packets = Vec::new();
-    if reader.seek(session, 1).unwrap() != Seek::Found {
-        return packets;
-    }
+    reader.seek_oldest().unwrap();
     while let Some(packet) = reader.next().unwrap() {
         if packet.header().session.get() == session {
             packets.push(packet.bytes().to_vec());
