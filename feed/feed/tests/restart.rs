@@ -24,20 +24,7 @@ const TOTAL: u64 = 3000;
 
 /// What an uninterrupted run publishes: the source's messages, framed, in order.
 fn uninterrupted() -> Vec<Vec<u8>> {
-    let dir = tempfile::tempdir().unwrap();
-    let place = place(dir.path(), "boot");
-    let (mut publisher, _) = open_without_thread(at_once(), &place, Recorded::default(), 1).unwrap();
-    for n in 0..TOTAL {
-        let event = |sink: &mut twinline_feed::publisher::Sink<'_, Recorded>| {
-            say(n, sink);
-            sink.end_event(SOURCE, n + 1);
-        };
-        publisher.event(1, event).unwrap();
-    }
-    publisher.end_session(1).unwrap();
-    let messages = source_messages(&place.journal, 1);
-    assert_eq!(messages.len() as u64, (0..TOTAL).map(messages_of).sum::<u64>());
-    messages
+    expected(TOTAL)
 }
 
 fn events_with_messages() -> u64 {
@@ -190,6 +177,13 @@ fn kill_at(failpoint: &str, boots: &[&str]) {
     assert!(killed >= 4, "{failpoint} was hit {killed} times");
     assert!(run_child(dir.path(), boots[0], None).success());
     check(dir.path(), &uninterrupted(), boots.len() == 1);
+}
+
+#[test]
+fn an_uninterrupted_run_publishes_what_its_source_says() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(run_child(dir.path(), "boot", None).success());
+    check(dir.path(), &uninterrupted(), true);
 }
 
 #[test]

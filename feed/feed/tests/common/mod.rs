@@ -15,8 +15,9 @@ use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCou
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_wire::field::{EventFlags, Optional, Price, Side, Text};
+use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::{AddOrder, DeleteOrder, InstrumentDefinition, PriceTick};
-use twinline_wire::{Packet, U32, U64};
+use twinline_wire::{Message, OpenPacket, Packet, U32, U64};
 
 pub const SOURCE: u16 = 3;
 pub const CHANNEL: u16 = 9;
@@ -89,6 +90,30 @@ pub fn say(n: u64, sink: &mut impl EventSink) {
             }),
         }
     }
+}
+
+/// What the first `total` events put into the stream, framed: made without the publisher.
+pub fn expected(total: u64) -> Vec<Vec<u8>> {
+    struct Collect(Vec<Vec<u8>>);
+    impl EventSink for Collect {
+        fn push<M: Message>(&mut self, message: &M) {
+            let mut buffer = vec![0; HEADER_LEN + M::FRAME_LEN];
+            assert!(OpenPacket::new().push(&mut buffer, message));
+            self.0.push(buffer.split_off(HEADER_LEN));
+        }
+        fn end_event(&mut self, _: u16, _: u64) {
+            // All templates used here end with their flags.
+            if let Some(flags) = self.0.last_mut().and_then(|frame| frame.last_mut()) {
+                *flags |= EventFlags::END_OF_EVENT.0;
+            }
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    for n in 0..total {
+        say(n, &mut collect);
+        collect.end_event(SOURCE, n + 1);
+    }
+    collect.0
 }
 
 pub fn tick(n: u64) -> PriceTick {
