@@ -46,7 +46,7 @@ impl Preparer {
             None => files::allocate(&self.dir, self.geometry.size)?,
         };
         let mut map = WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?;
-        map.prefault();
+        map.prefault().map_err(JournalError::io("fill", &temporary))?;
         // What a recycled segment held must not be taken for the new one's. The rest is overwritten as it is used: each
         // commit zeroes the word after it first.
         map.slot(0, 64).fill(0);
