@@ -118,6 +118,8 @@ pub(crate) struct Shared {
     failed: AtomicBool,
     stop: AtomicBool,
     wanted: AtomicBool,
+    /// Times that the writer had to wait for a segment.
+    pub(crate) stalls: AtomicU64,
 }
 
 impl Shared {
@@ -207,6 +209,7 @@ impl Helper {
             Ok(Err(_)) | Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Err(JournalError::Helper),
         }
+        self.shared.stalls.fetch_add(1, Ordering::Relaxed);
         self.shared.wanted.store(true, Ordering::Release);
         self.thread.thread().unpark();
         let answer = self.fresh.recv().map_err(|_| JournalError::Helper)?;

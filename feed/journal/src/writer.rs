@@ -158,6 +158,12 @@ impl JournalWriter {
         &self.recovery
     }
 
+    /// Times that the writer had to wait because the helper thread had no segment ready.
+    #[inline]
+    pub fn stalls(&self) -> u64 {
+        self.shared.stalls.load(Ordering::Relaxed)
+    }
+
     /// A number that names this journal: another journal, also a copy of this one, has another number. For
     /// [`epoch::Request`](crate::epoch::Request).
     pub fn id(&self) -> u64 {
