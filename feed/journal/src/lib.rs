@@ -34,6 +34,7 @@ mod writer;
 pub use config::{JournalConfig, Prepare, Recovery, Retention, SyncPolicy, Tail};
 pub use error::JournalError;
 pub use inspect::{Break, Info, SessionInfo, VerifyReport, info, verify};
-pub use reader::{Head, JournalReader, Seek, SessionSpan};
+pub use reader::JournalReader;
 pub use region::Region;
+pub use seek::{Head, Seek, SessionSpan};
 pub use writer::JournalWriter;
