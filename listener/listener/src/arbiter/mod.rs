@@ -9,8 +9,10 @@ mod dropped;
 mod epochs;
 mod hold;
 pub mod ranges;
+mod sessions;
 #[cfg(test)]
 mod tests;
+mod types;
 mod window;
 
 use crate::lines::{LineStats, LineTracker};
@@ -18,163 +20,13 @@ pub use dropped::{DropCounts, Dropped};
 use epochs::{Epoch, Epochs};
 use hold::Hold;
 use ranges::{Span, Spans};
-use twinline_wire::field::{LineName, LineState, LossReason, SessionState};
-use twinline_wire::header::{DEFAULT_PACKET_LEN, flags};
+use sessions::Upcoming;
+use twinline_wire::field::{LineName, LineState, SessionState};
+use twinline_wire::header::flags;
 use twinline_wire::session::{EndOfSession, EpochStart};
 use twinline_wire::{Message, Packet};
+pub use types::{ArbiterConfig, ArbiterStats, Delivery, Notice, NoticeKind, Origin, Position, Sink, StartAt};
 use window::{Offer, Window};
-
-/// Where a packet came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Origin {
-    /// Line A.
-    LineA = 0,
-    /// Line B.
-    LineB = 1,
-    /// A recovery service.
-    Recovery = 2,
-}
-
-/// Something that is delivered: messages `skip..skip + take` of a packet.
-#[derive(Clone, Copy, Debug)]
-pub struct Delivery<'a> {
-    /// The packet, whole.
-    pub packet: Packet<'a>,
-    /// Messages of it that were delivered before, or are below the position.
-    pub skip: u16,
-    /// Messages of it that are delivered now.
-    pub take: u16,
-    /// Who brought it.
-    pub origin: Origin,
-}
-
-impl Delivery<'_> {
-    /// Sequence of the first message delivered now.
-    pub fn begin(&self) -> u64 {
-        self.packet.sequence() + u64::from(self.skip)
-    }
-
-    /// The sequence after the last message delivered now.
-    pub fn end(&self) -> u64 {
-        self.begin() + u64::from(self.take)
-    }
-}
-
-/// What the stream says besides the messages. Stands before the message with sequence [`next`](Self::next).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Session.
-    pub session: u32,
-    /// Epoch.
-    pub epoch: u32,
-    /// First sequence of the epoch.
-    pub epoch_base: u64,
-    /// The sequence that is delivered next after this notice.
-    pub next: u64,
-    /// What it says.
-    pub kind: NoticeKind,
-}
-
-/// What a notice says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoticeKind {
-    /// These sequences will not be delivered; the state is invalid from here on.
-    Lost(Span, LossReason),
-    /// These sequences were delivered and are void by this epoch; the state is invalid from here on.
-    Void(Span, u32),
-    /// A line stalls, comes back, or both are silent.
-    Line(LineName, LineState),
-    /// A session or an epoch starts, or a session ends.
-    Session(SessionState),
-}
-
-/// Takes what the arbiter delivers.
-pub trait Sink {
-    /// Messages, in order.
-    fn deliver(&mut self, delivery: &Delivery<'_>);
-    /// A notice, in its place between the messages.
-    fn notice(&mut self, notice: &Notice);
-}
-
-/// Where a listener without a position starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StartAt {
-    /// At the first message of the session; what was before is recovered.
-    Beginning,
-    /// At the first packet believed; what was before is announced as skipped.
-    Live,
-    /// At this sequence.
-    Sequence(u64),
-}
-
-/// A position to go on from: what the own journal ends with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Session.
-    pub session: u32,
-    /// Epoch of the last message.
-    pub epoch: u32,
-    /// That epoch's first sequence.
-    pub epoch_base: u64,
-    /// The sequence that comes next.
-    pub next: u64,
-    /// The session's end was delivered.
-    pub ended: bool,
-}
-
-/// Settings of an [`Arbiter`].
-#[derive(Clone, Copy, Debug)]
-pub struct ArbiterConfig {
-    /// The channel; packets of others are dropped.
-    pub channel: u16,
-    /// Longest packet in bytes.
-    pub max_packet: usize,
-    /// Early packets that can wait.
-    pub window: usize,
-    /// A packet or heartbeat this many sequences ahead is not believed alone.
-    pub leap: u64,
-    /// How long an unbelieved packet waits for another that agrees, in nanoseconds.
-    pub patience: u64,
-    /// A line is stalled after this silence, in nanoseconds.
-    pub stall: u64,
-    /// Where to start without a position.
-    pub start: StartAt,
-}
-
-impl Default for ArbiterConfig {
-    fn default() -> Self {
-        Self {
-            channel: 1,
-            max_packet: DEFAULT_PACKET_LEN,
-            window: 4096,
-            leap: 65_536,
-            patience: 1_000_000_000,
-            stall: 500_000_000,
-            start: StartAt::Beginning,
-        }
-    }
-}
-
-/// Counters of an arbiter, in messages unless said otherwise.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ArbiterStats {
-    /// Delivered, by [`Origin`].
-    pub delivered: [u64; 3],
-    /// Packets that delivered at least one message.
-    pub packets: u64,
-    /// Declared lost.
-    pub lost: u64,
-    /// Delivered and void afterwards.
-    pub void: u64,
-    /// Arrived after they were declared lost; not delivered.
-    pub after_loss: u64,
-    /// Arrived again from recovery after they were delivered.
-    pub recovered_again: u64,
-    /// Packets dropped, by origin and reason.
-    pub dropped: [DropCounts; 3],
-    /// Most packets that waited in the window at once.
-    pub window_peak: usize,
-}
 
 /// The state machine. Time is passed in as nanoseconds of any clock that only grows.
 #[derive(Debug)]
@@ -205,15 +57,6 @@ pub struct Arbiter {
     stalled: [bool; 2],
     stale: bool,
     stats: ArbiterStats,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Upcoming {
-    session: u32,
-    epoch: u32,
-    base: u64,
-    first: u64,
-    highest: u64,
 }
 
 impl Arbiter {
@@ -536,125 +379,10 @@ impl Arbiter {
         self.window = window;
     }
 
-    /// A packet of another session than the one being delivered.
-    #[cold]
-    fn other_session(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
-        let header = packet.header();
-        let session = header.session.get();
-        if session < self.session {
-            return self.drop_packet(origin, Dropped::OldSession);
-        }
-        let seen = Upcoming {
-            session,
-            epoch: header.epoch.get(),
-            base: header.epoch_base.get(),
-            first: packet.sequence(),
-            highest: packet.end(),
-        };
-        self.upcoming = Some(match self.upcoming {
-            Some(known) if known.session == session && known.epoch >= seen.epoch => Upcoming {
-                first: known.first.min(seen.first),
-                highest: known.highest.max(seen.highest),
-                ..known
-            },
-            Some(known) if known.session < session => known,
-            _ => seen,
-        });
-        if self.session == 0 || self.ended {
-            self.begin_session(sink);
-            return self.accept(origin, packet, now, sink);
-        }
-        self.drop_packet(origin, Dropped::NextSession);
-    }
-
-    /// The old session is done with: the upcoming one begins.
-    fn begin_session(&mut self, sink: &mut impl Sink) {
-        let Some(upcoming) = self.upcoming.take() else {
-            return;
-        };
-        let first_ever = self.session == 0;
-        for line in self.lines.iter_mut().filter(|line| !line.is_idle()) {
-            line.passed(self.next);
-        }
-        self.session = upcoming.session;
-        self.epoch = upcoming.epoch;
-        self.base = upcoming.base;
-        self.ended = false;
-        self.next = 1;
-        self.highest = 1;
-        self.announced = upcoming.highest.max(upcoming.base + 1);
-        self.last_heartbeat = None;
-        self.epochs.clear();
-        self.window.clear();
-        self.closed.clear();
-        self.lost.clear();
-        self.start_lines(upcoming.first);
-        let start = match self.config.start {
-            StartAt::Live if first_ever => upcoming.first,
-            StartAt::Sequence(sequence) if first_ever => sequence,
-            _ => 1,
-        };
-        if start > 1 {
-            self.lose(Span::new(1, start), LossReason::SKIPPED, sink);
-        }
-    }
-
     fn start_lines(&mut self, sequence: u64) {
         for line in &mut self.lines {
             line.start(sequence);
         }
-    }
-
-    fn end_session(&mut self, state: SessionState, sink: &mut impl Sink) {
-        self.ended = true;
-        self.highest = self.next;
-        self.announced = self.next;
-        self.window.clear();
-        self.say(NoticeKind::Session(state), sink);
-        if self.upcoming.is_some() {
-            self.begin_session(sink);
-        }
-    }
-
-    /// Void by word of a recovery service: these sequences name no message.
-    pub fn close_void(&mut self, session: u32, span: Span, sink: &mut impl Sink) {
-        if session != self.session || self.ended {
-            return;
-        }
-        if span.end == u64::MAX && !self.is_closing() {
-            return;
-        }
-        self.closed.insert(Span::new(span.begin.max(self.next), span.end));
-        self.drain(sink);
-    }
-
-    /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it.
-    pub fn declare_lost(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
-        if span.begin != self.next || span.is_empty() || self.ended {
-            return;
-        }
-        if span.end == u64::MAX {
-            // The tail of a session that a newer one has overtaken: how long it was is not known.
-            self.lose(span, reason, sink);
-            self.next = span.begin;
-            return self.end_session(SessionState::ABANDONED, sink);
-        }
-        self.lose(span, reason, sink);
-        self.drain(sink);
-    }
-
-    fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
-        self.next = span.end;
-        self.highest = self.highest.max(if span.end == u64::MAX {
-            span.begin
-        } else {
-            span.end
-        });
-        self.lost.insert(span);
-        if span.end != u64::MAX && reason != LossReason::SKIPPED {
-            self.stats.lost += span.len();
-        }
-        self.say(NoticeKind::Lost(span, reason), sink);
     }
 
     /// Only heartbeats spoke of what is beyond the packets seen, and no service knows it: it is taken back. False if
@@ -667,11 +395,6 @@ impl Arbiter {
         self.announced = known;
         self.last_heartbeat = None;
         true
-    }
-
-    /// True while the session is being completed because a newer one has begun.
-    pub fn is_closing(&self) -> bool {
-        self.upcoming.is_some() && !self.ended
     }
 
     /// The end of what must be delivered.

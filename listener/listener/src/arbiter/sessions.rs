@@ -1,0 +1,190 @@
+//! How a session begins and ends for a listener: what a higher session does to the one being delivered, what recovery
+//! services say of either, and what is declared lost.
+
+use super::ranges::Span;
+use super::{Arbiter, Dropped, NoticeKind, Origin, Sink, StartAt};
+use twinline_wire::Packet;
+use twinline_wire::field::{LossReason, SessionState};
+
+/// A session that is believed to have begun, and has to wait until the one before is complete.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Upcoming {
+    pub(super) session: u32,
+    pub(super) epoch: u32,
+    base: u64,
+    /// The first sequence seen of it.
+    first: u64,
+    /// The end of what was seen of it.
+    highest: u64,
+}
+
+impl Arbiter {
+    /// A packet of another session than the one being delivered.
+    #[cold]
+    pub(super) fn other_session(
+        &mut self,
+        origin: Origin,
+        packet: Packet<'_>,
+        now: u64,
+        sink: &mut impl Sink,
+    ) {
+        let header = packet.header();
+        let session = header.session.get();
+        if session < self.session {
+            return self.drop_packet(origin, Dropped::OldSession);
+        }
+        let seen = Upcoming {
+            session,
+            epoch: header.epoch.get(),
+            base: header.epoch_base.get(),
+            first: packet.sequence(),
+            highest: packet.end(),
+        };
+        self.upcoming = Some(match self.upcoming {
+            Some(known) if known.session == session && known.epoch >= seen.epoch => Upcoming {
+                first: known.first.min(seen.first),
+                highest: known.highest.max(seen.highest),
+                ..known
+            },
+            Some(known) if known.session < session => known,
+            _ => seen,
+        });
+        if self.session == 0 || self.ended {
+            self.begin_session(sink);
+            return self.accept(origin, packet, now, sink);
+        }
+        self.drop_packet(origin, Dropped::NextSession);
+    }
+
+    /// The nearest higher session comes next.
+    fn note_upcoming(&mut self, seen: Upcoming) {
+        self.upcoming = Some(match self.upcoming {
+            Some(known) if known.session == seen.session && known.epoch >= seen.epoch => {
+                let (first, highest) = (known.first.min(seen.first), known.highest.max(seen.highest));
+                Upcoming {
+                    first,
+                    highest,
+                    ..known
+                }
+            }
+            Some(known) if known.session < seen.session => known,
+            _ => seen,
+        });
+    }
+
+    /// The old session is done with: the upcoming one begins.
+    pub(super) fn begin_session(&mut self, sink: &mut impl Sink) {
+        let Some(upcoming) = self.upcoming.take() else {
+            return;
+        };
+        let first_ever = self.session == 0;
+        for line in self.lines.iter_mut().filter(|line| !line.is_idle()) {
+            line.passed(self.next);
+        }
+        self.session = upcoming.session;
+        self.epoch = upcoming.epoch;
+        self.base = upcoming.base;
+        self.ended = false;
+        self.next = 1;
+        self.highest = 1;
+        self.announced = upcoming.highest.max(upcoming.base + 1);
+        self.last_heartbeat = None;
+        self.epochs.clear();
+        self.window.clear();
+        self.closed.clear();
+        self.lost.clear();
+        self.start_lines(upcoming.first);
+        let start = match self.config.start {
+            StartAt::Live if first_ever => upcoming.first,
+            StartAt::Sequence(sequence) if first_ever => sequence,
+            _ => 1,
+        };
+        if start > 1 {
+            self.lose(Span::new(1, start), LossReason::SKIPPED, sink);
+        }
+    }
+
+    pub(super) fn end_session(&mut self, state: SessionState, sink: &mut impl Sink) {
+        self.ended = true;
+        self.highest = self.next;
+        self.announced = self.next;
+        self.window.clear();
+        self.say(NoticeKind::Session(state), sink);
+        if self.upcoming.is_some() {
+            self.begin_session(sink);
+        }
+    }
+
+    /// Void by word of a recovery service: these sequences name no message.
+    pub fn close_void(&mut self, session: u32, span: Span, sink: &mut impl Sink) {
+        if session != self.session || self.ended {
+            return;
+        }
+        if span.end == u64::MAX && !self.is_closing() {
+            return;
+        }
+        self.closed.insert(Span::new(span.begin.max(self.next), span.end));
+        self.drain(sink);
+    }
+
+    /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it.
+    pub fn declare_lost(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+        if span.begin != self.next || span.is_empty() || self.ended {
+            return;
+        }
+        if span.end == u64::MAX {
+            // The tail of a session that a newer one has overtaken: how long it was is not known.
+            self.lose(span, reason, sink);
+            self.next = span.begin;
+            return self.end_session(SessionState::ABANDONED, sink);
+        }
+        self.lose(span, reason, sink);
+        self.drain(sink);
+    }
+
+    fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+        self.next = span.end;
+        self.highest = self.highest.max(if span.end == u64::MAX {
+            span.begin
+        } else {
+            span.end
+        });
+        self.lost.insert(span);
+        if span.end != u64::MAX && reason != LossReason::SKIPPED {
+            self.stats.lost += span.len();
+        }
+        self.say(NoticeKind::Lost(span, reason), sink);
+    }
+
+    /// A recovery service, which is believed, says how far it is: what a listener without lines goes by.
+    pub fn on_service_head(&mut self, session: u32, epoch: u32, base: u64, next: u64, sink: &mut impl Sink) {
+        if session == 0 || session < self.session || epoch == 0 || base == 0 || next < base {
+            return;
+        }
+        if session > self.session {
+            let seen = Upcoming {
+                session,
+                epoch,
+                base,
+                first: next,
+                highest: next,
+            };
+            self.note_upcoming(seen);
+            if self.session == 0 || self.ended {
+                self.begin_session(sink);
+            }
+            return;
+        }
+        if epoch > self.epoch && base >= self.next {
+            self.enter_epoch(epoch, base);
+        }
+        if !self.ended {
+            self.announced = self.announced.max(next.min(self.epochs.limit(epoch)));
+        }
+    }
+
+    /// True while the session is being completed because a newer one has begun.
+    pub fn is_closing(&self) -> bool {
+        self.upcoming.is_some() && !self.ended
+    }
+}
