@@ -5,6 +5,9 @@
 //! that a restarted publisher resumes it at. A source that numbers its messages the same way each time it is read is
 //! what makes an interrupted run and an uninterrupted one equal.
 
+pub mod itch;
+pub mod pace;
+
 use std::io;
 use std::path::PathBuf;
 use twinline_wire::Message;
@@ -131,4 +134,42 @@ pub enum SourceError {
         /// Position asked for.
         position: u64,
     },
+}
+
+#[cfg(test)]
+pub(crate) use recorder::Recorder;
+
+#[cfg(test)]
+mod recorder {
+    use super::EventSink;
+    use twinline_wire::Message;
+
+    /// A template and its block.
+    pub(crate) type Recorded = (u16, Vec<u8>);
+
+    /// One source event.
+    #[derive(Debug, PartialEq, Eq)]
+    pub(crate) struct Event {
+        pub(crate) messages: Vec<Recorded>,
+        pub(crate) position: u64,
+    }
+
+    /// A sink that keeps what it is told.
+    #[derive(Debug, Default)]
+    pub(crate) struct Recorder {
+        /// Messages of the event that is not ended yet.
+        pub(crate) pending: Vec<Recorded>,
+        pub(crate) events: Vec<Event>,
+    }
+
+    impl EventSink for Recorder {
+        fn push<M: Message>(&mut self, message: &M) {
+            self.pending.push((M::TEMPLATE, message.as_bytes().to_vec()));
+        }
+
+        fn end_event(&mut self, _source: u16, position: u64) {
+            let messages = std::mem::take(&mut self.pending);
+            self.events.push(Event { messages, position });
+        }
+    }
 }
