@@ -4,6 +4,7 @@
 //! machine that gives them sequences, keeps them and sends them on both lines. [`run`]: the thread that drives one with
 //! the other.
 
+pub mod lines;
 pub mod publisher;
 pub mod run;
 pub mod source;

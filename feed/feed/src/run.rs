@@ -241,10 +241,7 @@ impl<L: Lines> Shell<'_, L> {
     /// One poll of the source; true once it has said everything.
     #[inline]
     fn turn<S: Source>(&mut self, source: &mut S, now: Now) -> Result<bool, RunError> {
-        match self
-            .publisher
-            .event(now.unix, |sink| source.poll(now.mono, sink))
-        {
+        match self.publisher.event(now.unix, |sink| source.poll(now.mono, sink)) {
             Ok(Ok(SourceState::Ready)) => {
                 self.starved = None;
                 Ok(false)
@@ -266,6 +263,9 @@ impl<L: Lines> Shell<'_, L> {
     /// What stands in the packet goes out; then an error ends the run, unless waiting for the epoch store may help.
     #[cold]
     fn refused(&mut self, error: PublishError, now: Now) -> Result<(), RunError> {
+        if self.publisher.phase() == Phase::Failed {
+            return Err(error.into());
+        }
         self.publisher.flush(now.unix)?;
         let PublishError::OutOfReserve { .. } = error else {
             return Err(error.into());

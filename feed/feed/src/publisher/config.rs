@@ -171,6 +171,14 @@ pub enum OpenError {
         /// The oldest sequence kept.
         oldest: u64,
     },
+    /// Where sources are to be resumed cannot be written down.
+    #[error("cannot write {}: {cause}: free space there, or change its permissions", path.display())]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
     /// The system starts no thread.
     #[error("cannot start the control thread: {0}")]
     Thread(std::io::Error),

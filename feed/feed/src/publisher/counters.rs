@@ -38,4 +38,6 @@ pub struct Counters {
     pub events_too_large: Counter,
     /// Times that publishing had to wait because no sequences were reserved.
     pub reserve_stalls: Counter,
+    /// Checkpoints that could not be written: the next start reads more of the journal.
+    pub checkpoint_failures: Counter,
 }

@@ -5,6 +5,7 @@
 //! recovered. Threads, clocks and sockets are in [`run`](crate::run); [`open`](open()) puts it together with the epoch
 //! store.
 
+mod checkpoint;
 mod config;
 mod counters;
 mod open;
@@ -18,8 +19,10 @@ pub use open::{Opened, Place, open, open_without_thread};
 pub use packing::Position;
 pub use reserve::{DEFAULT_BLOCK, MIN_BLOCK, Reserve, Reserver};
 pub use resume::{Resume, resume};
+pub use twinline_line::Line;
 
 use crate::source::EventSink;
+use checkpoint::{Checkpoint, Progress};
 use config::nanos;
 use packing::{FlagsOf, Packing};
 use std::sync::Arc;
@@ -30,14 +33,8 @@ use twinline_wire::header::{HEADER_LEN, flags};
 use twinline_wire::session::{EndOfSession, EpochStart, SessionStart};
 use twinline_wire::{Message, OpenPacket, Stamp, U32, U64};
 
-/// One of the two lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Line {
-    /// Line A.
-    A,
-    /// Line B.
-    B,
-}
+/// How often the control thread is told what is published, in nanoseconds.
+const LEAVE_EVERY: u64 = 100_000_000;
 
 /// Where packets go after the journal: two sockets, or a simulated network.
 pub trait Lines {
@@ -131,6 +128,9 @@ pub struct Publisher<L> {
     /// Source events in the session, those of earlier runs too.
     source_messages: u64,
     counters: Arc<Counters>,
+    progress: Arc<Progress>,
+    /// When progress was last left for the control thread.
+    left: u64,
     /// When the phase began.
     since: u64,
     /// When something was last sent; `None`: nothing yet.
@@ -217,6 +217,15 @@ impl<L: Lines> Publisher<L> {
             error: None,
             source_messages: resume.source_messages,
             counters: Arc::default(),
+            progress: Arc::new(Progress::new(
+                Checkpoint {
+                    session: stamp.session,
+                    next: stamp.sequence,
+                    resume: resume.clone(),
+                },
+                packing::SOURCES,
+            )),
+            left: now,
             since: now,
             sent: None,
         })
@@ -386,7 +395,22 @@ impl<L: Lines> Publisher<L> {
         self.commit(packet, now)?;
         self.source_messages += events;
         self.counters.source_messages.add(events);
+        if now.abs_diff(self.left) >= LEAVE_EVERY {
+            self.leave_progress(now);
+        }
         Ok(())
+    }
+
+    /// Tells the control thread what is published. Exact here only: no whole event waits in the open packet.
+    #[cold]
+    fn leave_progress(&mut self, now: u64) {
+        let positions = self.packing.positions();
+        if self
+            .progress
+            .leave(self.stamp.sequence, self.source_messages, positions)
+        {
+            self.left = now;
+        }
     }
 
     /// Fails unless sequences up to `end` are reserved: the last guard, whatever came before.

@@ -1,6 +1,7 @@
 //! From a directory and an epoch store to a publisher: recover the journal, acquire an epoch, cut what is void, read back
 //! where the sources are to be resumed.
 
+use super::checkpoint::Checkpoint;
 use super::resume::{Resume, resume};
 use super::{Lines, OpenError, Publisher, PublisherConfig, Reserver};
 use std::path::PathBuf;
@@ -47,7 +48,7 @@ pub fn open<L: Lines>(
     let (publisher, epoch) = open_without_thread(config, place, lines, now)?;
     let reserver = match epoch {
         Some((store, grant)) => {
-            let reserver = Reserver::start(store, grant, publisher.reserve(), place.block);
+            let reserver = Reserver::start(store, grant, &publisher, place);
             Some(reserver.map_err(OpenError::Thread)?)
         }
         None => None,
@@ -71,7 +72,7 @@ pub fn open_without_thread<L: Lines>(
     let mut journal = JournalWriter::open(&place.journal, place.journal_config.clone())?;
     let store = EpochStore::open(&place.store)?;
     if let Some(tail) = complete(place, &journal, &store)? {
-        let resume = resume(&place.journal, tail.session)?;
+        let resume = resume(&place.journal, tail.session, tail.next)?;
         let publisher = Publisher::ended(config, channel, &tail, journal, &resume, lines, now)?;
         return Ok((publisher, None));
     }
@@ -87,8 +88,14 @@ pub fn open_without_thread<L: Lines>(
     let resume = if grant.new_session {
         Resume::default()
     } else {
-        resume(&place.journal, grant.session)?
+        resume(&place.journal, grant.session, grant.valid_end)?
     };
+    let checkpoint = Checkpoint {
+        session: grant.session,
+        next: grant.valid_end,
+        resume: resume.clone(),
+    };
+    checkpoint.write(&place.journal)?;
     let publisher = Publisher::new(config, &grant, journal, &resume, lines, now)?;
     Ok((publisher, Some((store, grant))))
 }

@@ -5,6 +5,7 @@
 //! closed without it, and it goes to the next one. Room for the closing positions is kept free throughout.
 
 use core::marker::PhantomData;
+use serde::{Deserialize, Serialize};
 use twinline_wire::field::Kind;
 use twinline_wire::header::HEADER_LEN;
 use twinline_wire::message::{FRAME_HEADER_LEN, MessageDef};
@@ -15,7 +16,7 @@ use twinline_wire::{EventFlags, Frame, Message, OpenPacket, U16, U64};
 pub(super) const POSITION_LEN: usize = SourcePosition::FRAME_LEN;
 
 /// Sources that a publisher can have without allocating while it runs.
-const SOURCES: usize = 64;
+pub(super) const SOURCES: usize = 64;
 
 /// Where `definition` has its event flags, in bytes from the start of the block. Market messages have them, session
 /// messages do not.
@@ -42,7 +43,7 @@ impl<M: Message> FlagsOf<M> {
 }
 
 /// How far into a source the stream reaches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The source.
     pub source: u16,

@@ -4,6 +4,8 @@
 //! [`Reserve`] is what the publishing thread and the thread that talks to the store share: the first only reads an
 //! atomic. [`Reserver`] is that second thread.
 
+use super::checkpoint::CheckpointWriter;
+use super::{Counters, Lines, Place, Publisher};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +20,8 @@ pub const MIN_BLOCK: u64 = 4096;
 
 /// How often the control thread looks at what is used.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// How often the control thread asks the store whether this publisher still holds the channel.
-const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// How often the control thread asks the store whether this publisher still holds the channel, and writes a checkpoint.
+const ROUND_EVERY: Duration = Duration::from_secs(1);
 /// How long the control thread waits before it asks a store again that could not be reached.
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
@@ -94,14 +96,17 @@ impl Reserve {
     }
 }
 
-/// Asks the store for more when half of the block is used.
+/// The control thread's state: asks the store for more when half of the block is used, and once a second whether this
+/// publisher still holds the channel; then also writes the checkpoint.
 #[derive(Debug)]
 struct Keeper {
     store: EpochStore,
     grant: Grant,
     reserve: Arc<Reserve>,
     block: u64,
-    confirmed: Instant,
+    checkpoints: CheckpointWriter,
+    counters: Arc<Counters>,
+    round: Instant,
 }
 
 impl Keeper {
@@ -109,10 +114,16 @@ impl Keeper {
     fn look(&mut self, now: Instant) -> Option<Duration> {
         let (next, end) = (self.reserve.next(), self.reserve.end());
         let more = end.saturating_sub(next) < self.block / 2;
-        if !more && now.duration_since(self.confirmed) < CONFIRM_EVERY {
+        let round = now.duration_since(self.round) >= ROUND_EVERY;
+        if round {
+            self.round = now;
+            if self.checkpoints.round().is_err() {
+                self.counters.checkpoint_failures.add(1);
+            }
+        }
+        if !more && !round {
             return Some(LOOK_EVERY);
         }
-        self.confirmed = now;
         let wanted = if more { next.max(end) + self.block } else { end };
         match self.store.extend(&self.grant, wanted) {
             Ok(end) => self.reserve.extend(end),
@@ -137,19 +148,26 @@ pub struct Reserver {
 }
 
 impl Reserver {
-    /// Starts it. `block`: sequences reserved at a time, [`MIN_BLOCK`] or more.
+    /// Starts it for `publisher`, which publishes by `grant` of `store` at `place`.
     ///
     /// # Errors
     /// If the system starts no thread.
-    pub fn start(store: EpochStore, grant: Grant, reserve: Arc<Reserve>, block: u64) -> io::Result<Self> {
+    pub fn start<L: Lines>(
+        store: EpochStore,
+        grant: Grant,
+        publisher: &Publisher<L>,
+        place: &Place,
+    ) -> io::Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let mut keeper = Keeper {
             store,
             grant,
-            reserve,
-            block: block.max(MIN_BLOCK),
-            confirmed: Instant::now(),
+            reserve: publisher.reserve(),
+            block: place.block.max(MIN_BLOCK),
+            checkpoints: CheckpointWriter::new(place.journal.clone(), Arc::clone(&publisher.progress)),
+            counters: publisher.counters(),
+            round: Instant::now(),
         };
         let work = move || {
             while !stopped.load(Ordering::Acquire) {

@@ -1,14 +1,16 @@
 //! What a session's journal says about where its sources are to be resumed.
 
+use super::checkpoint::Checkpoint;
 use super::packing::flags_offset;
 use super::{OpenError, Position};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use twinline_journal::{JournalReader, Seek};
 use twinline_wire::session::SourcePosition;
 use twinline_wire::{EventFlags, Frame, Packet};
 
 /// How far a session is published.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resume {
     /// The newest position of each source.
     pub positions: Vec<Position>,
@@ -44,17 +46,23 @@ fn ends_event(frame: &Frame<'_>) -> bool {
         .is_some_and(|flags| flags & EventFlags::END_OF_EVENT.0 != 0)
 }
 
-/// Reads how far `session` is published from the journal in `dir`, from the session's first packet to its last: the newest
-/// position of a source that has long been silent may stand anywhere.
+/// Reads how far `session` is published from the journal in `dir`, whose next sequence is `next`: from the newest
+/// checkpoint that fits the journal, or else from the session's first packet on.
 ///
 /// # Errors
-/// If the journal cannot be read, or no longer holds the session's beginning.
-pub fn resume(dir: &Path, session: u32) -> Result<Resume, OpenError> {
-    let mut resume = Resume::default();
+/// If the journal cannot be read, or neither has a checkpoint nor holds the session's beginning.
+pub fn resume(dir: &Path, session: u32, next: u64) -> Result<Resume, OpenError> {
     let mut reader = JournalReader::open(dir)?;
+    let checkpoint = Checkpoint::read(dir).filter(|at| at.session == session && at.next <= next);
+    if let Some(checkpoint) = checkpoint
+        && let Seek::Found | Seek::NotYet = reader.seek(session, checkpoint.next)?
+        && let Some(resume) = read_on(&mut reader, session, checkpoint.next, checkpoint.resume)?
+    {
+        return Ok(resume);
+    }
     match reader.seek(session, 1)? {
         Seek::Found => {}
-        Seek::NotYet | Seek::UnknownSession => return Ok(resume),
+        Seek::NotYet | Seek::UnknownSession => return Ok(Resume::default()),
         Seek::TooOld { oldest } => {
             return Err(OpenError::Incomplete {
                 dir: dir.to_owned(),
@@ -63,11 +71,24 @@ pub fn resume(dir: &Path, session: u32) -> Result<Resume, OpenError> {
             });
         }
     }
+    Ok(read_on(&mut reader, session, 1, Resume::default())?.unwrap_or_default())
+}
+
+/// Adds the packets of `session` from where `reader` stands to its end; `None` if the first begins before `from`.
+fn read_on(
+    reader: &mut JournalReader,
+    session: u32,
+    from: u64,
+    mut resume: Resume,
+) -> Result<Option<Resume>, OpenError> {
     while let Some(packet) = reader.next()? {
         if packet.header().session.get() != session {
             break;
         }
+        if packet.sequence() < from {
+            return Ok(None);
+        }
         resume.add(&packet);
     }
-    Ok(resume)
+    Ok(Some(resume))
 }
