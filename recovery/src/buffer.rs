@@ -24,6 +24,11 @@ impl FrameBuffer {
         }
     }
 
+    /// Bytes of memory held.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
@@ -85,6 +90,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes of memory held.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         (self.sent, self.end) = (0, 0);
@@ -140,8 +150,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinline_wire::recovery::{Logout, RequestComplete};
     use twinline_wire::field::{CompleteStatus, LogoutReason};
+    use twinline_wire::recovery::{Logout, RequestComplete};
 
     #[test]
     fn frames_come_out_whole_however_the_bytes_were_cut() {
@@ -159,12 +169,14 @@ mod tests {
         for step in [1, 3, 16, 17, 63] {
             let mut input = FrameBuffer::new(64);
             let mut next = 0;
-            for piece in frames.chunks(step) {
-                assert_eq!(input.take_from(piece), piece.len());
-                while let Some(frame) = input.next_frame().expect("the frames are good") {
-                    let complete = frame.view::<RequestComplete>().expect("what was put");
-                    assert_eq!(complete.request_id.get(), next);
-                    next += 1;
+            for mut piece in frames.chunks(step) {
+                while !piece.is_empty() {
+                    piece = &piece[input.take_from(piece)..];
+                    while let Some(frame) = input.next_frame().expect("the frames are good") {
+                        let complete = frame.view::<RequestComplete>().expect("what was put");
+                        assert_eq!(complete.request_id.get(), next);
+                        next += 1;
+                    }
                 }
             }
             assert_eq!(next, 50);
@@ -174,7 +186,9 @@ mod tests {
     #[test]
     fn a_frame_that_can_never_fit_is_refused_when_its_length_is_seen() {
         let mut outbox = Outbox::new(256);
-        let logout = Logout { reason: LogoutReason::DONE };
+        let logout = Logout {
+            reason: LogoutReason::DONE,
+        };
         assert!(outbox.put(&logout, &[&[b'x'; 100]]));
         assert!(!outbox.put(&logout, &[&[b'x'; 200]]), "there is no room for it");
         let mut input = FrameBuffer::new(64);
@@ -185,7 +199,9 @@ mod tests {
     #[test]
     fn an_outbox_is_full_until_something_was_sent() {
         let mut outbox = Outbox::new(40);
-        let logout = Logout { reason: LogoutReason::DONE };
+        let logout = Logout {
+            reason: LogoutReason::DONE,
+        };
         assert!(outbox.put(&logout, &[b""]));
         assert!(outbox.put(&logout, &[b""]));
         assert!(!outbox.put(&logout, &[b""]));

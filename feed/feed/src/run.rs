@@ -289,3 +289,23 @@ impl<L: Lines> Shell<'_, L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_that_does_not_exist_is_named_and_the_thread_goes_on() {
+        let error = pin(100_000).unwrap_err();
+        assert!(matches!(error, PinError::NoCore { core: 100_000, .. }), "{error}");
+    }
+
+    #[test]
+    fn both_times_of_the_clock_move_together() {
+        let mut clock = Clock::new();
+        let first = clock.now();
+        let second = clock.now();
+        assert_eq!(second.unix - first.unix, second.mono - first.mono);
+        assert!(unix_now().abs_diff(second.unix) < 3_600_000_000_000);
+    }
+}

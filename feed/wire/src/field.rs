@@ -295,7 +295,7 @@ codes! {
         /// A trade reported by a source that does not say more.
         REGULAR = 6 "Regular",
     }
-    /// State of an instrument, or of the whole market where the instrument is 0.
+    /// State of an instrument, or of a source's whole market.
     Code Status null 255 {
         /// Trading.
         TRADING = 1 "Trading",

@@ -22,7 +22,7 @@ pub mod flags {
     pub const END_OF_SESSION: u8 = 1;
     /// A listener's notice, written to its own journal only; never sent on.
     pub const LOCAL: u8 = 2;
-    /// The end mark of a journal segment: the journal goes on in the next segment.
+    /// A journal's own mark at the end of a segment: the journal goes on in the next one. Never sent.
     pub const SEGMENT_END: u8 = 4;
 }
 

@@ -1,8 +1,8 @@
 //! Market messages: what happens on a venue, normalised, order by order.
 //!
 //! `source_time` is the source's own clock in nanoseconds; [`SessionStart`](crate::session::SessionStart) says since
-//! when (for ITCH: since midnight of the venue's day). `instrument` is `source << 16 | the source's own number` and is
-//! named by an [`InstrumentDefinition`]; quantities are whole units.
+//! when (for ITCH: since midnight of the venue's day). `instrument` is `source << 16 | the source's own number` (from 1)
+//! and is named by an [`InstrumentDefinition`]; quantities are whole units.
 
 use crate::field::{
     CrossKind, EventFlags, ImbalanceSide, ModifyAction, Optional, Price, Side, Status, Text, TradeKind,
@@ -32,11 +32,11 @@ messages! {
         /// Marks.
         flags: EventFlags,
     }
-    /// The state of an instrument changes, or (instrument 0) of the whole market.
+    /// The state of an instrument changes, or of the source's whole market (an instrument whose low 16 bits are 0).
     TradingStatus = 11 {
         /// Source time in nanoseconds.
         source_time: U64,
-        /// The instrument; 0: all of the source's.
+        /// The instrument; with low 16 bits of 0, all of the source's.
         instrument: U32,
         /// The new state.
         status: Status,

@@ -1,9 +1,12 @@
 //! Holds the Rust definitions to `twinline.xml`, in both directions: what one has and the other lacks is an error, and
 //! so is any difference of place, size, number, name or null value.
 
+mod support;
+
 use roxmltree::{Document, Node};
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use support::camel;
 use twinline_wire::field::{CodeDef, Kind, PRICE_EXPONENT};
 use twinline_wire::header::{HEADER_LEN, PacketHeader, flags};
 use twinline_wire::message::{FRAME_HEADER_LEN, FrameHeader, MessageDef, SbeHeader, TEMPLATES};
@@ -105,17 +108,6 @@ fn composite(name: &str) -> (Vec<(String, usize)>, usize) {
         })
         .collect();
     (members, at)
-}
-
-fn camel(snake: &str) -> String {
-    let mut words = snake.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |mut name, word| {
-        let (initial, rest) = word.split_at(1);
-        name.push_str(&initial.to_uppercase());
-        name.push_str(rest);
-        name
-    })
 }
 
 /// Name (camel case) and offset of the named fields of a struct, and its size.
@@ -281,7 +273,9 @@ fn check_field(types: &BTreeMap<&str, Node<'_, '_>>, node: Node<'_, '_>, kind: K
             size,
             optional: false,
         } => {
-            assert_eq!(type_name, format!("uint{}", 8 * size), "{context}");
+            let primitive = format!("uint{}", 8 * size);
+            assert_eq!(attribute(named(), "primitiveType"), primitive, "{context}");
+            assert!(named().attribute("presence").is_none(), "{context}");
             assert!(!optional, "{context}");
         }
         Kind::Unsigned { size, optional: true } => {
@@ -377,7 +371,7 @@ fn groups_and_data_are_those_that_the_stream_functions_read() {
         for group in children(message, "group") {
             let entry: Vec<_> = children(group, "field")
                 .map(|field| {
-                    assert_eq!(attribute(field, "type"), "uint64");
+                    assert_eq!(attribute(field, "type"), "U64");
                     (attribute(field, "name").to_owned(), number(field, "offset"))
                 })
                 .collect();
