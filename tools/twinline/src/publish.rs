@@ -19,7 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use twinline_feed::lines::SocketLines;
 use twinline_feed::publisher::{
-    self, Counters, DEFAULT_BLOCK, Line, Opened, Phase, Place, Publisher, PublisherConfig, Reserve, Reserver,
+    self, Counters, DEFAULT_BLOCK, Line, Phase, Place, Publisher, PublisherConfig, Reserve, Reserver,
 };
 use twinline_feed::run::{self, RunConfig, RunEnd, RunError, unix_now};
 use twinline_feed::source::Source;

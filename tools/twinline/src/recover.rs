@@ -150,7 +150,6 @@ fn summary(args: &Recover, stats: &Stats, started: Instant) -> Summary {
         ("logins", &stats.logins),
         ("requests", &stats.requests),
         ("malformed", &stats.malformed),
-        ("journal_waits", &stats.journal_waits),
     ]
     .into_iter()
     .map(|(name, count)| (name.to_string(), get(count)))
@@ -165,5 +164,8 @@ fn summary(args: &Recover, stats: &Stats, started: Instant) -> Summary {
     }
     counts.retain(|name, count| *count > 0 || !name.contains(' '));
     summary.recovery = Some(counts);
+    if let Some(error) = stats.last_journal_error() {
+        summary.set("last_journal_error", error);
+    }
     summary
 }

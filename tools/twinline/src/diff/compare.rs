@@ -59,14 +59,16 @@ impl Ranges {
     /// Adds one sequence behind all others.
     fn push(&mut self, session: u32, sequence: u64) {
         self.messages += 1;
-        match self.ranges.last_mut() {
-            Some(last) if last.session == session && last.end == sequence => last.end += 1,
-            _ if self.ranges.len() < LISTED => self.ranges.push(Range {
+        if let Some(last) = self.ranges.last_mut()
+            && (last.session, last.end) == (session, sequence)
+        {
+            last.end += 1;
+        } else if self.ranges.len() < LISTED {
+            self.ranges.push(Range {
                 session,
                 begin: sequence,
                 end: sequence + 1,
-            }),
-            _ => {}
+            });
         }
     }
 
