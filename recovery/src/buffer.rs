@@ -24,6 +24,11 @@ impl FrameBuffer {
         }
     }
 
+    /// Bytes of memory held.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         (self.start, self.end) = (0, 0);
@@ -85,6 +90,11 @@ impl Outbox {
         }
     }
 
+    /// Bytes of memory held.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         (self.sent, self.end) = (0, 0);
@@ -140,8 +150,8 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinline_wire::recovery::{Logout, RequestComplete};
     use twinline_wire::field::{CompleteStatus, LogoutReason};
+    use twinline_wire::recovery::{Logout, RequestComplete};
 
     #[test]
     fn frames_come_out_whole_however_the_bytes_were_cut() {
@@ -174,7 +184,9 @@ mod tests {
     #[test]
     fn a_frame_that_can_never_fit_is_refused_when_its_length_is_seen() {
         let mut outbox = Outbox::new(256);
-        let logout = Logout { reason: LogoutReason::DONE };
+        let logout = Logout {
+            reason: LogoutReason::DONE,
+        };
         assert!(outbox.put(&logout, &[&[b'x'; 100]]));
         assert!(!outbox.put(&logout, &[&[b'x'; 200]]), "there is no room for it");
         let mut input = FrameBuffer::new(64);
@@ -185,7 +197,9 @@ mod tests {
     #[test]
     fn an_outbox_is_full_until_something_was_sent() {
         let mut outbox = Outbox::new(40);
-        let logout = Logout { reason: LogoutReason::DONE };
+        let logout = Logout {
+            reason: LogoutReason::DONE,
+        };
         assert!(outbox.put(&logout, &[b""]));
         assert!(outbox.put(&logout, &[b""]));
         assert!(!outbox.put(&logout, &[b""]));

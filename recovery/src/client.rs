@@ -1,8 +1,10 @@
 //! The client's side: [`ClientSession`] speaks the protocol to one service, [`RecoveryClient`] keeps a connection to
 //! each of several.
 
+mod event;
 mod session;
 mod shell;
 
-pub use session::{ClientConfig, ClientEvent, ClientSession, CloseReason, RequestError};
+pub use event::{ClientConfig, ClientEvent, CloseReason, RequestError};
+pub use session::ClientSession;
 pub use shell::{ClientError, RecoveryClient, SubmitError};

@@ -2,12 +2,18 @@
 
 mod answer;
 mod connection;
+mod dialogue;
 mod limits;
+mod output;
+mod requests;
 mod service;
 mod session;
 mod stats;
+mod store;
 
 pub use limits::{Limits, Quota};
+pub use output::Output;
 pub use service::{Service, ServiceConfig, ServiceError, StopHandle};
-pub use session::{Output, ServerSession};
+pub use session::ServerSession;
 pub use stats::{Counters, Stats};
+pub use store::Store;

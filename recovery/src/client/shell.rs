@@ -1,7 +1,8 @@
 //! The sockets and the clock around [`ClientSession`]: one kept connection to each of several services, made again
 //! when it is lost. It decides nothing: which service is asked for what is up to the caller.
 
-use super::session::{ClientConfig, ClientEvent, ClientSession, CloseReason, RequestError};
+use super::event::{ClientConfig, ClientEvent, CloseReason, RequestError};
+use super::session::ClientSession;
 use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, Range, nanos};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -110,7 +111,9 @@ impl RecoveryClient {
 
     /// True while requests can be made to this service.
     pub fn is_ready(&self, endpoint: usize) -> bool {
-        self.endpoints.get(endpoint).is_some_and(|endpoint| endpoint.session.is_ready())
+        self.endpoints
+            .get(endpoint)
+            .is_some_and(|endpoint| endpoint.session.is_ready())
     }
 
     /// Asks a service for ranges of a session; sent at once. `request_id` is any number but 0 that is not open there.
@@ -125,7 +128,10 @@ impl RecoveryClient {
         ranges: &[Range],
     ) -> Result<(), SubmitError> {
         let now = self.now();
-        let endpoint = self.endpoints.get_mut(endpoint).ok_or(SubmitError::NoEndpoint(endpoint))?;
+        let endpoint = self
+            .endpoints
+            .get_mut(endpoint)
+            .ok_or(SubmitError::NoEndpoint(endpoint))?;
         endpoint.session.request(request_id, session, ranges, now)?;
         // A connection that fails here is found lost by the next poll.
         let _ = endpoint.write();
@@ -141,7 +147,8 @@ impl RecoveryClient {
         timeout: Duration,
         on_event: &mut impl FnMut(usize, ClientEvent<'_>),
     ) -> Result<(), ClientError> {
-        match self.poll.poll(&mut self.events, Some(self.patience(timeout))) {
+        let patience = self.patience(timeout);
+        match self.poll.poll(&mut self.events, Some(patience)) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
             _ => {}
         }

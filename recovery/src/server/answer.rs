@@ -58,7 +58,11 @@ pub(super) struct Refusal {
 
 /// The first part of the answer to a range. The journal may grow, be cut and lose old segments at any moment, so
 /// every look at it is taken as it is, and doubt is answered "ask again".
-pub(super) fn answer(journal: &mut JournalReader, wanted: Wanted, room: Room) -> Result<Answer, JournalError> {
+pub(super) fn answer(
+    journal: &mut JournalReader,
+    wanted: Wanted,
+    room: Room,
+) -> Result<Answer, JournalError> {
     let Wanted { session, begin, end } = wanted;
     let Some(span) = journal.session(session)? else {
         return unknown(journal, wanted);
@@ -80,8 +84,17 @@ pub(super) fn answer(journal: &mut JournalReader, wanted: Wanted, room: Room) ->
         Seek::UnknownSession => return unknown(journal, wanted),
     }
     // Each message may have a packet of its own: a small range looks at no more of the journal than it can need.
-    let needed = usize::try_from(end - begin).unwrap_or(usize::MAX).saturating_mul(MAX_PACKET_LEN);
-    while let Some(region) = journal.next_region(room.bytes.min(needed))? {
+    let needed = usize::try_from(end - begin)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(MAX_PACKET_LEN);
+    loop {
+        let region = match journal.next_region(room.bytes.min(needed)) {
+            Ok(Some(region)) => region,
+            Ok(None) => break,
+            // Cut or recycled under our hands: the next look sees what there is now.
+            Err(JournalError::Behind { .. } | JournalError::Discarded { .. }) => break,
+            Err(error) => return Err(error),
+        };
         match walk(&region, wanted, room.messages) {
             Walk::Packets(batch) => return Ok(Answer::Packets(region, batch)),
             Walk::Refused(refusal) => return Ok(Answer::Refused(refusal)),

@@ -109,8 +109,13 @@ impl Quota {
     pub fn retry_after_ms(&self) -> u32 {
         let rate = u128::from(self.rate.unwrap_or(0));
         let wanted = (rate / 100).max(1) * MINUTE;
-        let nanoseconds = wanted.saturating_sub(self.credit).checked_div(rate).unwrap_or(MINUTE);
-        u32::try_from(nanoseconds.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
+        let nanoseconds = wanted
+            .saturating_sub(self.credit)
+            .checked_div(rate)
+            .unwrap_or(MINUTE);
+        u32::try_from(nanoseconds.div_ceil(1_000_000))
+            .unwrap_or(u32::MAX)
+            .max(1)
     }
 }
 
@@ -130,7 +135,11 @@ mod tests {
         assert_eq!(quota.available(SECOND), 10);
         quota.take(1_000);
         assert_eq!(quota.available(SECOND), 0);
-        assert_eq!(quota.available(1_000 * SECOND), 600, "never more than a minute's worth");
+        assert_eq!(
+            quota.available(1_000 * SECOND),
+            600,
+            "never more than a minute's worth"
+        );
         assert_eq!(quota.available(0), 600, "a clock that goes back changes nothing");
     }
 

@@ -1,6 +1,8 @@
 //! What the service counts: plain numbers in the state machine, atomics where other threads read them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use twinline_journal::JournalError;
 use twinline_wire::field::{LogoutReason, RejectCode};
 
 /// Codes of rejects and reasons of cuts are small numbers, and index arrays of this size; index 0 is any other.
@@ -57,8 +59,9 @@ pub struct Stats {
     pub bytes: AtomicU64,
     /// Frames, or parts of them, that made no sense.
     pub malformed: AtomicU64,
-    /// Times that the journal was not there or could not be opened.
-    pub journal_waits: AtomicU64,
+    /// Times that the journal was not there or could not be read.
+    pub journal_errors: AtomicU64,
+    journal_error: Mutex<Option<String>>,
     rejects: [AtomicU64; CODES],
     cuts: [AtomicU64; CODES],
 }
@@ -72,6 +75,19 @@ impl Stats {
     /// Clients that the service cut for this reason.
     pub fn cuts(&self, reason: LogoutReason) -> u64 {
         self.cuts[slot(reason.0)].load(Ordering::Relaxed)
+    }
+
+    /// What was wrong with the journal when it was last not there or could not be read.
+    pub fn last_journal_error(&self) -> Option<String> {
+        self.journal_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn journal_failed(&self, error: &JournalError) {
+        self.journal_errors.fetch_add(1, Ordering::Relaxed);
+        *self.journal_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
     }
 
     /// Adds what a session counted.

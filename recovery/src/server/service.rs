@@ -1,0 +1,383 @@
+//! The sockets and the clock around [`ServerSession`]s: one thread, non-blocking, any number of clients up to a limit,
+//! each served for a turn. It may be started before the journal's directory exists, and waits for it.
+
+use super::connection::{Connection, Turn};
+use super::limits::{Limits, Quota};
+use super::session::ServerSession;
+use super::stats::Stats;
+use super::store::Store;
+use crate::nanos;
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use twinline_journal::{JournalError, JournalReader};
+use twinline_wire::field::LogoutReason;
+
+/// How often every client's time is looked at, and a missing journal looked for.
+const TICK: Duration = Duration::from_millis(100);
+/// Connections accepted before clients have their turn.
+const ACCEPT_TURN: usize = 64;
+/// Connections beyond the limit that are kept for a moment, to be told that there are too many.
+const MAX_REFUSED: usize = 64;
+
+const LISTENER: Token = Token(0);
+const WAKER: Token = Token(1);
+/// The token of the first connection.
+const FIRST: usize = 2;
+
+/// What a service serves, where, and to how many.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// The journal's directory; it may not exist yet.
+    pub journal: PathBuf,
+    /// The channel that it is of.
+    pub channel: u16,
+    /// Where to listen.
+    pub bind: SocketAddr,
+    /// Clients connected at once.
+    pub max_clients: usize,
+    /// Messages a minute that all clients together are sent.
+    pub messages_per_minute: Option<u32>,
+    /// What one client may cost.
+    pub limits: Limits,
+}
+
+impl ServiceConfig {
+    /// The defaults: 1,024 clients, default [`Limits`], no limit for all together.
+    pub fn new(journal: impl Into<PathBuf>, channel: u16, bind: SocketAddr) -> Self {
+        Self {
+            journal: journal.into(),
+            channel,
+            bind,
+            max_clients: 1024,
+            messages_per_minute: None,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why a service cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}: {source}{}", advice(source))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The operating system does not let us wait for sockets.
+    #[error("cannot wait for the recovery service's sockets: {0}")]
+    Poll(#[from] io::Error),
+    /// What is in the directory cannot be served.
+    #[error(transparent)]
+    Journal(JournalError),
+    /// The journal is another channel's.
+    #[error("the journal in {} is of channel {found}, not {asked}: name the right directory or channel", journal.display())]
+    Channel {
+        /// The journal's directory.
+        journal: PathBuf,
+        /// Its channel.
+        found: u16,
+        /// The channel that was to be served.
+        asked: u16,
+    },
+}
+
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "; stop the program that has the port, or choose another port",
+        ErrorKind::AddrNotAvailable => "; choose an address of this machine",
+        ErrorKind::PermissionDenied => "; choose a port above 1023",
+        _ => "",
+    }
+}
+
+/// Ends [`Service::run`] from another thread.
+#[derive(Clone, Debug)]
+pub struct StopHandle {
+    stop: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl StopHandle {
+    /// Asks the service to say goodbye to its clients and return.
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        // Were it to fail, the service would still see the flag at its next tick.
+        let _ = self.waker.wake();
+    }
+}
+
+/// The recovery service of one channel.
+pub struct Service {
+    config: ServiceConfig,
+    address: SocketAddr,
+    poll: Poll,
+    listener: TcpListener,
+    stop: StopHandle,
+    stats: Arc<Stats>,
+    start: Instant,
+    store: Store,
+    connections: Vec<Option<Connection>>,
+    free: Vec<usize>,
+    refused: usize,
+    clients: usize,
+    /// Connections that wait for a turn.
+    queue: VecDeque<usize>,
+    /// Connections may wait to be accepted; not looked at before this time.
+    accept_at: Option<u64>,
+    tick_at: u64,
+}
+
+impl Service {
+    /// Listens, and opens the journal if it is there. Clients are served by [`run`](Self::run).
+    ///
+    /// # Errors
+    /// If the address cannot be listened at, or what is in the directory is not a journal of the channel.
+    pub fn bind(config: ServiceConfig) -> Result<Self, ServiceError> {
+        let bind_error = |source| ServiceError::Bind {
+            address: config.bind,
+            source,
+        };
+        let mut listener = TcpListener::bind(config.bind).map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        let poll = Poll::new()?;
+        poll.registry()
+            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        let stop = StopHandle {
+            stop: Arc::default(),
+            waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
+        };
+        let store = Store::new(None, Quota::new(config.messages_per_minute, 0));
+        let mut service = Self {
+            config,
+            address,
+            poll,
+            listener,
+            stop,
+            stats: Arc::default(),
+            start: Instant::now(),
+            store,
+            connections: Vec::new(),
+            free: Vec::new(),
+            refused: 0,
+            clients: 0,
+            queue: VecDeque::new(),
+            accept_at: None,
+            tick_at: 0,
+        };
+        match service.open_journal() {
+            Ok(()) | Err(ServiceError::Journal(JournalError::Missing(_))) => Ok(service),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where it listens: the port that was given, if port 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counters, for any thread.
+    pub fn stats(&self) -> Arc<Stats> {
+        Arc::clone(&self.stats)
+    }
+
+    /// What ends [`run`](Self::run), for any thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Serves until it is stopped.
+    ///
+    /// # Errors
+    /// If the operating system does not let us wait, or the journal that appears is another channel's. Failures of
+    /// clients and of reading the journal are counted, and it goes on.
+    pub fn run(mut self) -> Result<(), ServiceError> {
+        let mut events = Events::with_capacity(256);
+        while !self.stop.stop.load(Ordering::Acquire) {
+            let wait = if self.queue.is_empty() {
+                Duration::from_nanos(self.tick_at.saturating_sub(self.now()))
+            } else {
+                Duration::ZERO
+            };
+            match self.poll.poll(&mut events, Some(wait)) {
+                Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+                _ => {}
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept_at = Some(0),
+                    WAKER => {}
+                    Token(token) => self.wake(token - FIRST, event.is_readable(), event.is_writable()),
+                }
+            }
+            let now = self.now();
+            self.accept(now);
+            if now >= self.tick_at {
+                self.tick(now)?;
+            }
+            for _ in 0..self.queue.len() {
+                if let Some(index) = self.queue.pop_front() {
+                    self.turn(index, now);
+                }
+            }
+            if let Some(error) = self.store.take_error() {
+                self.stats.journal_failed(&error);
+            }
+        }
+        let now = self.now();
+        for connection in self.connections.iter_mut().flatten() {
+            connection.stop(now);
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> u64 {
+        nanos(self.start.elapsed())
+    }
+
+    fn tick(&mut self, now: u64) -> Result<(), ServiceError> {
+        self.tick_at = now + nanos(TICK);
+        if self.store.journal.is_none() {
+            match self.open_journal() {
+                Err(ServiceError::Journal(error)) => self.stats.journal_failed(&error),
+                result => result?,
+            }
+        }
+        for index in 0..self.connections.len() {
+            self.wake(index, false, false);
+        }
+        Ok(())
+    }
+
+    fn open_journal(&mut self) -> Result<(), ServiceError> {
+        let journal = JournalReader::open(&self.config.journal).map_err(ServiceError::Journal)?;
+        if journal.channel() != self.config.channel {
+            return Err(ServiceError::Channel {
+                journal: self.config.journal.clone(),
+                found: journal.channel(),
+                asked: self.config.channel,
+            });
+        }
+        self.store.journal = Some(journal);
+        Ok(())
+    }
+
+    /// Puts a connection into the queue for a turn.
+    fn wake(&mut self, index: usize, readable: bool, writable: bool) {
+        let Some(Some(connection)) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.readable |= readable;
+        connection.writable |= writable;
+        if !connection.queued {
+            connection.queued = true;
+            self.queue.push_back(index);
+        }
+    }
+
+    fn turn(&mut self, index: usize, now: u64) {
+        let Some(Some(connection)) = self.connections.get_mut(index) else {
+            return;
+        };
+        connection.queued = false;
+        let turn = connection.turn(now, &mut self.store);
+        self.stats.add(&connection.session.take_counters());
+        match turn {
+            Turn::Wait => {}
+            Turn::Again => self.wake(index, false, false),
+            Turn::Close => self.close(index),
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        let Some(connection) = self.connections.get_mut(index).and_then(Option::take) else {
+            return;
+        };
+        if let Some(reason) = connection.session.cut() {
+            self.stats.add_cut(reason);
+        }
+        if connection.refused {
+            self.refused -= 1;
+        } else {
+            self.clients -= 1;
+            self.stats.clients.store(self.clients as u64, Ordering::Relaxed);
+        }
+        self.free.push(index);
+    }
+
+    /// Accepts what waits, up to a turn's share.
+    fn accept(&mut self, now: u64) {
+        if self.accept_at.is_none_or(|at| now < at) {
+            return;
+        }
+        for _ in 0..ACCEPT_TURN {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.add(stream, now),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.accept_at = None;
+                    return;
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        ErrorKind::ConnectionAborted | ErrorKind::Interrupted
+                    ) => {}
+                Err(_) => {
+                    // No file descriptors or no memory: those who wait may get some when others leave.
+                    self.stats.accept_errors.fetch_add(1, Ordering::Relaxed);
+                    self.accept_at = Some(now + nanos(TICK));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, mut stream: TcpStream, now: u64) {
+        self.stats.connections.fetch_add(1, Ordering::Relaxed);
+        let full = self.clients >= self.config.max_clients;
+        if full {
+            self.stats.refused.fetch_add(1, Ordering::Relaxed);
+            if self.refused >= MAX_REFUSED {
+                return;
+            }
+        }
+        // Answers are written whole; nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.connections.push(None);
+            self.connections.len() - 1
+        });
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self
+            .poll
+            .registry()
+            .register(&mut stream, Token(FIRST + index), interest)
+            .is_err()
+        {
+            self.stats.accept_errors.fetch_add(1, Ordering::Relaxed);
+            self.free.push(index);
+            return;
+        }
+        let session = ServerSession::new(&self.config.limits, self.config.channel, now);
+        let mut connection = Connection::new(stream, session);
+        if full {
+            connection.session.log_out(LogoutReason::FULL, "too many clients");
+            connection.refused = true;
+            self.refused += 1;
+        } else {
+            self.clients += 1;
+            self.stats.clients.store(self.clients as u64, Ordering::Relaxed);
+        }
+        self.connections[index] = Some(connection);
+        self.wake(index, false, false);
+    }
+}
