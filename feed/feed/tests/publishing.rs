@@ -405,6 +405,11 @@ fn a_deposed_publisher_sends_no_more_packets() {
         rig.publisher.end_session(START),
         Err(PublishError::Deposed { .. })
     ));
+    assert!(matches!(
+        rig.publisher.tick(START + 100 * MS),
+        Err(PublishError::Deposed { .. })
+    ));
+    rig.publisher.tick(START + 200 * MS).unwrap();
     assert!(rig.lines.take(Line::A).is_empty());
 }
 

@@ -54,7 +54,7 @@ impl PublisherConfig {
     /// Checks it against the packet size that the journal was made for.
     pub(super) fn check(&self, max_packet: usize) -> Result<(), PublishError> {
         let limit = self.packet_limit;
-        if limit % ALIGN != 0 || !(MIN_PACKET_LIMIT..=MAX_PACKET_LEN).contains(&limit) {
+        if !limit.is_multiple_of(ALIGN) || !(MIN_PACKET_LIMIT..=MAX_PACKET_LEN).contains(&limit) {
             return Err(PublishError::PacketLimit { limit });
         }
         if limit > max_packet {

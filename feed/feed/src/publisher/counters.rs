@@ -36,7 +36,7 @@ pub struct Counters {
     pub send_failures: [Counter; 2],
     /// Source messages that were refused because they do not fit a packet.
     pub events_too_large: Counter,
-    /// Times that publishing had to wait because no sequences were reserved.
+    /// Times that publishing was tried and no sequences were reserved.
     pub reserve_stalls: Counter,
     /// Checkpoints that could not be written: the next start reads more of the journal.
     pub checkpoint_failures: Counter,

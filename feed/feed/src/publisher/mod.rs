@@ -8,30 +8,29 @@
 mod checkpoint;
 mod config;
 mod counters;
+mod event;
 mod open;
 mod packing;
 mod reserve;
 mod resume;
+mod session;
 
 pub use config::{MIN_PACKET_LIMIT, OpenError, PublishError, PublisherConfig};
 pub use counters::{Counter, Counters};
-pub use open::{Opened, Place, open, open_without_thread};
+pub use event::Sink;
+pub use open::{HeldEpoch, Opened, Place, open, open_without_thread};
 pub use packing::Position;
 pub use reserve::{DEFAULT_BLOCK, MIN_BLOCK, Reserve, Reserver};
 pub use resume::{Resume, resume};
 pub use twinline_line::Line;
 
-use crate::source::EventSink;
 use checkpoint::{Checkpoint, Progress};
-use config::nanos;
-use packing::{FlagsOf, Packing};
+use packing::Packing;
 use std::sync::Arc;
 use twinline_journal::epoch::Grant;
 use twinline_journal::{JournalError, JournalWriter, Tail, failpoint};
-use twinline_wire::field::{Optional, Text};
-use twinline_wire::header::{HEADER_LEN, flags};
-use twinline_wire::session::{EndOfSession, EpochStart, SessionStart};
-use twinline_wire::{Message, OpenPacket, Stamp, U32, U64};
+use twinline_wire::flags;
+use twinline_wire::{OpenPacket, Stamp};
 
 /// How often the control thread is told what is published, in nanoseconds.
 const LEAVE_EVERY: u64 = 100_000_000;
@@ -334,59 +333,6 @@ impl<L: Lines> Publisher<L> {
         }
     }
 
-    /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
-    /// A packet that is full is sent, the last one only by [`flush`](Self::flush). An event that `fill` does not end is
-    /// dropped. During the lead-in this ends it.
-    ///
-    /// # Errors
-    /// [`PublishError::EventTooLarge`] and [`PublishError::NotMarketData`]: that event is not published, all others are.
-    /// Any other: see there.
-    #[inline]
-    pub fn event<R>(
-        &mut self,
-        now: u64,
-        fill: impl FnOnce(&mut Sink<'_, L>) -> R,
-    ) -> Result<R, PublishError> {
-        if self.phase != Phase::Live {
-            self.go_live(now)?;
-        }
-        self.check_reserve()?;
-        let result = fill(&mut Sink { publisher: self, now });
-        self.packing.drop_event();
-        match self.error.take() {
-            None => Ok(result),
-            Some(error) => Err(error),
-        }
-    }
-
-    /// Publishes one market message, a source event of its own, at once. Its position is the number of messages
-    /// published like this in the session: after a restart, [`position`](Self::position) of the configured source says
-    /// how many are safe.
-    ///
-    /// # Errors
-    /// If it was not published; see [`PublishError`].
-    #[inline]
-    pub fn publish<M: Message>(&mut self, message: &M, now: u64) -> Result<(), PublishError> {
-        self.publish_batch(core::slice::from_ref(message), now)
-    }
-
-    /// Publishes market messages, each a source event of its own, in as few packets as they fit, at once.
-    ///
-    /// # Errors
-    /// If not all were published: [`position`](Self::position) says how many; see [`PublishError`].
-    pub fn publish_batch<M: Message>(&mut self, messages: &[M], now: u64) -> Result<(), PublishError> {
-        let source = self.config.source;
-        let mut position = self.position(source);
-        for message in messages {
-            position += 1;
-            self.event(now, |sink| {
-                sink.push(message);
-                sink.end_event(source, position);
-            })?;
-        }
-        self.flush(now)
-    }
-
     /// Sends what the open packet holds, if anything.
     ///
     /// # Errors
@@ -461,196 +407,6 @@ impl<L: Lines> Publisher<L> {
             }
         }
     }
-
-    /// One message of the current event.
-    #[inline]
-    fn push<M: Message>(&mut self, message: &M, now: u64) {
-        if self.error.is_some() {
-            return;
-        }
-        if let Err(error) = self.try_push(message, now) {
-            self.error = Some(error);
-        }
-    }
-
-    #[inline]
-    fn try_push<M: Message>(&mut self, message: &M, now: u64) -> Result<(), PublishError> {
-        if FlagsOf::<M>::AT.is_none() {
-            return Err(PublishError::NotMarketData { name: M::DEF.name });
-        }
-        let slot = slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.push(slot, message) {
-            return Ok(());
-        }
-        self.move_event(now)?;
-        let slot = self::slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.push(slot, message) {
-            return Ok(());
-        }
-        Err(self.too_large())
-    }
-
-    /// The current event is complete.
-    #[inline]
-    fn end_event(&mut self, source: u16, position: u64, now: u64) {
-        if self.error.is_some() {
-            return;
-        }
-        if let Err(error) = self.try_end_event(source, position, now) {
-            self.error = Some(error);
-        }
-    }
-
-    #[inline]
-    fn try_end_event(&mut self, source: u16, position: u64, now: u64) -> Result<(), PublishError> {
-        let slot = slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.end_event(slot, source, position) {
-            return Ok(());
-        }
-        self.move_event(now)?;
-        let slot = self::slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.end_event(slot, source, position) {
-            return Ok(());
-        }
-        Err(self.too_large())
-    }
-
-    /// Sends the open packet without the current event, which moves to the next packet.
-    #[cold]
-    fn move_event(&mut self, now: u64) -> Result<(), PublishError> {
-        if self.packing.is_empty() {
-            return Err(self.too_large());
-        }
-        self.packing.set_aside(slot(&mut self.journal, &mut self.phase)?);
-        self.flush(now)?;
-        self.packing.bring_back(slot(&mut self.journal, &mut self.phase)?);
-        Ok(())
-    }
-
-    fn too_large(&self) -> PublishError {
-        self.counters.events_too_large.add(1);
-        PublishError::EventTooLarge {
-            limit: self.config.packet_limit - HEADER_LEN - packing::POSITION_LEN,
-        }
-    }
-
-    /// Ends the lead-in, if that is what goes on: from here on events are taken.
-    #[cold]
-    fn go_live(&mut self, now: u64) -> Result<(), PublishError> {
-        match self.phase {
-            Phase::Live => Ok(()),
-            Phase::Failed => Err(PublishError::Stopped),
-            Phase::Ending | Phase::Done => Err(PublishError::Ended {
-                session: self.stamp.session,
-            }),
-            Phase::LeadIn => self.open_epoch(now),
-        }
-    }
-
-    /// The first packet of the epoch: EpochStart, and in a new session SessionStart.
-    fn open_epoch(&mut self, now: u64) -> Result<(), PublishError> {
-        self.check_end(self.stamp.sequence + 2)?;
-        if self.sent.is_none() {
-            self.heartbeat(now);
-        }
-        if self.new_session {
-            self.journal
-                .start_session()
-                .map_err(|error| failed(&mut self.phase, error))?;
-            self.new_session = false;
-            let start = SessionStart {
-                trading_date: self.config.trading_date.map_or(Optional::NONE, Optional::some),
-                source_time_origin: self
-                    .config
-                    .source_time_origin
-                    .map_or(Optional::NONE, Optional::some),
-                publisher: Text::new(self.config.name.as_bytes()),
-            };
-            self.first_packet(Some(&start), now)?;
-        } else {
-            self.first_packet(None, now)?;
-        }
-        self.phase = Phase::Live;
-        Ok(())
-    }
-
-    fn first_packet(&mut self, session: Option<&SessionStart>, now: u64) -> Result<(), PublishError> {
-        let epoch = EpochStart {
-            valid_end: U64::new(self.valid_end),
-            epoch: U32::new(self.stamp.epoch),
-        };
-        let slot = slot(&mut self.journal, &mut self.phase)?;
-        let mut packet = OpenPacket::new();
-        packet.push(slot, &epoch);
-        if let Some(session) = session {
-            packet.push(slot, session);
-        }
-        self.commit(packet, now)
-    }
-
-    /// Does what is due at `now`: heartbeats, the end of the lead-in, the end of the linger time. Call it every few
-    /// milliseconds while nothing is published.
-    ///
-    /// # Errors
-    /// If the first packet cannot be published.
-    #[inline]
-    pub fn tick(&mut self, now: u64) -> Result<(), PublishError> {
-        let interval = match self.phase {
-            Phase::Live => self.config.heartbeat_interval,
-            Phase::LeadIn | Phase::Ending => self.config.announce_interval,
-            Phase::Done | Phase::Failed => return Ok(()),
-        };
-        let due = match &mut self.sent {
-            Some(sent) => elapsed(sent, now) >= nanos(interval),
-            None => true,
-        };
-        if due {
-            self.heartbeat(now);
-        }
-        match self.phase {
-            Phase::LeadIn if elapsed(&mut self.since, now) >= nanos(self.config.lead_in) => {
-                self.open_epoch(now)
-            }
-            Phase::Ending if elapsed(&mut self.since, now) >= nanos(self.config.linger) => {
-                self.phase = Phase::Done;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// A packet without messages, not journalled: what comes next on this line.
-    fn heartbeat(&mut self, now: u64) {
-        self.stamp.sending_time = now;
-        let mut packet = [0; HEADER_LEN];
-        OpenPacket::new().finish_whole(&mut packet, self.stamp, 0);
-        let a = self.lines.send(Line::A, &packet);
-        let b = self.lines.send(Line::B, &packet);
-        self.sent = Some(now);
-        self.counters.heartbeats.add(1);
-        self.count_failures(a, b);
-    }
-
-    /// Sends what is open and then the session's last message. From here on [`tick`](Self::tick) sends the heartbeats
-    /// that say so. The caller then tells the epoch store ([`Reserver::end_session`]).
-    ///
-    /// # Errors
-    /// If it cannot; see [`PublishError`].
-    pub fn end_session(&mut self, now: u64) -> Result<(), PublishError> {
-        self.go_live(now)?;
-        self.flush(now)?;
-        self.check_end(self.stamp.sequence + 1)?;
-        let end = EndOfSession {
-            source_messages: U64::new(self.source_messages),
-        };
-        let mut packet = OpenPacket::new();
-        packet.push(slot(&mut self.journal, &mut self.phase)?, &end);
-        self.commit(packet, now)?;
-        self.stamp.flags = flags::END_OF_SESSION;
-        self.phase = Phase::Ending;
-        self.since = now;
-        Ok(())
-    }
 }
 
 /// The journal's next slot. If there is none the publisher stops: what it has not committed it will read again.
@@ -663,31 +419,4 @@ fn slot<'j>(journal: &'j mut JournalWriter, phase: &mut Phase) -> Result<&'j mut
 fn failed(phase: &mut Phase, error: JournalError) -> PublishError {
     *phase = Phase::Failed;
     PublishError::Journal(error)
-}
-
-/// Nanoseconds from `since` to `now`. Where the clock was set back, counting begins again.
-fn elapsed(since: &mut u64, now: u64) -> u64 {
-    if now < *since {
-        *since = now;
-    }
-    now - *since
-}
-
-/// What source events are put into; lent by [`Publisher::event`].
-#[derive(Debug)]
-pub struct Sink<'p, L> {
-    publisher: &'p mut Publisher<L>,
-    now: u64,
-}
-
-impl<L: Lines> EventSink for Sink<'_, L> {
-    #[inline]
-    fn push<M: Message>(&mut self, message: &M) {
-        self.publisher.push(message, self.now);
-    }
-
-    #[inline]
-    fn end_event(&mut self, source: u16, position: u64) {
-        self.publisher.end_event(source, position, self.now);
-    }
 }

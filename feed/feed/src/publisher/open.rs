@@ -25,6 +25,9 @@ pub struct Place {
     pub block: u64,
 }
 
+/// The epoch that a publisher holds, and the store that granted it.
+pub type HeldEpoch = (EpochStore, Grant);
+
 /// A publisher, ready to be ticked.
 #[derive(Debug)]
 pub struct Opened<L> {
@@ -66,7 +69,7 @@ pub fn open_without_thread<L: Lines>(
     place: &Place,
     lines: L,
     now: u64,
-) -> Result<(Publisher<L>, Option<(EpochStore, Grant)>), OpenError> {
+) -> Result<(Publisher<L>, Option<HeldEpoch>), OpenError> {
     config.check(place.journal_config.max_packet)?;
     let channel = place.journal_config.channel;
     let mut journal = JournalWriter::open(&place.journal, place.journal_config.clone())?;

@@ -119,7 +119,7 @@ impl Source for TestSource {
         if self.next >= self.total {
             return Ok(SourceState::End);
         }
-        if mix(self.next ^ 0xABCD) % self.idle_every == 0 && !self.rested {
+        if mix(self.next ^ 0xABCD).is_multiple_of(self.idle_every) && !self.rested {
             self.rested = true;
             return Ok(SourceState::Idle { until: now });
         }
@@ -135,9 +135,12 @@ impl Source for TestSource {
     }
 }
 
+/// Packets in the order they were sent, each with its line.
+pub type Sent = Vec<(Line, Vec<u8>)>;
+
 /// Everything sent on both lines, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Recorded(pub Arc<Mutex<Vec<(Line, Vec<u8>)>>>);
+pub struct Recorded(pub Arc<Mutex<Sent>>);
 
 impl Lines for Recorded {
     fn send(&mut self, line: Line, packet: &[u8]) -> bool {

@@ -1,0 +1,158 @@
+//! How source events and single messages get into the open packet.
+
+use super::packing::{FlagsOf, POSITION_LEN};
+use super::{Lines, Phase, PublishError, Publisher, slot};
+use crate::source::EventSink;
+use twinline_wire::Message;
+use twinline_wire::header::HEADER_LEN;
+
+impl<L: Lines> Publisher<L> {
+    /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
+    /// A packet that is full is sent, the last one only by [`flush`](Self::flush). An event that `fill` does not end is
+    /// dropped. During the lead-in this ends it.
+    ///
+    /// # Errors
+    /// [`PublishError::EventTooLarge`] and [`PublishError::NotMarketData`]: that event is not published, all others are.
+    /// Any other: see there.
+    #[inline]
+    pub fn event<R>(
+        &mut self,
+        now: u64,
+        fill: impl FnOnce(&mut Sink<'_, L>) -> R,
+    ) -> Result<R, PublishError> {
+        if self.phase != Phase::Live {
+            self.go_live(now)?;
+        }
+        self.check_reserve()?;
+        let result = fill(&mut Sink { publisher: self, now });
+        self.packing.drop_event();
+        match self.error.take() {
+            None => Ok(result),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Publishes one market message, a source event of its own, at once. Its position is the number of messages
+    /// published like this in the session: after a restart, [`position`](Self::position) of the configured source says
+    /// how many are safe.
+    ///
+    /// # Errors
+    /// If it was not published; see [`PublishError`].
+    #[inline]
+    pub fn publish<M: Message>(&mut self, message: &M, now: u64) -> Result<(), PublishError> {
+        self.publish_batch(core::slice::from_ref(message), now)
+    }
+
+    /// Publishes market messages, each a source event of its own, in as few packets as they fit, at once.
+    ///
+    /// # Errors
+    /// If not all were published: [`position`](Self::position) says how many; see [`PublishError`].
+    pub fn publish_batch<M: Message>(&mut self, messages: &[M], now: u64) -> Result<(), PublishError> {
+        let filled = self.fill(messages, now);
+        let flushed = self.flush(now);
+        filled.and(flushed)
+    }
+
+    fn fill<M: Message>(&mut self, messages: &[M], now: u64) -> Result<(), PublishError> {
+        let source = self.config.source;
+        let first = self.position(source) + 1;
+        for (message, position) in messages.iter().zip(first..) {
+            self.event(now, |sink| {
+                sink.push(message);
+                sink.end_event(source, position);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// One message of the current event.
+    #[inline]
+    fn push<M: Message>(&mut self, message: &M, now: u64) {
+        if self.error.is_some() {
+            return;
+        }
+        if let Err(error) = self.try_push(message, now) {
+            self.error = Some(error);
+        }
+    }
+
+    #[inline]
+    fn try_push<M: Message>(&mut self, message: &M, now: u64) -> Result<(), PublishError> {
+        if FlagsOf::<M>::AT.is_none() {
+            return Err(PublishError::NotMarketData { name: M::DEF.name });
+        }
+        let room = slot(&mut self.journal, &mut self.phase)?;
+        if self.packing.push(room, message) {
+            return Ok(());
+        }
+        self.move_event(now)?;
+        let room = slot(&mut self.journal, &mut self.phase)?;
+        if self.packing.push(room, message) {
+            return Ok(());
+        }
+        Err(self.too_large())
+    }
+
+    /// The current event is complete.
+    #[inline]
+    fn end_event(&mut self, source: u16, position: u64, now: u64) {
+        if self.error.is_some() {
+            return;
+        }
+        if let Err(error) = self.try_end_event(source, position, now) {
+            self.error = Some(error);
+        }
+    }
+
+    #[inline]
+    fn try_end_event(&mut self, source: u16, position: u64, now: u64) -> Result<(), PublishError> {
+        let room = slot(&mut self.journal, &mut self.phase)?;
+        if self.packing.end_event(room, source, position) {
+            return Ok(());
+        }
+        self.move_event(now)?;
+        let room = slot(&mut self.journal, &mut self.phase)?;
+        if self.packing.end_event(room, source, position) {
+            return Ok(());
+        }
+        Err(self.too_large())
+    }
+
+    /// Sends the open packet without the current event, which moves to the next packet.
+    #[cold]
+    fn move_event(&mut self, now: u64) -> Result<(), PublishError> {
+        if self.packing.is_empty() {
+            return Err(self.too_large());
+        }
+        self.packing.set_aside(slot(&mut self.journal, &mut self.phase)?);
+        self.flush(now)?;
+        self.packing.bring_back(slot(&mut self.journal, &mut self.phase)?);
+        Ok(())
+    }
+
+    fn too_large(&self) -> PublishError {
+        self.counters.events_too_large.add(1);
+        PublishError::EventTooLarge {
+            limit: self.config.packet_limit - HEADER_LEN - POSITION_LEN,
+        }
+    }
+}
+
+/// What source events are put into; lent by [`Publisher::event`].
+#[derive(Debug)]
+pub struct Sink<'p, L> {
+    publisher: &'p mut Publisher<L>,
+    now: u64,
+}
+
+impl<L: Lines> EventSink for Sink<'_, L> {
+    #[inline]
+    fn push<M: Message>(&mut self, message: &M) {
+        self.publisher.push(message, self.now);
+    }
+
+    #[inline]
+    fn end_event(&mut self, source: u16, position: u64) {
+        self.publisher.end_event(source, position, self.now);
+    }
+}
