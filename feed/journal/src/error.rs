@@ -138,6 +138,17 @@ pub enum JournalError {
         /// The sequence after the last one read.
         read: u64,
     },
+    /// Nothing at or below this sequence is held, so nothing can be cut there.
+    #[error("cannot cut at sequence {sequence}: the oldest one held of the session is {oldest}")]
+    NotHeld {
+        /// The sequence to cut at.
+        sequence: u64,
+        /// The oldest one held.
+        oldest: u64,
+    },
+    /// The device did not take the data. For good: nobody knows what it holds.
+    #[error("the journal could not be made durable: {0}; stop, repair the device, open the journal again")]
+    NotDurable(String),
     /// The helper thread is gone.
     #[error("the journal's helper thread ended: open the journal again")]
     Helper,

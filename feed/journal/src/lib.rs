@@ -8,11 +8,23 @@
 //! allocation), `control` and `segment` (the layouts), `chain` (which packet may follow which, pure), `recover` (what a
 //! crash left), `prepare` (the next segment, retention and syncing, beside the writer).
 
+mod chain;
+mod control;
+mod discard;
 pub mod epoch;
 mod error;
 pub mod failpoint;
+mod files;
 mod inspect;
+mod map;
+mod prepare;
 mod reader;
+mod recover;
+mod seek;
+mod segment;
+mod sync;
+#[cfg(test)]
+mod testing;
 mod writer;
 
 pub use error::JournalError;

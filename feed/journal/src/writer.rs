@@ -1,8 +1,20 @@
 //! The one writer of a journal.
 
-use crate::JournalError;
-use std::path::Path;
+use crate::chain::{self, Chain};
+use crate::control::{self, ControlWriter, Made, Position};
+use crate::map::WriteMap;
+use crate::prepare::{Helper, Preparer, Shared, lock};
+use crate::segment::{self, EndMark, Geometry};
+use crate::sync::Syncer;
+use crate::{JournalError, discard, failpoint, files, recover};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use twinline_wire::Packet;
+use twinline_wire::header::{PacketHeader, align_up, first_word, flags as bits};
+use zerocopy::FromBytes;
 
 /// How a journal is written. Channel, packet limit and segment size are fixed when the journal is created.
 #[derive(Clone, Debug)]
@@ -82,9 +94,43 @@ pub struct Recovery {
     pub torn_segments: u64,
 }
 
-/// The one writer of a journal. Dropping it syncs (but for [`SyncPolicy::None`]) and lets another one open it.
+/// The one writer of a journal. Dropping it makes everything durable and lets another one open it.
 #[derive(Debug)]
-pub struct JournalWriter {}
+pub struct JournalWriter {
+    dir: PathBuf,
+    made: Made,
+    geometry: Geometry,
+    sync: SyncPolicy,
+    /// The segment being written.
+    map: WriteMap,
+    index: u64,
+    /// Where the next packet goes in it.
+    at: usize,
+    /// Blocks of its index that are written.
+    indexed: usize,
+    /// How the journal stands. `ended` is not decided while `last` is set.
+    chain: Option<Chain>,
+    /// The place of the last packet with messages, if it is in this segment and was not looked into yet.
+    last: Option<usize>,
+    /// The last packet's sending time.
+    time: u64,
+    shared: Arc<Shared>,
+    syncer: Arc<Mutex<Syncer>>,
+    control: Arc<ControlWriter>,
+    supply: Supply,
+    recovery: Recovery,
+    /// Holds the lock of the one writer.
+    _lock: File,
+}
+
+/// Where the next segment comes from.
+#[derive(Debug)]
+enum Supply {
+    Thread(Helper),
+    Inline(Preparer),
+    /// A failed discard left nobody to make one.
+    Broken,
+}
 
 impl JournalWriter {
     /// Creates the journal in `dir` (and `dir`), or opens it: checks what a crash may have torn, cuts the torn tail.
@@ -92,24 +138,108 @@ impl JournalWriter {
     /// # Errors
     /// Another writer, a directory that is no journal or of other settings, no permission, no room, damage below the
     /// last synced position.
-    pub fn open(_dir: &Path, _config: JournalConfig) -> Result<Self, JournalError> {
-        unimplemented!()
+    pub fn open(dir: &Path, config: JournalConfig) -> Result<Self, JournalError> {
+        let made = Made {
+            channel: config.channel,
+            segment_size: config.segment_size,
+            max_packet: config.max_packet,
+        };
+        let geometry = Geometry::new(&made)?;
+        fs::create_dir_all(dir).map_err(files::write_error("create", dir))?;
+        if !control::exists(dir) && !files::is_empty(dir)? {
+            return Err(JournalError::NotAJournal(dir.to_owned()));
+        }
+        let lock = files::lock_writer(dir)?;
+        let created = !control::exists(dir);
+        if created {
+            control::create(dir, &made)?;
+        }
+        let (control, found) = ControlWriter::open(dir)?;
+        check_same(dir, &found, &made)?;
+        let control = Arc::new(control);
+        let recovered = recover::recover(dir, &control, &made)?;
+        let position = Position::new(recovered.index, recovered.at);
+        let mut syncer = Syncer::new(dir.to_owned(), control.clone(), position);
+        syncer.add(recovered.index, recovered.map.share());
+        let syncer = Arc::new(Mutex::new(syncer));
+        let preparer = Preparer {
+            dir: dir.to_owned(),
+            geometry,
+            retention: config.retention,
+            control: control.clone(),
+            syncer: syncer.clone(),
+            finished: recovered.finished,
+        };
+        let mut writer = Self {
+            dir: dir.to_owned(),
+            made,
+            geometry,
+            sync: config.sync,
+            map: recovered.map,
+            index: recovered.index,
+            at: recovered.at,
+            indexed: recovered.indexed,
+            chain: recovered.chain,
+            last: None,
+            time: recovered.time,
+            shared: Arc::new(Shared::default()),
+            syncer,
+            control,
+            supply: Supply::Broken,
+            recovery: Recovery {
+                created,
+                ..recovered.report
+            },
+            _lock: lock,
+        };
+        writer.publish_position();
+        writer.supply = match (config.prepare, config.sync) {
+            (Prepare::Inline, SyncPolicy::None | SyncPolicy::EveryPacket) => Supply::Inline(preparer),
+            (Prepare::Inline, SyncPolicy::Every(_)) => {
+                return Err(JournalError::Config {
+                    what: "preparing segments inline, syncing every so many ms,",
+                    value: 0,
+                    must: "syncing by the clock needs the helper thread",
+                });
+            }
+            (Prepare::Thread, _) => writer.start_helper(preparer)?,
+        };
+        Ok(writer)
+    }
+
+    fn start_helper(&self, preparer: Preparer) -> Result<Supply, JournalError> {
+        let period = match self.sync {
+            SyncPolicy::Every(period) => Some(period),
+            SyncPolicy::None | SyncPolicy::EveryPacket => None,
+        };
+        Helper::start(preparer, self.shared.clone(), self.index + 1, period).map(Supply::Thread)
     }
 
     /// Where the journal ends; `None` while it is empty.
     pub fn tail(&self) -> Option<Tail> {
-        unimplemented!()
+        let mut tail = self.chain?.tail;
+        if let Some(at) = self.last {
+            tail.ended = self.ends_session(at);
+        }
+        Some(tail)
+    }
+
+    fn ends_session(&self, at: usize) -> bool {
+        let bytes = self.map.committed(at, self.geometry.data_end);
+        bytes
+            .and_then(|bytes| Packet::trusted_prefix(bytes).ok())
+            .is_some_and(|packet| chain::ends_session(&packet))
     }
 
     /// What opening it found.
     pub fn recovered(&self) -> &Recovery {
-        unimplemented!()
+        &self.recovery
     }
 
     /// A number that names this journal: another journal, also a copy of this one, has another number. For
     /// [`epoch::Request`](crate::epoch::Request).
     pub fn id(&self) -> u64 {
-        unimplemented!()
+        self.control.read().id()
     }
 
     /// Where the next packet goes: `max_packet` bytes, the first four zero; they must stay zero (a reader looks there).
@@ -117,17 +247,71 @@ impl JournalWriter {
     ///
     /// # Errors
     /// If the next segment could not be made (full disk), or syncing failed. The call can be repeated.
+    #[inline]
     pub fn slot(&mut self) -> Result<&mut [u8], JournalError> {
-        unimplemented!()
+        self.shared.check()?;
+        if self.at + self.geometry.max_packet > self.geometry.data_end {
+            self.switch()?;
+        }
+        Ok(self.map.slot(self.at, self.geometry.max_packet))
     }
 
     /// Commits the packet of `length` bytes in the slot, whose header has `flags`: readers see it from now on. Returns
-    /// its bytes, for the lines.
+    /// its bytes, for the lines. If it could not be made durable ([`SyncPolicy::EveryPacket`]), the next call of
+    /// [`slot`](Self::slot) says so.
     ///
     /// # Panics
     /// If the packet does not continue the journal, or no slot was asked for.
-    pub fn commit(&mut self, _length: usize, _flags: u8) -> &[u8] {
-        unimplemented!()
+    #[inline]
+    pub fn commit(&mut self, length: usize, flags: u8) -> &[u8] {
+        let at = self.at;
+        assert!(
+            length <= self.geometry.max_packet && at + self.geometry.max_packet <= self.geometry.data_end,
+            "a packet is committed in the slot that was asked for"
+        );
+        let bytes = self.map.written(at, length);
+        let (header, _) = PacketHeader::ref_from_prefix(bytes).expect("a packet has a header");
+        assert!(
+            usize::from(header.length.get()) == length && header.channel.get() == self.made.channel,
+            "a packet of this channel with its own length is committed"
+        );
+        let chain = match chain::follow(self.chain.as_ref(), at == 0, header, flags, bytes) {
+            Ok(chain) => chain,
+            Err(reason) => panic!("a packet is committed that does not continue the journal: {reason}"),
+        };
+        let (sequence, time) = (header.sequence.get(), header.sending_time.get());
+        failpoint::hit("journal.commit.before");
+        let next = at + align_up(length);
+        if next < self.geometry.data_end {
+            self.map.store_word(next, 0);
+        }
+        self.map.store_word(at, first_word(flags));
+        failpoint::hit("journal.commit.after");
+        segment::note_in_index(&self.map, &self.geometry, &mut self.indexed, at, sequence);
+        self.chain = Some(chain);
+        if flags & bits::LOCAL == 0 {
+            self.last = Some(at);
+        }
+        self.time = time;
+        self.at = next;
+        self.publish_position();
+        if self.sync == SyncPolicy::EveryPacket
+            && let Err(error) = self.sync()
+        {
+            self.shared.fail(&error);
+        }
+        self.map.written(at, length)
+    }
+
+    fn position(&self) -> Position {
+        Position::new(self.index, self.at)
+    }
+
+    #[inline]
+    fn publish_position(&self) {
+        self.shared
+            .committed
+            .store(self.position().to_bits(), Ordering::Release);
     }
 
     /// Copies a whole packet made elsewhere (a listener's, a replica's) and commits it. A higher session begins a new
@@ -135,8 +319,48 @@ impl JournalWriter {
     ///
     /// # Errors
     /// Those of [`slot`](Self::slot), and [`JournalError::NotNext`] with nothing changed.
-    pub fn append(&mut self, _packet: &[u8]) -> Result<&[u8], JournalError> {
-        unimplemented!()
+    pub fn append(&mut self, packet: &[u8]) -> Result<&[u8], JournalError> {
+        let header = self.check_next(packet).map_err(|reason| JournalError::NotNext {
+            dir: self.dir.clone(),
+            reason,
+        })?;
+        let (session, flags) = (header.session.get(), header.flags);
+        if self.chain.is_some_and(|chain| session > chain.tail.session) {
+            self.start_session()?;
+        }
+        self.slot()?[4..packet.len()].copy_from_slice(&packet[4..]);
+        Ok(self.commit(packet.len(), flags))
+    }
+
+    /// Checks that a packet can be appended.
+    fn check_next<'a>(&self, bytes: &'a [u8]) -> Result<&'a PacketHeader, String> {
+        let packet = Packet::trusted_prefix(bytes).map_err(|error| error.to_string())?;
+        let header = packet.header();
+        if packet.bytes().len() != bytes.len() {
+            return Err("it has trailing bytes".to_owned());
+        }
+        if bytes.len() > self.geometry.max_packet {
+            return Err(format!(
+                "it has {} bytes, the limit is {}",
+                bytes.len(),
+                self.geometry.max_packet
+            ));
+        }
+        if header.channel.get() != self.made.channel {
+            return Err(format!(
+                "it is of channel {}, not {}",
+                header.channel, self.made.channel
+            ));
+        }
+        chain::follow(self.chain.as_ref(), true, header, header.flags, bytes)
+            .map(|_| header)
+            .map_err(|reason| {
+                let place = self.chain.map_or(0, |chain| chain.tail.next);
+                format!(
+                    "{reason} (it begins at sequence {}, the journal stands at {place})",
+                    header.sequence
+                )
+            })
     }
 
     /// The next packet begins a new session, so a new segment.
@@ -144,16 +368,89 @@ impl JournalWriter {
     /// # Errors
     /// Those of [`slot`](Self::slot).
     pub fn start_session(&mut self) -> Result<(), JournalError> {
-        unimplemented!()
+        if self.at > 0 {
+            self.switch()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the next segment.
+    #[cold]
+    fn switch(&mut self) -> Result<(), JournalError> {
+        let fresh = match &mut self.supply {
+            Supply::Thread(helper) => helper.next()?,
+            Supply::Inline(preparer) => preparer.prepare(self.index + 1)?,
+            Supply::Broken => return Err(JournalError::Helper),
+        };
+        if let Some(tail) = self.tail()
+            && let Some(chain) = &mut self.chain
+        {
+            chain.tail = tail;
+            self.last = None;
+            let mark = EndMark {
+                at: self.at,
+                chain: *chain,
+                time: self.time,
+            };
+            failpoint::hit("journal.switch.before_end");
+            segment::write_end_mark(&mut self.map, &self.geometry, self.made.channel, &mark);
+            failpoint::hit("journal.switch.after_end");
+        }
+        let old = std::mem::replace(&mut self.map, fresh);
+        let index = self.index;
+        (self.index, self.at, self.indexed) = (index + 1, 0, 0);
+        self.publish_position();
+        match &mut self.supply {
+            Supply::Thread(helper) => helper.finished(index, self.time, old),
+            Supply::Inline(preparer) => {
+                preparer.finished(index, self.time);
+                let synced = lock(&self.syncer).sync_to(Position::new(self.index, 0));
+                if let Err(error) = synced {
+                    self.shared.fail(&error);
+                    return Err(error);
+                }
+            }
+            Supply::Broken => {}
+        }
+        Ok(())
     }
 
     /// Discards what the newest session holds from `sequence` on (a void tail). Readers that had read it are told.
     /// Returns the number of messages discarded.
     ///
     /// # Errors
-    /// If `sequence` is older than what is held or stands inside a packet; or files cannot be made.
-    pub fn discard_from(&mut self, _sequence: u64) -> Result<u64, JournalError> {
-        unimplemented!()
+    /// If `sequence` is older than what is held or stands inside a packet; or files cannot be made. After an error in
+    /// the middle the writer is of no more use: open the journal again and repeat it.
+    pub fn discard_from(&mut self, sequence: u64) -> Result<u64, JournalError> {
+        let Some(tail) = self.tail().filter(|tail| tail.next > sequence) else {
+            return Ok(0);
+        };
+        let (mut preparer, threaded) = match std::mem::replace(&mut self.supply, Supply::Broken) {
+            Supply::Thread(helper) => (helper.stop()?, true),
+            Supply::Inline(preparer) => (preparer, false),
+            Supply::Broken => return Err(JournalError::Helper),
+        };
+        let cut = match discard::cut(&mut preparer, &self.made, tail.session, sequence, self.index) {
+            Ok(cut) => cut,
+            Err(error @ (JournalError::NotHeld { .. } | JournalError::InsidePacket { .. })) => {
+                self.supply = self.resupply(preparer, threaded)?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        (self.map, self.index, self.at) = (cut.map, cut.index, cut.at);
+        (self.indexed, self.chain, self.last) = (cut.indexed, cut.chain, None);
+        self.time = cut.time.unwrap_or(self.time);
+        self.publish_position();
+        self.supply = self.resupply(preparer, threaded)?;
+        Ok(cut.messages)
+    }
+
+    fn resupply(&self, preparer: Preparer, threaded: bool) -> Result<Supply, JournalError> {
+        match threaded {
+            true => self.start_helper(preparer),
+            false => Ok(Supply::Inline(preparer)),
+        }
     }
 
     /// Makes everything committed durable, now.
@@ -161,6 +458,79 @@ impl JournalWriter {
     /// # Errors
     /// If the system cannot.
     pub fn sync(&mut self) -> Result<(), JournalError> {
-        unimplemented!()
+        lock(&self.syncer).sync_to(self.position())
+    }
+}
+
+impl Drop for JournalWriter {
+    fn drop(&mut self) {
+        if let Supply::Thread(helper) = std::mem::replace(&mut self.supply, Supply::Broken) {
+            let _ = helper.stop();
+        }
+        // Nobody is left to be told; the next one to open it finds out.
+        let _ = self.sync();
+    }
+}
+
+/// The journal must have been made with what is asked for.
+fn check_same(dir: &Path, found: &Made, asked: &Made) -> Result<(), JournalError> {
+    let pairs = [
+        ("channel", u64::from(found.channel), u64::from(asked.channel)),
+        (
+            "a segment size of",
+            found.segment_size as u64,
+            asked.segment_size as u64,
+        ),
+        (
+            "a packet limit of",
+            found.max_packet as u64,
+            asked.max_packet as u64,
+        ),
+    ];
+    match pairs.into_iter().find(|(_, found, asked)| found != asked) {
+        None => Ok(()),
+        Some((what, found, asked)) => Err(JournalError::Mismatch {
+            dir: dir.to_owned(),
+            what,
+            found,
+            asked,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::JournalReader;
+    use crate::testing::{Stream, config, fill, read_all};
+
+    #[test]
+    fn what_was_written_is_read_across_many_segments_and_after_reopening() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut stream, mut written) = (Stream::new(1), Vec::new());
+        for round in 0..3 {
+            let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+            assert_eq!(writer.recovered().created, round == 0);
+            written.extend(fill(&mut writer, &mut stream, 200));
+            let tail = writer.tail().unwrap();
+            assert_eq!((tail.session, tail.next, tail.ended), (1, stream.next, false));
+            let mut reader = JournalReader::open(dir.path()).unwrap();
+            assert_eq!(read_all(&mut reader), written);
+        }
+    }
+
+    #[test]
+    fn the_helper_thread_makes_the_same_journal() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = JournalConfig {
+            prepare: Prepare::Thread,
+            sync: SyncPolicy::Every(Duration::from_millis(1)),
+            ..config()
+        };
+        let mut writer = JournalWriter::open(dir.path(), config).unwrap();
+        let mut stream = Stream::new(1);
+        let mut reader = JournalReader::open(dir.path()).unwrap();
+        let written = fill(&mut writer, &mut stream, 1000);
+        assert_eq!(read_all(&mut reader), written);
     }
 }

@@ -1,0 +1,292 @@
+//! The next segment, retention, and syncing: everything that needs the system, done beside the writer by a helper thread
+//! or, for [`Prepare::Inline`](crate::Prepare::Inline), by the writer itself.
+
+use crate::control::{ControlWriter, Position};
+use crate::map::WriteMap;
+use crate::segment::Geometry;
+use crate::sync::Syncer;
+use crate::{JournalError, Retention, files};
+use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How often the helper looks whether there is something to do.
+const LOOK: Duration = Duration::from_millis(2);
+/// How long it waits after it could not make the next segment.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Makes segments and retires old ones.
+#[derive(Debug)]
+pub(crate) struct Preparer {
+    pub(crate) dir: PathBuf,
+    pub(crate) geometry: Geometry,
+    pub(crate) retention: Retention,
+    pub(crate) control: Arc<ControlWriter>,
+    pub(crate) syncer: Arc<Mutex<Syncer>>,
+    /// Finished segments, oldest first: index, sending time of the last packet.
+    pub(crate) finished: VecDeque<(u64, u64)>,
+}
+
+impl Preparer {
+    /// Notes that the segment `index` got its end mark; its last packet was sent at `time`.
+    pub(crate) fn finished(&mut self, index: u64, time: u64) {
+        self.finished.push_back((index, time));
+    }
+
+    /// Makes the segment `index`, empty: from one that retention gives free, or a new one.
+    pub(crate) fn prepare(&mut self, index: u64) -> Result<WriteMap, JournalError> {
+        let temporary = files::temporary_path(&self.dir);
+        let file = match self.retire()? {
+            Some(file) => file,
+            None => files::allocate(&self.dir, self.geometry.size)?,
+        };
+        let mut map = WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?;
+        map.prefault();
+        // What a recycled segment held must not be taken for the new one's. The rest is overwritten as it is used: each
+        // commit zeroes the word after it first.
+        map.slot(0, 64).fill(0);
+        let (end, size) = (self.geometry.data_end, self.geometry.size);
+        map.slot(end, size - end).fill(0);
+        map.flush(0, 64)
+            .and_then(|()| map.flush(end, size))
+            .and_then(|()| file.sync_all())
+            .map_err(JournalError::io("sync", &temporary))?;
+        // The mapping would keep a recycled file's exclusive lock, also when `file` is closed.
+        files::unlock(&file, &temporary)?;
+        files::rename(&temporary, &files::segment_path(&self.dir, index))?;
+        files::sync_dir(&self.dir)?;
+        lock(&self.syncer).add(index, map.share());
+        Ok(map)
+    }
+
+    /// Retires what is beyond retention. Returns one file to use again, under the temporary name and locked; the others
+    /// are removed (and live on while readers have them mapped).
+    fn retire(&mut self) -> Result<Option<File>, JournalError> {
+        let mut recycled = None;
+        while let Some(&(index, time)) = self.finished.front() {
+            let durable = index < lock(&self.syncer).synced().index();
+            if !durable || !self.is_beyond(time) {
+                break;
+            }
+            self.finished.pop_front();
+            self.control.set_first(index + 1);
+            let path = files::segment_path(&self.dir, index);
+            if recycled.is_none() {
+                recycled = files::open_exclusive(&path);
+                if recycled.is_some() {
+                    files::rename(&path, &files::temporary_path(&self.dir))?;
+                    // Its old name must be gone for good before its bytes change.
+                    files::sync_dir(&self.dir)?;
+                    continue;
+                }
+            }
+            files::remove(&path)?;
+        }
+        Ok(recycled)
+    }
+
+    /// True if the oldest finished segment, with its last packet sent at `time`, is beyond retention.
+    fn is_beyond(&self, time: u64) -> bool {
+        // The one being written counts; the one being prepared does not.
+        let segments = self.finished.len() + 1;
+        let bytes = segments as u64 * self.geometry.size as u64;
+        let newest = self.finished.back().map_or(0, |&(_, time)| time);
+        let age = Duration::from_nanos(newest.saturating_sub(time));
+        let limits = &self.retention;
+        limits.segments.is_some_and(|limit| segments > limit.max(2))
+            || limits.bytes.is_some_and(|limit| bytes > limit && segments > 2)
+            || limits.age.is_some_and(|limit| age > limit)
+    }
+}
+
+/// Locks; a panic of the other side left nothing half done that matters more than going on.
+pub(crate) fn lock(syncer: &Mutex<Syncer>) -> std::sync::MutexGuard<'_, Syncer> {
+    syncer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What writer and helper tell each other without locks.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Everything before this [`Position`] is committed.
+    pub(crate) committed: AtomicU64,
+    /// Why syncing failed; see [`Shared::fail`].
+    failure: Mutex<Option<String>>,
+    failed: AtomicBool,
+    stop: AtomicBool,
+    wanted: AtomicBool,
+}
+
+impl Shared {
+    /// Notes that syncing failed. For good: after that, nobody knows what is on the device.
+    pub(crate) fn fail(&self, error: &JournalError) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// The error of [`fail`](Self::fail), if it was called.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        if !self.failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        Err(JournalError::NotDurable(failure.clone().unwrap_or_default()))
+    }
+}
+
+/// A finished segment on its way to the helper, which unmaps it.
+#[derive(Debug)]
+struct Finished {
+    index: u64,
+    time: u64,
+    _map: WriteMap,
+}
+
+/// The helper thread, as the writer sees it.
+#[derive(Debug)]
+pub(crate) struct Helper {
+    shared: Arc<Shared>,
+    fresh: Receiver<Result<WriteMap, JournalError>>,
+    finished: Sender<Finished>,
+    thread: JoinHandle<Preparer>,
+}
+
+impl Helper {
+    /// Starts the thread; the first segment it makes is `next`. It syncs every `period`, or only finished segments.
+    pub(crate) fn start(
+        preparer: Preparer,
+        shared: Arc<Shared>,
+        next: u64,
+        period: Option<Duration>,
+    ) -> Result<Self, JournalError> {
+        let (fresh_sender, fresh) = bounded(1);
+        let (finished, finished_receiver) = bounded(64);
+        shared.stop.store(false, Ordering::Relaxed);
+        let dir = preparer.dir.clone();
+        let worker = Worker {
+            preparer,
+            shared: shared.clone(),
+            fresh: fresh_sender,
+            finished: finished_receiver,
+            next,
+            period,
+            retry: None,
+            synced: Instant::now(),
+        };
+        let thread = thread::Builder::new()
+            .name("journal-helper".to_owned())
+            .spawn(move || worker.run())
+            .map_err(JournalError::io("start the helper thread for", &dir))?;
+        Ok(Self {
+            shared,
+            fresh,
+            finished,
+            thread,
+        })
+    }
+
+    /// The next segment. Without a system call if it is ready.
+    pub(crate) fn next(&self) -> Result<WriteMap, JournalError> {
+        // An error that waits here is an old one.
+        match self.fresh.try_recv() {
+            Ok(Ok(map)) => return Ok(map),
+            Ok(Err(_)) | Err(TryRecvError::Empty) => {}
+            Err(TryRecvError::Disconnected) => return Err(JournalError::Helper),
+        }
+        self.shared.wanted.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        let answer = self.fresh.recv().map_err(|_| JournalError::Helper)?;
+        self.shared.wanted.store(false, Ordering::Release);
+        answer
+    }
+
+    /// Hands a segment over that got its end mark.
+    pub(crate) fn finished(&self, index: u64, time: u64, map: WriteMap) {
+        // Waits if the helper is 64 segments behind; if it is gone, the next switch says so.
+        let _ = self.finished.send(Finished {
+            index,
+            time,
+            _map: map,
+        });
+    }
+
+    /// Ends the thread and returns what it worked with.
+    pub(crate) fn stop(self) -> Result<Preparer, JournalError> {
+        self.shared.stop.store(true, Ordering::Release);
+        self.thread.thread().unpark();
+        self.thread.join().map_err(|_| JournalError::Helper)
+    }
+}
+
+/// The helper thread itself.
+struct Worker {
+    preparer: Preparer,
+    shared: Arc<Shared>,
+    fresh: Sender<Result<WriteMap, JournalError>>,
+    finished: Receiver<Finished>,
+    next: u64,
+    period: Option<Duration>,
+    retry: Option<Instant>,
+    synced: Instant,
+}
+
+impl Worker {
+    fn run(mut self) -> Preparer {
+        while !self.shared.stop.load(Ordering::Acquire) {
+            self.take_finished();
+            self.make_next();
+            self.sync();
+            // By the clock: being woken would cost the writer a system call.
+            thread::park_timeout(LOOK);
+        }
+        self.take_finished();
+        self.preparer
+    }
+
+    fn take_finished(&mut self) {
+        while let Ok(finished) = self.finished.try_recv() {
+            self.preparer.finished(finished.index, finished.time);
+        }
+    }
+
+    fn make_next(&mut self) {
+        let wanted = self.shared.wanted.load(Ordering::Acquire);
+        let waiting = self.retry.is_some_and(|retry| Instant::now() < retry);
+        if !self.fresh.is_empty() || (waiting && !wanted) {
+            return;
+        }
+        match self.preparer.prepare(self.next) {
+            Ok(map) => {
+                self.next += 1;
+                self.retry = None;
+                let _ = self.fresh.try_send(Ok(map));
+            }
+            // Whoever needs it now is told; else it is tried again.
+            Err(error) => {
+                self.retry = Some(Instant::now() + RETRY);
+                if self.shared.wanted.swap(false, Ordering::AcqRel) {
+                    let _ = self.fresh.try_send(Err(error));
+                }
+            }
+        }
+    }
+
+    fn sync(&mut self) {
+        let committed = Position::from_bits(self.shared.committed.load(Ordering::Acquire));
+        let target = match self.period {
+            Some(period) if self.synced.elapsed() >= period => {
+                self.synced = Instant::now();
+                committed
+            }
+            _ => Position::new(committed.index(), 0),
+        };
+        if let Err(error) = lock(&self.preparer.syncer).sync_to(target) {
+            self.shared.fail(&error);
+        }
+    }
+}
