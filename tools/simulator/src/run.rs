@@ -27,7 +27,7 @@ impl Default for Options {
 }
 
 /// A seed at whose end something was not as it must be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The seed.
     pub seed: u64,
