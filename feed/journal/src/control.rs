@@ -17,8 +17,7 @@ const SEGMENT_SIZE_AT: usize = 16;
 const MAX_PACKET_AT: usize = 24;
 const ID_AT: usize = 32;
 const INODE_AT: usize = 40;
-const WRITER_AT: usize = 48;
-const BOOT_AT: usize = 56;
+const BOOT_AT: usize = 48;
 // Each counter on a cache line of its own: readers poll the first.
 const GENERATION_AT: usize = 128;
 const SYNCED_AT: usize = 192;
@@ -166,11 +165,6 @@ impl Control {
         self.map.long(ID_AT)
     }
 
-    /// The process that opened it for writing last; 0 for none.
-    pub(crate) fn writer(&self) -> u32 {
-        self.map.word(WRITER_AT)
-    }
-
     /// True if a writer has opened it since this machine started: what it holds is what was committed, not what a
     /// power cut left of it.
     pub(crate) fn is_of_this_boot(&self) -> bool {
@@ -226,9 +220,8 @@ impl ControlWriter {
         self.map.store_long(GENERATION_AT, self.reader.generation() + 1);
     }
 
-    /// Says that this process writes from now on, in this boot.
+    /// Says that a writer has recovered the journal in this boot.
     pub(crate) fn claim(&self) {
-        self.map.store_word(WRITER_AT, std::process::id());
         let [low, high] = boot().unwrap_or_default();
         self.map.store_long(BOOT_AT, low);
         self.map.store_long(BOOT_AT + 8, high);

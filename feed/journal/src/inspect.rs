@@ -1,7 +1,14 @@
 //! What `twinline journal info|verify` shows.
 
-use crate::JournalError;
+use crate::chain::Chain;
+use crate::control::Position;
+use crate::recover::walk;
+use crate::seek::Segments;
+use crate::segment::{self, Segment};
+use crate::{JournalError, files};
 use std::path::{Path, PathBuf};
+use twinline_wire::Packet;
+use twinline_wire::header::flags;
 
 /// A journal, described.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +25,7 @@ pub struct Info {
     pub bytes: u64,
     /// Everything before this place is durable: index of the segment, offset in it.
     pub synced: (u64, u64),
-    /// How often packets were discarded or the writer was opened.
+    /// How often a writer has opened the journal or discarded packets.
     pub generation: u64,
     /// True while a writer holds the journal.
     pub locked: bool,
@@ -39,7 +46,7 @@ pub struct SessionInfo {
     pub next: u64,
     /// True if the last message is EndOfSession.
     pub ended: bool,
-    /// Each epoch held, with its first sequence.
+    /// Each epoch that packets are held of, with its base.
     pub epochs: Vec<(u32, u64)>,
 }
 
@@ -56,6 +63,9 @@ pub struct VerifyReport {
     pub notices: u64,
     /// Bytes of all these packets.
     pub bytes: u64,
+    /// True if something stands behind the last good packet and behind the synced position: what a crash tore. The next
+    /// writer cuts it off.
+    pub torn: bool,
     /// The first thing that is wrong; nothing after it was read.
     pub broken: Option<Break>,
 }
@@ -75,14 +85,186 @@ pub struct Break {
 ///
 /// # Errors
 /// If there is no journal, or a segment cannot be read.
-pub fn info(_dir: &Path) -> Result<Info, JournalError> {
-    unimplemented!()
+pub fn info(dir: &Path) -> Result<Info, JournalError> {
+    let segments = Segments::open(dir)?;
+    let made = segments.made;
+    let synced = segments.control.synced();
+    let (locked, holder) = files::writer(dir);
+    let mut info = Info {
+        channel: made.channel,
+        max_packet: made.max_packet,
+        segment_size: made.segment_size,
+        segments: 0,
+        bytes: 0,
+        synced: (synced.index(), synced.at() as u64),
+        generation: segments.control.generation(),
+        locked,
+        holder,
+        sessions: Vec::new(),
+    };
+    for index in files::segments(dir)? {
+        info.bytes += made.segment_size as u64;
+        // Retired since the directory was listed, or not to be believed yet.
+        let Some(segment) = segments.segment(index)? else {
+            continue;
+        };
+        info.segments += u64::from(describe(&segment, &mut info.sessions)?);
+    }
+    for session in &mut info.sessions {
+        if let Some(span) = segments.span(session.session)? {
+            (session.next, session.ended) = (span.next, span.ended);
+        }
+    }
+    Ok(info)
+}
+
+/// Adds a segment to the sessions. False if it is empty.
+fn describe(segment: &Segment, sessions: &mut Vec<SessionInfo>) -> Result<bool, JournalError> {
+    let Some(first) = segment.first()? else {
+        return Ok(false);
+    };
+    let number = first.header().session.get();
+    if sessions.last().is_none_or(|last| last.session != number) {
+        sessions.push(SessionInfo {
+            session: number,
+            oldest: first.sequence(),
+            next: first.end(),
+            ended: false,
+            epochs: Vec::new(),
+        });
+    }
+    let session = sessions
+        .last_mut()
+        .expect("one was just pushed if there was none");
+    let mut at = 0;
+    while let Some(packet) = segment.packet(at)? {
+        let header = packet.header();
+        let epoch = (header.epoch.get(), header.epoch_base.get());
+        if header.flags & flags::LOCAL == 0 && session.epochs.last() != Some(&epoch) {
+            session.epochs.push(epoch);
+        }
+        at += twinline_wire::header::align_up(packet.bytes().len());
+    }
+    Ok(true)
 }
 
 /// Checks every packet of the journal in `dir`: checksum, frames, continuity, end marks. Also while it is written.
 ///
 /// # Errors
 /// If there is no journal, or a file cannot be read. A break is no error, it is the report.
-pub fn verify(_dir: &Path) -> Result<VerifyReport, JournalError> {
-    unimplemented!()
+pub fn verify(dir: &Path) -> Result<VerifyReport, JournalError> {
+    let mut segments = Segments::open(dir)?;
+    // Everything that is there is looked at.
+    segments.limit = None;
+    let mut check = Check {
+        dir,
+        segments: &segments,
+        report: VerifyReport::default(),
+        chain: None,
+    };
+    let mut expected = None;
+    for index in files::segments(dir)? {
+        if expected.is_some_and(|expected| expected != index) {
+            let expected = expected.unwrap_or(index);
+            check.stop(expected, 0, "the segment is missing");
+        }
+        match check.segment(index) {
+            Ok(true) => expected = Some(index + 1),
+            // Retired since the directory was listed.
+            Ok(false) if expected.is_none() => {}
+            Ok(false) => break,
+            Err(JournalError::Damaged {
+                segment,
+                offset,
+                reason,
+            }) => {
+                check.report.broken.get_or_insert(Break {
+                    segment,
+                    offset,
+                    reason,
+                });
+            }
+            Err(error) => return Err(error),
+        }
+        if check.report.broken.is_some() || check.report.torn {
+            break;
+        }
+    }
+    Ok(check.report)
+}
+
+struct Check<'a> {
+    dir: &'a Path,
+    segments: &'a Segments,
+    report: VerifyReport,
+    chain: Option<Chain>,
+}
+
+impl Check<'_> {
+    /// Checks one segment. True if it is complete: the next one goes on.
+    fn segment(&mut self, index: u64) -> Result<bool, JournalError> {
+        let Some(segment) = self.segments.segment(index)? else {
+            return Ok(false);
+        };
+        let made = &self.segments.made;
+        // In this order: the mark is the last thing that is written.
+        let mark = segment::end_mark(&segment.map, &segment.geometry, made.channel);
+        let report = &mut self.report;
+        let walk = walk(
+            &segment.map,
+            &segment.geometry,
+            made.channel,
+            self.chain,
+            |_, packet| {
+                count(report, packet);
+            },
+        );
+        report.segments += u64::from(walk.packets > 0);
+        self.chain = walk.chain;
+        if let Some(reason) = &walk.broken {
+            self.stop(index, walk.at, reason);
+            return Ok(false);
+        }
+        match mark {
+            Ok(None) => {
+                let torn = self.segments.control.synced() > Position::new(index, walk.at);
+                if torn {
+                    self.stop(index, walk.at, "a packet is missing");
+                }
+                Ok(false)
+            }
+            Ok(Some(mark)) if mark.at == walk.at && Some(mark.chain) == walk.chain => Ok(true),
+            Ok(Some(_)) => {
+                self.stop(index, walk.at, "packets end before the end mark says so");
+                Ok(false)
+            }
+            Err(reason) => {
+                self.stop(index, segment.geometry.mark_at, reason);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Something is wrong: a break, or, behind the synced position, what a crash tore.
+    fn stop(&mut self, index: u64, at: usize, reason: &str) {
+        let place = Position::new(index, at - at % 64);
+        if place >= self.segments.control.synced() {
+            self.report.torn = true;
+            return;
+        }
+        self.report.broken.get_or_insert(Break {
+            segment: files::segment_path(self.dir, index),
+            offset: at as u64,
+            reason: reason.to_owned(),
+        });
+    }
+}
+
+fn count(report: &mut VerifyReport, packet: &Packet<'_>) {
+    let header = packet.header();
+    let messages = u64::from(header.count.get());
+    report.packets += u64::from(messages > 0);
+    report.notices += u64::from(messages == 0);
+    report.messages += messages;
+    report.bytes += packet.bytes().len() as u64;
 }

@@ -31,7 +31,7 @@ pub(crate) fn walk(
     geometry: &Geometry,
     channel: u16,
     chain: Option<Chain>,
-    mut visit: impl FnMut(usize, &Packet<'_>, &Chain),
+    mut visit: impl FnMut(usize, &Packet<'_>),
 ) -> Walk {
     let mut walk = Walk {
         at: 0,
@@ -50,8 +50,7 @@ pub(crate) fn walk(
             Ok(chain) => walk.chain = Some(chain),
             Err(reason) => return broken(walk, reason),
         }
-        let chain = walk.chain.expect("it was just set");
-        visit(walk.at, &packet, &chain);
+        visit(walk.at, &packet);
         walk.packets += 1;
         walk.time = packet.header().sending_time.get();
         walk.at += twinline_wire::header::align_up(bytes.len());
@@ -208,7 +207,7 @@ impl Scan<'_> {
         let map = self.open(index)?;
         let mut entries = Entries::default();
         let geometry = self.geometry;
-        let walk = walk(&map, &geometry, self.made.channel, self.chain, |at, packet, _| {
+        let walk = walk(&map, &geometry, self.made.channel, self.chain, |at, packet| {
             entries.note(at, packet.sequence());
         });
         self.report.segments += 1;
