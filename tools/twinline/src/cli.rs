@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 ///
 ///     twinline demo
 #[derive(Debug, Parser)]
-#[command(name = "twinline", version, after_help = EXIT_CODES, verbatim_doc_comment, max_term_width = 110)]
+#[command(name = "twinline", version, after_help = EXIT_CODES, verbatim_doc_comment, max_term_width = 120)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -29,7 +29,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, help_heading = "Output")]
     pub(crate) json: bool,
     /// How to show progress on stderr
-    #[arg(long, global = true, value_enum, default_value = "auto", help_heading = "Output")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        help_heading = "Output"
+    )]
     pub(crate) progress: Mode,
     /// End when this process, which must be the parent, ends
     #[arg(long, global = true, hide = true, value_name = "PID")]
@@ -38,19 +44,12 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Publish a source on both lines and into a journal
     Publish(publish::Publish),
-    /// Serve what both lines lost, from a publisher's journal, over TCP
     Recover(recover::Recover),
-    /// Turn the two lines into one complete, ordered stream and journal
     Listen(Box<listen::Listen>),
-    /// Describe or check a journal
     Journal(journal::Journal),
-    /// Compare listeners' journals with a publisher's, message by message
     Diff(diff::Diff),
-    /// Run the whole system on a virtual network and clock under seeded faults
     Simulate(simulate::Simulate),
-    /// Run publisher, recovery service and listeners on this machine, and compare what arrived
     Demo(demo::Demo),
 }
 
@@ -68,4 +67,3 @@ impl Command {
         }
     }
 }
-

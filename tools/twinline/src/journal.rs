@@ -70,7 +70,11 @@ fn describe(dir: &Path, info: &Info) -> Finish {
             })
         })
         .collect();
-    summary.messages = info.sessions.iter().map(|session| session.next - session.oldest).sum();
+    summary.messages = info
+        .sessions
+        .iter()
+        .map(|session| session.next - session.oldest)
+        .sum();
     let journal = serde_json::json!({
         "directory": dir,
         "channel": info.channel,

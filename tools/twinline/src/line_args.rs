@@ -96,7 +96,9 @@ fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
         "packet" => Ok(SyncPolicy::EveryPacket),
         _ => match units::duration(text) {
             Ok(every) if !every.is_zero() => Ok(SyncPolicy::Every(every)),
-            _ => Err(format!("{text:?} is not a time to sync: write none, packet or 100ms")),
+            _ => Err(format!(
+                "{text:?} is not a time to sync: write none, packet or 100ms"
+            )),
         },
     }
 }

@@ -32,8 +32,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let started = Instant::now();
     let name = cli.command.name();
-    let mut finish = run(cli.command, &cli.global)
-        .unwrap_or_else(|failure| Finish::failed(Summary::new(name), failure));
+    let mut finish =
+        run(cli.command, &cli.global).unwrap_or_else(|failure| Finish::failed(Summary::new(name), failure));
     let summary = &mut finish.summary;
     summary.exit_code = Some(finish.exit.code());
     summary.outcome = Some(finish.exit.meaning().into());

@@ -15,6 +15,8 @@ pub(crate) fn end_with(parent: Option<u32>) -> Result<(), Failure> {
     if u32::try_from(now) == Ok(parent) {
         Ok(())
     } else {
-        Err(Failure::peer(format!("process {parent}, which started this one, has ended")))
+        Err(Failure::peer(format!(
+            "process {parent}, which started this one, has ended"
+        )))
     }
 }

@@ -13,7 +13,7 @@ use clap::Args;
 use source::{AnySource, SourceArgs};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,7 +53,12 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "YYYYMMDD", help_heading = "Session")]
     date: Option<u32>,
     /// The publisher's name that the session's start names: 16 bytes of it
-    #[arg(long, value_name = "NAME", default_value = "twinline", help_heading = "Session")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "twinline",
+        help_heading = "Session"
+    )]
     name: String,
     /// Send a heartbeat after this long without anything else
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = units::duration, help_heading = "Session")]
@@ -132,8 +137,9 @@ fn place(args: &Publish) -> Result<Place, Failure> {
         name.push(".epochs");
         args.journal.journal.with_file_name(name)
     });
-    let holder = Holder::this_machine()
-        .map_err(|cause| Failure::error(format!("the system does not tell which machine this is: {cause}")))?;
+    let holder = Holder::this_machine().map_err(|cause| {
+        Failure::error(format!("the system does not tell which machine this is: {cause}"))
+    })?;
     Ok(Place {
         journal: args.journal.journal.clone(),
         journal_config: args.journal.config(&args.lines),
@@ -274,9 +280,9 @@ fn watch_over(
             watch.tell_health(progress);
             progress.figures(|| watch.summary());
         }
-        worker
-            .join()
-            .map_err(|_| Failure::error("the publishing thread panicked: this is a bug; the journal is whole"))
+        worker.join().map_err(|_| {
+            Failure::error("the publishing thread panicked: this is a bug; the journal is whole")
+        })
     })
 }
 

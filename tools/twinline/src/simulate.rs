@@ -10,7 +10,7 @@ use clap::Args;
 use std::fmt::Write;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 use twinline_simulator::{Fault, Options, Report, run_many, simulate};
 

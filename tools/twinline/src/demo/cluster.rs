@@ -92,8 +92,22 @@ impl<'a> Cluster<'a> {
         for number in 1..=listeners {
             let name = format!("listener {number}");
             let own = self.place.listener(number);
-            let mut arguments = vec!["listen", "--until-end", "--journal", text(&own)?, "--segment-size", SEGMENT_SIZE];
-            arguments.extend(["--sync", "none", "--receive-buffer", "16MiB", "--recovery", &address]);
+            let mut arguments = vec![
+                "listen",
+                "--until-end",
+                "--journal",
+                text(&own)?,
+                "--segment-size",
+                SEGMENT_SIZE,
+            ];
+            arguments.extend([
+                "--sync",
+                "none",
+                "--receive-buffer",
+                "16MiB",
+                "--recovery",
+                &address,
+            ]);
             arguments.extend(lines.iter().map(String::as_str));
             let spec = impairment.map(|spec| spec.for_receiver(number as u64 - 1).to_string());
             if let Some(spec) = &spec {
@@ -111,7 +125,13 @@ impl<'a> Cluster<'a> {
         for number in 1..=listeners {
             self.wait_ready(number)?;
         }
-        let mut arguments = vec!["publish", "--journal", text(&journal)?, "--segment-size", SEGMENT_SIZE];
+        let mut arguments = vec![
+            "publish",
+            "--journal",
+            text(&journal)?,
+            "--segment-size",
+            SEGMENT_SIZE,
+        ];
         arguments.extend(["--sync", "none", "--linger", "1s"]);
         arguments.extend(source.iter().chain(&lines).map(String::as_str));
         self.parts[0] = Part::running(Child::start(0, "publisher", arguments, &self.say)?);
@@ -162,7 +182,11 @@ impl<'a> Cluster<'a> {
     fn wait_ready(&mut self, number: usize) -> Result<Option<String>, Failure> {
         let deadline = Instant::now() + READY_PATIENCE;
         // Others may be ready first: what they say is not lost, they are asked again.
-        if let Some(address) = self.figures.get(number).and_then(|figures| figures.detail.get("ready")) {
+        if let Some(address) = self
+            .figures
+            .get(number)
+            .and_then(|figures| figures.detail.get("ready"))
+        {
             return Ok(address.as_str().map(Into::into));
         }
         while Instant::now() < deadline {
@@ -177,7 +201,9 @@ impl<'a> Cluster<'a> {
             self.take_ends()?;
         }
         let seconds = READY_PATIENCE.as_secs();
-        Err(Failure::peer(format!("a part was not ready within {seconds} s: this machine is too busy")))
+        Err(Failure::peer(format!(
+            "a part was not ready within {seconds} s: this machine is too busy"
+        )))
     }
 
     /// Takes one piece of news, if any comes soon. Returns who is ready, and where it listens.
@@ -192,7 +218,10 @@ impl<'a> Cluster<'a> {
         match event {
             Event::Ready { address } => return Ok(Some((from, address))),
             Event::Warning { text } => {
-                let name = self.figures.get(from).map_or("recovery service", |part| &part.command);
+                let name = self
+                    .figures
+                    .get(from)
+                    .map_or("recovery service", |part| &part.command);
                 let line = format!("{name}: warning: {text}");
                 self.live.say(&line);
             }
@@ -249,7 +278,10 @@ impl<'a> Cluster<'a> {
             .filter_map(|(part, figures)| Some(format!("{} at sequence {}", running(part)?, figures.next())))
             .collect();
         let seconds = STALL_PATIENCE.as_secs();
-        Failure::peer(format!("nothing moved for {seconds} s; still running: {}", parts.join(", ")))
+        Failure::peer(format!(
+            "nothing moved for {seconds} s; still running: {}",
+            parts.join(", ")
+        ))
     }
 
     fn end_recovery(&mut self) -> Result<Summary, Failure> {
@@ -321,6 +353,10 @@ fn differences(diff: &Summary) -> String {
 }
 
 fn text(path: &Path) -> Result<&str, Failure> {
-    path.to_str()
-        .ok_or_else(|| Failure::error(format!("the path {} is not UTF-8: set TMPDIR to another place", path.display())))
+    path.to_str().ok_or_else(|| {
+        Failure::error(format!(
+            "the path {} is not UTF-8: set TMPDIR to another place",
+            path.display()
+        ))
+    })
 }

@@ -53,7 +53,11 @@ pub(crate) struct Demo {
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     listeners: u16,
     /// What each listener's network does to packets, each packet of each line; none: nothing
-    #[arg(long, value_name = "SPEC", default_value = "loss=2%,both=0.5%,dup=1%,reorder=1%,seed=7")]
+    #[arg(
+        long,
+        value_name = "SPEC",
+        default_value = "loss=2%,both=0.5%,dup=1%,reorder=1%,seed=7"
+    )]
     impair: String,
     /// Leave the journals, and say where they are
     #[arg(long)]

@@ -22,9 +22,12 @@ impl Place {
         let mut dir = tempfile::Builder::new()
             .prefix("twinline-demo-")
             .tempdir()
-            .map_err(fail("make a directory for the demo (set TMPDIR to another place)"))?;
+            .map_err(fail(
+                "make a directory for the demo (set TMPDIR to another place)",
+            ))?;
         dir.disable_cleanup(keep);
-        let port = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail("find a free UDP port on loopback"));
+        let port =
+            || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(fail("find a free UDP port on loopback"));
         let ports = [port()?, port()?];
         let mut lines = Vec::with_capacity(2);
         for (port, block) in ports.iter().zip([128, 192]) {
@@ -73,8 +76,10 @@ mod tests {
     fn two_places_share_neither_directory_nor_port_and_clean_up() {
         let (one, two) = (Place::take(false).unwrap(), Place::take(false).unwrap());
         assert_ne!(one.dir(), two.dir());
-        let ports: std::collections::BTreeSet<_> =
-            [&one, &two].iter().flat_map(|place| place.lines.each_ref().map(|line| line.port)).collect();
+        let ports: std::collections::BTreeSet<_> = [&one, &two]
+            .iter()
+            .flat_map(|place| place.lines.each_ref().map(|line| line.port))
+            .collect();
         assert_eq!(ports.len(), 4);
         let dir = one.dir().to_owned();
         drop(one);

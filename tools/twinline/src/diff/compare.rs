@@ -84,13 +84,7 @@ impl Ranges {
                 continue;
             }
             removed += end - begin;
-            kept.extend([
-                Range { end: begin, ..range },
-                Range {
-                    begin: end,
-                    ..range
-                },
-            ]);
+            kept.extend([Range { end: begin, ..range }, Range { begin: end, ..range }]);
         }
         kept.retain(|range| range.begin < range.end);
         self.ranges = kept;
@@ -213,9 +207,17 @@ impl Comparer {
         }
         self.result.different.push(left.session, left.sequence);
         let what = if left.epoch != right.epoch {
-            format!("epoch {} at the publisher, {} at the listener", left.epoch, right.epoch)
+            format!(
+                "epoch {} at the publisher, {} at the listener",
+                left.epoch, right.epoch
+            )
         } else {
-            let at = left.bytes.iter().zip(right.bytes).take_while(|(a, b)| a == b).count();
+            let at = left
+                .bytes
+                .iter()
+                .zip(right.bytes)
+                .take_while(|(a, b)| a == b)
+                .count();
             format!(
                 "the messages differ from byte {at} on ({} and {} bytes)",
                 left.bytes.len(),
@@ -246,7 +248,10 @@ impl Comparer {
     fn disorder(&mut self, side: usize, entry: Entry<'_>) -> Step {
         self.result.disorder += 1;
         let (who, step) = [("publisher", Step::Left), ("listener", Step::Right)][side];
-        self.note(entry, format!("it stands twice or out of order in the {who}'s journal"));
+        self.note(
+            entry,
+            format!("it stands twice or out of order in the {who}'s journal"),
+        );
         step
     }
 
@@ -334,7 +339,11 @@ mod tests {
     fn what_a_notice_declares_void_is_not_extra() {
         let mut comparer = Comparer::default();
         let publisher = [(1, 1, "a"), (2, 1, "b"), (10, 2, "c")];
-        run(&mut comparer, &publisher, &[(1, 1, "a"), (2, 1, "b"), (3, 1, "x"), (4, 1, "y")]);
+        run(
+            &mut comparer,
+            &publisher,
+            &[(1, 1, "a"), (2, 1, "b"), (3, 1, "x"), (4, 1, "y")],
+        );
         comparer.void(range(3, 5));
         let result = comparer.finish();
         assert_eq!((result.void, result.extra.messages), (2, 0));
@@ -344,7 +353,10 @@ mod tests {
 
     #[test]
     fn a_message_that_stands_twice_is_a_difference() {
-        let result = compare(&[(1, 1, "a"), (2, 1, "b")], &[(1, 1, "a"), (1, 1, "a"), (2, 1, "b")]);
+        let result = compare(
+            &[(1, 1, "a"), (2, 1, "b")],
+            &[(1, 1, "a"), (1, 1, "a"), (2, 1, "b")],
+        );
         assert_eq!((result.disorder, result.equal), (1, 2));
         assert!(!result.is_equal());
     }

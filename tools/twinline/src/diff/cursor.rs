@@ -131,12 +131,18 @@ impl Cursor {
 
     /// Messages by template id, the current one counted.
     pub(super) fn templates(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        (0..).zip(self.templates.iter().copied()).filter(|(_, count)| *count > 0)
+        (0..)
+            .zip(self.templates.iter().copied())
+            .filter(|(_, count)| *count > 0)
     }
 
     /// Takes up the next packet; false at the end.
     fn read_packet(&mut self) -> Result<bool, Failure> {
-        while self.region.as_ref().is_none_or(|region| self.next_packet >= region.len()) {
+        while self
+            .region
+            .as_ref()
+            .is_none_or(|region| self.next_packet >= region.len())
+        {
             self.region = self.reader.next_region(REGION)?;
             self.next_packet = 0;
             if self.region.is_none() {
@@ -147,8 +153,11 @@ impl Cursor {
             return Ok(false);
         };
         let begin = self.next_packet;
-        let packet = Packet::parse_prefix(&region[begin..])
-            .map_err(|error| Failure::error(format!("a journalled packet is damaged ({error}): run `twinline journal verify` on both journals")))?;
+        let packet = Packet::parse_prefix(&region[begin..]).map_err(|error| {
+            Failure::error(format!(
+                "a journalled packet is damaged ({error}): run `twinline journal verify` on both journals"
+            ))
+        })?;
         self.next_packet = align_up(begin + packet.bytes().len());
         if packet.header().flags & flags::LOCAL != 0 {
             for (_, frame) in packet.messages() {

@@ -174,7 +174,11 @@ fn write_verdict(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
     if verdict.equal {
         return writeln!(out, "equal, all {} messages{void}", show_count(found.equal));
     }
-    writeln!(out, "NOT EQUAL; {} messages are equal{void}", show_count(found.equal))?;
+    writeln!(
+        out,
+        "NOT EQUAL; {} messages are equal{void}",
+        show_count(found.equal)
+    )?;
     if let Some(first) = &found.first {
         writeln!(
             out,
@@ -207,5 +211,10 @@ fn write_ranges(out: &mut String, name: &str, ranges: &Ranges) -> std::fmt::Resu
         return Ok(());
     }
     let list: Vec<_> = ranges.ranges.iter().map(ToString::to_string).collect();
-    writeln!(out, "  {name} {}: {}", show_count(ranges.messages), list.join(", "))
+    writeln!(
+        out,
+        "  {name} {}: {}",
+        show_count(ranges.messages),
+        list.join(", ")
+    )
 }

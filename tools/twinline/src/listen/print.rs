@@ -46,9 +46,9 @@ impl Printer {
     /// Prints what is left and ends.
     pub(super) fn finish(self) -> Result<(), Failure> {
         self.finish.store(true, Ordering::Release);
-        self.thread
-            .join()
-            .map_err(|_| Failure::error("the printing thread panicked: this is a bug; the journal is whole"))?
+        self.thread.join().map_err(|_| {
+            Failure::error("the printing thread panicked: this is a bug; the journal is whole")
+        })?
     }
 }
 
@@ -75,7 +75,9 @@ fn follow(reader: &mut JournalReader, finish: &AtomicBool) -> Result<(), Failure
 }
 
 fn closed(cause: &std::io::Error) -> Failure {
-    Failure::error(format!("stdout cannot be written ({cause}): the listener stopped; the journal has all"))
+    Failure::error(format!(
+        "stdout cannot be written ({cause}): the listener stopped; the journal has all"
+    ))
 }
 
 fn print(out: &mut BufWriter<Stdout>, packet: &Packet<'_>) -> Result<(), Failure> {
@@ -101,7 +103,11 @@ fn object(packet: &Packet<'_>, sequence: u64, frame: &Frame<'_>) -> Json {
         fields.insert("bytes".into(), frame.block().len().into());
     }
     // A notice has no sequence of its own: it stands before the message that has this one.
-    let (kind, place) = if notice { ("notice", "before") } else { ("message", "sequence") };
+    let (kind, place) = if notice {
+        ("notice", "before")
+    } else {
+        ("message", "sequence")
+    };
     json!({
         "type": kind,
         "name": name,

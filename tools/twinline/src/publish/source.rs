@@ -57,7 +57,9 @@ impl AnySource {
                 messages: Some(messages),
                 pace,
             })))),
-            (None, None) => Err(Failure::usage("name a source: --from FILE or --generate MESSAGES")),
+            (None, None) => Err(Failure::usage(
+                "name a source: --from FILE or --generate MESSAGES",
+            )),
         }
     }
 }
