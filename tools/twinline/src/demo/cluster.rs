@@ -6,6 +6,7 @@ use super::table::LiveTable;
 use crate::exit::{Exit, Failure};
 use crate::progress::Event;
 use crate::summary::Summary;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -44,6 +45,8 @@ pub(super) struct Cluster<'a> {
     parts: Vec<Part>,
     /// The last figures of each part, in the same order.
     figures: Vec<Summary>,
+    /// Children that said that they are ready and were not yet waited for, and where they listen.
+    ready: BTreeMap<usize, Option<String>>,
     /// When anything last changed.
     changed: Instant,
 }
@@ -69,6 +72,7 @@ impl<'a> Cluster<'a> {
             recovery: None,
             parts: Vec::new(),
             figures: Vec::new(),
+            ready: BTreeMap::new(),
             changed: Instant::now(),
         }
     }
@@ -181,42 +185,36 @@ impl<'a> Cluster<'a> {
     /// Waits until child `number` is ready, and returns where it listens.
     fn wait_ready(&mut self, number: usize) -> Result<Option<String>, Failure> {
         let deadline = Instant::now() + READY_PATIENCE;
-        // Others may be ready first: what they say is not lost, they are asked again.
-        if let Some(address) = self
-            .figures
-            .get(number)
-            .and_then(|figures| figures.detail.get("ready"))
-        {
-            return Ok(address.as_str().map(Into::into));
-        }
         while Instant::now() < deadline {
-            if let Some((from, address)) = self.take_news()? {
-                if from == number {
-                    return Ok(address);
-                }
-                if let Some(figures) = self.figures.get_mut(from) {
-                    figures.set("ready", address);
-                }
+            if let Some(address) = self.ready.remove(&number) {
+                return Ok(address);
             }
+            self.take_news()?;
             self.take_ends()?;
         }
-        let seconds = READY_PATIENCE.as_secs();
+        let name = self
+            .figures
+            .get(number)
+            .map_or("recovery service", |part| &part.command);
         Err(Failure::peer(format!(
-            "a part was not ready within {seconds} s: this machine is too busy"
+            "the {name} was not ready within {} s: this machine is too busy",
+            READY_PATIENCE.as_secs()
         )))
     }
 
-    /// Takes one piece of news, if any comes soon. Returns who is ready, and where it listens.
-    fn take_news(&mut self) -> Result<Option<(usize, Option<String>)>, Failure> {
+    /// Takes one piece of news, if any comes soon.
+    fn take_news(&mut self) -> Result<(), Failure> {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Failure::error("stopped before the end: nothing was compared"));
         }
         let (from, event) = match self.said.recv_timeout(LOOK_EVERY) {
             Ok(news) => news,
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
         };
         match event {
-            Event::Ready { address } => return Ok(Some((from, address))),
+            Event::Ready { address } => {
+                self.ready.insert(from, address);
+            }
             Event::Warning { text } => {
                 let name = self
                     .figures
@@ -227,7 +225,7 @@ impl<'a> Cluster<'a> {
             }
             Event::Progress(summary) => self.update(from, *summary),
         }
-        Ok(None)
+        Ok(())
     }
 
     fn update(&mut self, from: usize, mut summary: Summary) {

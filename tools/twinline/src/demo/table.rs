@@ -90,7 +90,7 @@ impl LiveTable {
 /// One row a part.
 pub(super) fn table(parts: &[Summary]) -> String {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(HEAD);
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(HEAD);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
