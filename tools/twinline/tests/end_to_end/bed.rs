@@ -108,7 +108,10 @@ impl Bed {
 
     /// The arguments of a publisher.
     pub(crate) fn publish_arguments(&self, journal: &str, more: &[&str]) -> Vec<String> {
-        let mut arguments = self.on_lines("publish", journal, &["--lead-in", "50ms"]);
+        let mut arguments = self.on_lines("publish", journal, &[]);
+        if !more.contains(&"--lead-in") {
+            arguments.extend(["--lead-in".into(), "50ms".into()]);
+        }
         arguments.extend(more.iter().map(ToString::to_string));
         arguments
     }
@@ -195,7 +198,11 @@ impl Process {
     }
 
     /// Starts it with environment variables; `json`: progress and summary as JSON.
-    pub(crate) fn start_with(arguments: &[impl AsRef<str>], environment: &[(&str, &str)], json: bool) -> Self {
+    pub(crate) fn start_with(
+        arguments: &[impl AsRef<str>],
+        environment: &[(&str, &str)],
+        json: bool,
+    ) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|text| text.as_ref().to_string()).collect();
         let mut command = Command::new(TWINLINE);
         command.args(&arguments).envs(environment.iter().copied());

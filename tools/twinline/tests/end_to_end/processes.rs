@@ -144,7 +144,11 @@ fn print_gives_one_object_a_message_and_the_summary_last() {
         .collect();
     assert_eq!(summary["messages"], sequences.len());
     assert!(sequences.iter().copied().eq(1..=sequences.len() as u64));
-    assert_eq!(printed[0]["type"], "notice", "the session's start is announced");
+    let notices: Vec<&Value> = printed
+        .iter()
+        .filter(|object| object["type"] == "notice")
+        .collect();
+    assert_eq!(notices[0]["fields"]["state"], "Started");
     assert!(printed.iter().any(|object| object["name"] == "AddOrder"));
     assert_eq!(printed.last().expect("messages")["fields"]["state"], "Ended");
 }
@@ -181,4 +185,15 @@ fn a_journal_is_described_and_checked() {
     let broken = Process::start(&["journal", "verify", &journal]).wait().expect(5);
     let error = broken.summary["error"].as_str().expect("an error");
     assert!(error.contains("offset"), "{error}");
+}
+
+#[test]
+fn a_listener_without_recovery_waits_for_the_first_message_of_a_session() {
+    let bed = Bed::new();
+    let listener = bed.listen("listener", &[]);
+    bed.publish(&["--generate", "2000", "--rate", "10000", "--lead-in", "500ms"])
+        .wait()
+        .expect(0);
+    listener.wait().expect(0);
+    bed.assert_equal(&["listener"], 2_000);
 }
