@@ -1,0 +1,237 @@
+//! The judge: is a listener's stream the journal's, and where it is not, does a notice name the difference exactly?
+
+use crate::ledger::{Ledger, Session};
+use crate::record::{Item, Record};
+use twinline_listener::Notice;
+use twinline_listener::arbiter::NoticeKind;
+use twinline_listener::arbiter::ranges::Span;
+use twinline_wire::field::{LossReason, SessionState};
+
+/// A loss that a listener declared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loss {
+    pub(crate) session: u32,
+    pub(crate) span: Span,
+    pub(crate) reason: LossReason,
+    /// When, in virtual nanoseconds.
+    pub(crate) at: u64,
+}
+
+/// What a stream was found to hold.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) messages: u64,
+    pub(crate) lost: u64,
+    pub(crate) void: u64,
+    /// To be judged by whoever knows what was reachable when.
+    pub(crate) losses: Vec<Loss>,
+    /// Where the stream ends.
+    pub(crate) session: u32,
+    pub(crate) next: u64,
+    pub(crate) closed: bool,
+}
+
+struct Judge<'a> {
+    record: &'a Record,
+    ledger: &'a Ledger,
+    nothing: &'a Session,
+    session: u32,
+    /// The sequence that must come next, unless the journal has none there.
+    next: u64,
+    /// The session's end was delivered, or announced.
+    closed: bool,
+    /// Delivered, but not valid: a later notice must call them void.
+    suspects: Vec<u64>,
+    verdict: Verdict,
+}
+
+/// Goes through a stream from its beginning to its end.
+///
+/// # Errors
+/// The first thing in it that is not as it must be.
+pub(crate) fn judge(record: &Record, ledger: &Ledger) -> Result<Verdict, String> {
+    let mut judge = Judge {
+        record,
+        ledger,
+        nothing: &Session::default(),
+        session: 0,
+        next: 1,
+        closed: true,
+        suspects: Vec::new(),
+        verdict: Verdict::default(),
+    };
+    for (at, item) in record.items.iter().enumerate() {
+        judge.item(item).map_err(|what| {
+            let near = &record.items[at.saturating_sub(6)..=at];
+            let near: Vec<String> = near.iter().map(|item| format!("{item:?}")).collect();
+            format!("item {at}: {what}; the stream there:\n    {}", near.join("\n    "))
+        })?;
+    }
+    judge.no_suspects()?;
+    Ok(Verdict {
+        session: judge.session,
+        next: judge.next,
+        closed: judge.closed,
+        ..judge.verdict
+    })
+}
+
+impl<'a> Judge<'a> {
+    fn truth(&self) -> &'a Session {
+        self.ledger.sessions.get(&self.session).unwrap_or(self.nothing)
+    }
+
+    fn item(&mut self, item: &Item) -> Result<(), String> {
+        match *item {
+            Item::Notice(notice, at) => self.notice(&notice, at),
+            Item::Message {
+                session,
+                epoch,
+                sequence,
+                at,
+                length,
+                end_of_session,
+                ..
+            } => {
+                self.enter(session)?;
+                if self.closed {
+                    return Err(format!("sequence {sequence} after the end of session {session}"));
+                }
+                self.skip_to(sequence)?;
+                let truth = self.truth();
+                match truth.get(sequence) {
+                    None => self.suspects.push(sequence),
+                    Some(entry) if entry.epoch == epoch && truth.bytes(entry) == self.record.frame(at, length) => {}
+                    Some(entry) => {
+                        let valid = entry.epoch;
+                        return Err(format!("sequence {sequence} of epoch {epoch} is not the journal's (epoch {valid})"));
+                    }
+                }
+                self.next = sequence + 1;
+                self.closed = end_of_session;
+                self.verdict.messages += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// The next thing is of `session`.
+    fn enter(&mut self, session: u32) -> Result<(), String> {
+        if session == self.session {
+            return Ok(());
+        }
+        if session < self.session {
+            return Err(format!("session {session} after session {}", self.session));
+        }
+        self.leave_session()?;
+        if let Some((&between, _)) = self.ledger.sessions.range(self.session + 1..session).next()
+            && self.session > 0
+        {
+            return Err(format!("session {between} is not in the stream, which goes on with {session}"));
+        }
+        (self.session, self.next, self.closed) = (session, 1, false);
+        Ok(())
+    }
+
+    /// The session is over in the stream: is it whole?
+    fn leave_session(&mut self) -> Result<(), String> {
+        if !self.closed {
+            return Err(format!("session {} is left without an end at {}", self.session, self.next));
+        }
+        self.skip_to(u64::MAX)?;
+        self.no_suspects()
+    }
+
+    /// Nothing valid may stand between here and `sequence`.
+    fn skip_to(&mut self, sequence: u64) -> Result<(), String> {
+        if sequence < self.next {
+            return Err(format!("sequence {sequence} again: {} comes next", self.next));
+        }
+        match self.truth().first_in(self.next, sequence) {
+            None => Ok(()),
+            Some(entry) => Err(format!(
+                "sequence {} is missing without a word (next is {sequence})",
+                entry.sequence
+            )),
+        }
+    }
+
+    /// Everything that was delivered and is not valid must have been called void. If nothing of a session was left by a
+    /// power cut, then there is nobody to say so, and its end must have been announced as lost.
+    fn no_suspects(&mut self) -> Result<(), String> {
+        let session = self.session;
+        if self.truth().entries.is_empty() {
+            self.suspects.clear();
+        }
+        match self.suspects.first() {
+            None => Ok(()),
+            Some(sequence) => Err(format!(
+                "session {session} sequence {sequence} is not valid, was delivered and never called void"
+            )),
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice, at: u64) -> Result<(), String> {
+        match notice.kind {
+            NoticeKind::Lost(span, reason) => {
+                self.enter(notice.session)?;
+                self.skip_to(span.begin)?;
+                if span.is_empty() || self.closed {
+                    return Err(format!("lost {span:?}: nothing, or after the end"));
+                }
+                self.next = span.end;
+                let session = self.session;
+                self.verdict.losses.push(Loss {
+                    session,
+                    span,
+                    reason,
+                    at,
+                });
+                if span.end != u64::MAX {
+                    self.verdict.lost += span.len();
+                }
+                Ok(())
+            }
+            NoticeKind::Void(span, epoch) => self.void(notice, span, epoch),
+            NoticeKind::Session(state) => self.session_notice(notice, state),
+            NoticeKind::Line(..) => Ok(()),
+        }
+    }
+
+    fn void(&mut self, notice: &Notice, span: Span, epoch: u32) -> Result<(), String> {
+        self.enter(notice.session)?;
+        if span.is_empty() || span.end != self.next {
+            return Err(format!("void {span:?}, but {} comes next", self.next));
+        }
+        if let Some(entry) = self.truth().first_in(span.begin, span.end) {
+            return Err(format!("sequence {} is valid and called void", entry.sequence));
+        }
+        if let Some(&base) = self.truth().bases.get(&epoch)
+            && base != notice.next
+        {
+            return Err(format!("the stream goes on at {} after a void range, not at {base}", notice.next));
+        }
+        self.skip_to(notice.next)?;
+        self.suspects.retain(|sequence| !(span.begin..span.end).contains(sequence));
+        self.next = notice.next;
+        self.verdict.void += span.len();
+        Ok(())
+    }
+
+    fn session_notice(&mut self, notice: &Notice, state: SessionState) -> Result<(), String> {
+        match state {
+            SessionState::ENDED if !self.closed || notice.session != self.session => {
+                Err("an end is announced that was not delivered".into())
+            }
+            SessionState::ABANDONED => {
+                self.enter(notice.session)?;
+                if self.truth().ended && self.next < self.truth().end() {
+                    self.skip_to(u64::MAX)?;
+                }
+                self.closed = true;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}

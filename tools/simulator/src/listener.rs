@@ -1,0 +1,267 @@
+//! The listener's host: the real arbiter and gap policy, connections to every service, and a record that outlives it.
+
+use crate::faults::{Counts, Fault, MS, Plan};
+use crate::network::Lines;
+use crate::publisher::CHANNEL;
+use crate::record::Record;
+use crate::rng::Rng;
+use crate::service::{Connection, Service};
+use twinline_listener::arbiter::Dropped;
+use twinline_listener::arbiter::ranges::Span;
+use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
+use twinline_wire::field::CompleteStatus;
+use twinline_recovery::{ClientEvent, Range, range};
+
+/// How long an arbiter holds what it does not believe.
+pub(crate) const PATIENCE: u64 = 100 * MS;
+/// The gap time-out.
+pub(crate) const TIMEOUT: u64 = 1_000 * MS;
+
+/// The machine that a listener runs on.
+pub(crate) struct ListenerHost {
+    rng: Rng,
+    config: ArbiterConfig,
+    gap_config: GapConfig,
+    pub(crate) lines: Lines,
+    pub(crate) record: Record,
+    pub(crate) live: Option<Live>,
+    kill: u32,
+    power_cut: u32,
+    restart_at: u64,
+    /// When no service could be asked: begin and end of each such time.
+    cut_off: Vec<(u64, u64)>,
+    calm: bool,
+}
+
+/// What a kill takes.
+pub(crate) struct Live {
+    pub(crate) arbiter: Arbiter,
+    pub(crate) gaps: GapPolicy,
+    connections: Vec<Connection>,
+    /// Ranges that each service takes in a request.
+    max_ranges: Vec<usize>,
+    requests: Vec<Request>,
+}
+
+impl ListenerHost {
+    pub(crate) fn new(seed: u64, number: usize, plan: &Plan, now: u64) -> Self {
+        let config = ArbiterConfig {
+            channel: CHANNEL,
+            max_packet: plan.packet_limit,
+            window: plan.window,
+            leap: plan.leap,
+            patience: PATIENCE,
+            stall: 50 * MS,
+            ..ArbiterConfig::default()
+        };
+        let gap_config = GapConfig {
+            services: plan.services.len(),
+            reorder: 2 * MS,
+            slow: 25 * MS,
+            timeout: TIMEOUT,
+        };
+        Self {
+            rng: Rng::mixed(&[seed, number as u64, 0x115]),
+            config,
+            gap_config,
+            lines: Lines::new(seed, number, plan.lines[number], plan.both, PATIENCE),
+            record: Record::default(),
+            live: None,
+            kill: plan.listener_kill,
+            power_cut: plan.listener_power_cut,
+            restart_at: now,
+            cut_off: vec![(now, now)],
+            calm: false,
+        }
+    }
+
+    pub(crate) fn calm_down(&mut self) {
+        self.calm = true;
+        self.lines.calm_down();
+    }
+
+    /// Starts the listener where its record ends.
+    fn start(&mut self, seed: u64, number: usize, now: u64) {
+        self.live = Some(Live {
+            arbiter: Arbiter::new(self.config, self.record.position(), now),
+            gaps: GapPolicy::new(self.gap_config),
+            connections: (0..self.gap_config.services)
+                .map(|service| Connection::new(seed, number, service, now))
+                .collect(),
+            max_ranges: vec![0; self.gap_config.services],
+            requests: Vec::new(),
+        });
+    }
+
+    /// A datagram arrived.
+    pub(crate) fn on_datagram(&mut self, line: usize, bytes: &[u8], now: u64) {
+        self.record.now = now;
+        if let Some(live) = &mut self.live {
+            let origin = [Origin::LineA, Origin::LineB][line];
+            live.arbiter.on_packet(origin, bytes, now, &mut self.record);
+            live.policy(now, &mut self.record);
+        }
+    }
+
+    /// A step of 1 ms: connections, gaps, and perhaps the end of it.
+    pub(crate) fn step(
+        &mut self,
+        (seed, number): (u64, usize),
+        services: &mut [Service],
+        now: u64,
+        counts: &mut Counts,
+    ) {
+        self.record.now = now;
+        let Some(live) = &mut self.live else {
+            if now >= self.restart_at {
+                self.start(seed, number, now);
+            }
+            return;
+        };
+        live.step(services, now, counts, &mut self.record);
+        let healthy = live.connections.iter().any(|connection| connection.is_healthy(now));
+        if !healthy {
+            self.is_cut_off(now);
+        }
+        if self.rng.one_in(10) {
+            self.record.sync();
+        }
+        if self.calm {
+            return;
+        }
+        let kill = self.rng.chance(self.kill);
+        let power_cut = self.rng.chance(self.power_cut);
+        if kill || power_cut {
+            self.collect(counts);
+            self.live = None;
+            self.is_cut_off(now);
+            self.restart_at = now + self.rng.range(1, 60) * MS;
+        }
+        if power_cut {
+            counts.hit(Fault::ListenerPowerCut);
+            let rng = &mut self.rng;
+            self.record.cut(|unsynced| rng.range(0, unsynced));
+        } else if kill {
+            counts.hit(Fault::ListenerKill);
+        }
+    }
+
+    /// No service can be asked now.
+    fn is_cut_off(&mut self, now: u64) {
+        match self.cut_off.last_mut() {
+            Some((_, end)) if now <= *end + 4 * MS => *end = now,
+            _ => self.cut_off.push((now, now)),
+        }
+    }
+
+    /// True if for `long` of the time from `begin` to `end` no service could be asked.
+    pub(crate) fn was_cut_off(&self, begin: u64, end: u64, long: u64) -> bool {
+        let within = |&(from, to): &(u64, u64)| to.min(end).saturating_sub(from.max(begin));
+        self.cut_off.iter().map(within).sum::<u64>() >= long
+    }
+
+    /// Services are down: connections to them break.
+    pub(crate) fn service_down(&mut self, services: &[Service], now: u64) {
+        let Some(live) = &mut self.live else { return };
+        for (number, service) in services.iter().enumerate().filter(|(_, service)| service.down) {
+            let gaps = &mut live.gaps;
+            let _ = service;
+            live.connections[number].break_off(now, &mut |_| gaps.on_disconnected(number));
+        }
+    }
+
+    /// What a listener may hold is bounded, whatever comes.
+    pub(crate) fn check_memory(&self, window: usize) -> Result<(), String> {
+        let Some(live) = &self.live else { return Ok(()) };
+        let (waiting, gaps) = (live.arbiter.waiting(), live.gaps.open_gaps());
+        if waiting > window + 8 || gaps > 256 {
+            return Err(format!("a listener holds {waiting} packets and {gaps} gaps (window {window})"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        let live = self.live.as_ref().map(|live| {
+            let mut missing = Vec::with_capacity(4);
+            live.arbiter.missing(&mut missing);
+            (live.arbiter.position(), missing, live.gaps.open_gaps())
+        });
+        format!("{:?} (live: {live:?})", self.record.position())
+    }
+
+    /// Adds to `counts` what the listener counted since it was started.
+    pub(crate) fn collect(&self, counts: &mut Counts) {
+        let Some(live) = &self.live else { return };
+        let stats = live.arbiter.stats();
+        let full: u64 = stats.dropped.iter().map(|dropped| dropped.get(Dropped::WindowFull)).sum();
+        counts.faults[Fault::WindowFull as usize] += full;
+        counts.filled += live.gaps.stats().filled;
+        counts.withdrawn += live.gaps.stats().withdrawn;
+    }
+}
+
+impl Live {
+    fn step(&mut self, services: &mut [Service], now: u64, counts: &mut Counts, record: &mut Record) {
+        self.arbiter.tick(now, record);
+        for (number, service) in services.iter_mut().enumerate() {
+            let (arbiter, gaps) = (&mut self.arbiter, &mut self.gaps);
+            let (mut partial, max_ranges) = (0, &mut self.max_ranges[number]);
+            let mut on_event = |event: ClientEvent<'_>| {
+                match event {
+                    ClientEvent::Accepted { max_ranges: allowed, .. } => *max_ranges = allowed,
+                    ClientEvent::Complete { status: CompleteStatus::PARTIAL, .. } => partial += 1,
+                    _ => {}
+                }
+                on_event(number, event, arbiter, gaps, now, record);
+            };
+            self.connections[number].step(service, now, counts, &mut on_event);
+            counts.faults[Fault::Partial as usize] += partial;
+        }
+        self.policy(now, record);
+    }
+
+    fn policy(&mut self, now: u64, record: &mut Record) {
+        let requests = &mut self.requests;
+        self.gaps.tick(&mut self.arbiter, now, record, |request| requests.push(*request));
+        for request in self.requests.drain(..) {
+            let ranges: Vec<Range> = request.ranges().iter().map(|span| range(span.begin, span.end)).collect();
+            let client = &mut self.connections[request.service].client;
+            // What one request does not take is asked for again when it is answered.
+            let allowed = ranges.len().min(self.max_ranges[request.service]);
+            if client.request(request.id, request.session, &ranges[..allowed], now).is_err() {
+                self.gaps.on_complete(request.id);
+            }
+        }
+    }
+}
+
+fn on_event(
+    service: usize,
+    event: ClientEvent<'_>,
+    arbiter: &mut Arbiter,
+    gaps: &mut GapPolicy,
+    now: u64,
+    record: &mut Record,
+) {
+    match event {
+        ClientEvent::Accepted { .. } => gaps.on_connected(service),
+        ClientEvent::Packet { request_id, packet } => {
+            gaps.on_progress(request_id, now);
+            arbiter.on_valid(Origin::Recovery, packet, now, record);
+        }
+        ClientEvent::Reject {
+            request_id,
+            begin,
+            end,
+            code,
+            retry_after_ms,
+            ..
+        } => {
+            let retry = u64::from(retry_after_ms) * MS;
+            gaps.on_reject(request_id, Span::new(begin, end), code, retry, arbiter, now, record);
+        }
+        ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
+        ClientEvent::Closed { .. } => gaps.on_disconnected(service),
+        ClientEvent::BadPacket { .. } | ClientEvent::Heartbeat { .. } => {}
+    }
+}
