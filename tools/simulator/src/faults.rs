@@ -133,7 +133,10 @@ impl Counts {
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Counts) {
-        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+        self.faults
+            .iter_mut()
+            .zip(other.faults)
+            .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
         self.datagrams += other.datagrams;

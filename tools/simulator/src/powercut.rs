@@ -25,13 +25,19 @@ pub(crate) fn cut(dir: &Path, synced: (u32, u64), rng: &mut Rng) -> io::Result<F
         .map(|path| fs::read(&path).map(|bytes| (extents(&bytes, synced), bytes, path)))
         .collect::<io::Result<Vec<_>>>()?;
     // A segment before one that holds something durable is durable with its end mark.
-    let first = segments.iter().rposition(|((durable, _), ..)| *durable > 0).unwrap_or(0);
+    let first = segments
+        .iter()
+        .rposition(|((durable, _), ..)| *durable > 0)
+        .unwrap_or(0);
     let mut torn = false;
     for ((durable, end), bytes, path) in &segments[first..] {
         let mut spoilt = bytes.clone();
         spoil(&mut spoilt, *durable, *end, way, rng, &mut torn);
         if spoilt != *bytes {
-            OpenOptions::new().write(true).open(path)?.write_all_at(&spoilt, 0)?;
+            OpenOptions::new()
+                .write(true)
+                .open(path)?
+                .write_all_at(&spoilt, 0)?;
         }
     }
     Ok(way)
@@ -58,7 +64,11 @@ fn spoil(bytes: &mut [u8], durable: usize, end: usize, way: Fault, rng: &mut Rng
         Fault::PowerCutTorn => {
             // Written back in order up to some byte: the rest never reached the disk.
             if *torn || durable < end {
-                let from = if *torn { 0 } else { rng.range(durable as u64, end as u64) as usize };
+                let from = if *torn {
+                    0
+                } else {
+                    rng.range(durable as u64, end as u64) as usize
+                };
                 bytes[from..].fill(0);
                 *torn = true;
             }

@@ -363,6 +363,10 @@ impl PublisherHost {
 
     /// Time to the next step.
     pub(crate) fn pause(&mut self, pause: u64) -> u64 {
-        if self.finished { MS } else { 1 + self.rng.below(pause) }
+        if self.finished {
+            MS
+        } else {
+            1 + self.rng.below(pause)
+        }
     }
 }
