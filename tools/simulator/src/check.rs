@@ -64,7 +64,10 @@ pub(crate) fn judge(record: &Record, ledger: &Ledger) -> Result<Verdict, String>
         judge.item(item).map_err(|what| {
             let near = &record.items[at.saturating_sub(6)..=at];
             let near: Vec<String> = near.iter().map(|item| format!("{item:?}")).collect();
-            format!("item {at}: {what}; the stream there:\n    {}", near.join("\n    "))
+            format!(
+                "item {at}: {what}; the stream there:\n    {}",
+                near.join("\n    ")
+            )
         })?;
     }
     judge.no_suspects()?;
@@ -101,10 +104,13 @@ impl<'a> Judge<'a> {
                 let truth = self.truth();
                 match truth.get(sequence) {
                     None => self.suspects.push(sequence),
-                    Some(entry) if entry.epoch == epoch && truth.bytes(entry) == self.record.frame(at, length) => {}
+                    Some(entry)
+                        if entry.epoch == epoch && truth.bytes(entry) == self.record.frame(at, length) => {}
                     Some(entry) => {
                         let valid = entry.epoch;
-                        return Err(format!("sequence {sequence} of epoch {epoch} is not the journal's (epoch {valid})"));
+                        return Err(format!(
+                            "sequence {sequence} of epoch {epoch} is not the journal's (epoch {valid})"
+                        ));
                     }
                 }
                 self.next = sequence + 1;
@@ -127,7 +133,9 @@ impl<'a> Judge<'a> {
         if let Some((&between, _)) = self.ledger.sessions.range(self.session + 1..session).next()
             && self.session > 0
         {
-            return Err(format!("session {between} is not in the stream, which goes on with {session}"));
+            return Err(format!(
+                "session {between} is not in the stream, which goes on with {session}"
+            ));
         }
         (self.session, self.next, self.closed) = (session, 1, false);
         Ok(())
@@ -136,7 +144,10 @@ impl<'a> Judge<'a> {
     /// The session is over in the stream: is it whole?
     fn leave_session(&mut self) -> Result<(), String> {
         if !self.closed {
-            return Err(format!("session {} is left without an end at {}", self.session, self.next));
+            return Err(format!(
+                "session {} is left without an end at {}",
+                self.session, self.next
+            ));
         }
         self.skip_to(u64::MAX)?;
         self.no_suspects()
@@ -209,10 +220,14 @@ impl<'a> Judge<'a> {
         if let Some(&base) = self.truth().bases.get(&epoch)
             && base != notice.next
         {
-            return Err(format!("the stream goes on at {} after a void range, not at {base}", notice.next));
+            return Err(format!(
+                "the stream goes on at {} after a void range, not at {base}",
+                notice.next
+            ));
         }
         self.skip_to(notice.next)?;
-        self.suspects.retain(|sequence| !(span.begin..span.end).contains(sequence));
+        self.suspects
+            .retain(|sequence| !(span.begin..span.end).contains(sequence));
         self.next = notice.next;
         self.verdict.void += span.len();
         Ok(())

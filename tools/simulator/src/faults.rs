@@ -133,7 +133,10 @@ impl Counts {
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Counts) {
-        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+        self.faults
+            .iter_mut()
+            .zip(other.faults)
+            .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
         self.datagrams += other.datagrams;
@@ -227,7 +230,7 @@ impl Plan {
             both: *rng.pick(&[0, 2_000, 10_000, 50_000]),
             services: (0..rng.range(1, 2)).map(|at| service(rng, at)).collect(),
             outage,
-            packet_limit: *rng.pick(&[192, 256, 512, 1408]),
+            packet_limit: *rng.pick(&[320, 384, 512, 1408]),
             window: *rng.pick(&[4, 16, 64, 256]),
             leap: *rng.pick(&[200, 1_000, 10_000]),
             burst_events: *rng.pick(&[2, 4, 12, 40]),

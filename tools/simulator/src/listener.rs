@@ -9,8 +9,8 @@ use crate::service::{Connection, Service};
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
-use twinline_wire::field::CompleteStatus;
 use twinline_recovery::{ClientEvent, Range, range};
+use twinline_wire::field::CompleteStatus;
 
 /// How long an arbiter holds what it does not believe.
 pub(crate) const PATIENCE: u64 = 100 * MS;
@@ -119,7 +119,10 @@ impl ListenerHost {
             return;
         };
         live.step(services, now, counts, &mut self.record);
-        let healthy = live.connections.iter().any(|connection| connection.is_healthy(now));
+        let healthy = live
+            .connections
+            .iter()
+            .any(|connection| connection.is_healthy(now));
         if !healthy {
             self.is_cut_off(now);
         }
@@ -175,7 +178,9 @@ impl ListenerHost {
         let Some(live) = &self.live else { return Ok(()) };
         let (waiting, gaps) = (live.arbiter.waiting(), live.gaps.open_gaps());
         if waiting > window + 8 || gaps > 256 {
-            return Err(format!("a listener holds {waiting} packets and {gaps} gaps (window {window})"));
+            return Err(format!(
+                "a listener holds {waiting} packets and {gaps} gaps (window {window})"
+            ));
         }
         Ok(())
     }
@@ -193,7 +198,11 @@ impl ListenerHost {
     pub(crate) fn collect(&self, counts: &mut Counts) {
         let Some(live) = &self.live else { return };
         let stats = live.arbiter.stats();
-        let full: u64 = stats.dropped.iter().map(|dropped| dropped.get(Dropped::WindowFull)).sum();
+        let full: u64 = stats
+            .dropped
+            .iter()
+            .map(|dropped| dropped.get(Dropped::WindowFull))
+            .sum();
         counts.faults[Fault::WindowFull as usize] += full;
         counts.filled += live.gaps.stats().filled;
         counts.withdrawn += live.gaps.stats().withdrawn;
@@ -208,8 +217,13 @@ impl Live {
             let (mut partial, max_ranges) = (0, &mut self.max_ranges[number]);
             let mut on_event = |event: ClientEvent<'_>| {
                 match event {
-                    ClientEvent::Accepted { max_ranges: allowed, .. } => *max_ranges = allowed,
-                    ClientEvent::Complete { status: CompleteStatus::PARTIAL, .. } => partial += 1,
+                    ClientEvent::Accepted {
+                        max_ranges: allowed, ..
+                    } => *max_ranges = allowed,
+                    ClientEvent::Complete {
+                        status: CompleteStatus::PARTIAL,
+                        ..
+                    } => partial += 1,
                     _ => {}
                 }
                 on_event(number, event, arbiter, gaps, now, record);
@@ -222,13 +236,21 @@ impl Live {
 
     fn policy(&mut self, now: u64, record: &mut Record) {
         let requests = &mut self.requests;
-        self.gaps.tick(&mut self.arbiter, now, record, |request| requests.push(*request));
+        self.gaps
+            .tick(&mut self.arbiter, now, record, |request| requests.push(*request));
         for request in self.requests.drain(..) {
-            let ranges: Vec<Range> = request.ranges().iter().map(|span| range(span.begin, span.end)).collect();
+            let ranges: Vec<Range> = request
+                .ranges()
+                .iter()
+                .map(|span| range(span.begin, span.end))
+                .collect();
             let client = &mut self.connections[request.service].client;
             // What one request does not take is asked for again when it is answered.
             let allowed = ranges.len().min(self.max_ranges[request.service]);
-            if client.request(request.id, request.session, &ranges[..allowed], now).is_err() {
+            if client
+                .request(request.id, request.session, &ranges[..allowed], now)
+                .is_err()
+            {
                 self.gaps.on_complete(request.id);
             }
         }
@@ -258,7 +280,15 @@ fn on_event(
             ..
         } => {
             let retry = u64::from(retry_after_ms) * MS;
-            gaps.on_reject(request_id, Span::new(begin, end), code, retry, arbiter, now, record);
+            gaps.on_reject(
+                request_id,
+                Span::new(begin, end),
+                code,
+                retry,
+                arbiter,
+                now,
+                record,
+            );
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),

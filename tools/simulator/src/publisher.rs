@@ -251,7 +251,8 @@ impl PublisherHost {
         self.keep_reserved(live);
         if self.rng.chance(self.sync) {
             live.publisher.journal().sync()?;
-            self.synced = (live.publisher.session(), live.publisher.next_sequence());
+            let tail = live.publisher.journal().tail();
+            self.synced = tail.map_or((0, 1), |tail| (tail.session, tail.next));
         }
         Ok(())
     }
@@ -337,7 +338,7 @@ impl PublisherHost {
 
     /// Does to the journal what the power cut did. Nobody may have it open.
     pub(crate) fn spoil(&mut self, counts: &mut Counts) -> Result<(), String> {
-        let way = powercut::cut(&self.place.journal, self.synced, &mut self.rng);
+        let way = powercut::cut(&self.place.journal, &mut self.rng);
         counts.hit(way.map_err(|error| format!("cannot spoil the journal: {error}"))?);
         self.boot += 1;
         Ok(())
@@ -363,6 +364,10 @@ impl PublisherHost {
 
     /// Time to the next step.
     pub(crate) fn pause(&mut self, pause: u64) -> u64 {
-        if self.finished { MS } else { 1 + self.rng.below(pause) }
+        if self.finished {
+            MS
+        } else {
+            1 + self.rng.below(pause)
+        }
     }
 }

@@ -88,7 +88,11 @@ fn scratch() -> std::io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();
     builder.prefix("twinline-simulator-");
-    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
+    if memory.is_dir() {
+        builder.tempdir_in(memory)
+    } else {
+        builder.tempdir()
+    }
 }
 
 /// Runs `seeds` on so many threads. `progress` is told after each seed how many are done; it stops the run by returning
@@ -126,7 +130,9 @@ pub fn run_many(
             scope.spawn(work);
         }
     });
-    let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut report = report
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     report.failures.sort_by_key(|failure| failure.seed);
     report
 }

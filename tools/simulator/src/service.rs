@@ -86,8 +86,12 @@ impl Service {
         }
         let failed = |error: io::Error| format!("cannot copy the journal: {error}");
         match &self.copies {
-            None if self.store.journal.is_none() && !self.down => self.store.journal = JournalReader::open(journal).ok(),
-            Some(copies) if self.rng.one_in(u64::from(self.plan.copy_every)) || self.store.journal.is_none() => {
+            None if self.store.journal.is_none() && !self.down => {
+                self.store.journal = JournalReader::open(journal).ok()
+            }
+            Some(copies)
+                if self.rng.one_in(u64::from(self.plan.copy_every)) || self.store.journal.is_none() =>
+            {
                 if !journal.is_dir() {
                     return Ok(());
                 }

@@ -104,8 +104,12 @@ impl<'a> World<'a> {
             now,
             queue: Queue::default(),
             publisher: PublisherHost::new(seed, &plan, options.messages, dir),
-            services: services.map(|(at, service)| Service::new(seed, at, *service, dir, now)).collect(),
-            listeners: (0..plan.listeners).map(|at| ListenerHost::new(seed, at, &plan, now)).collect(),
+            services: services
+                .map(|(at, service)| Service::new(seed, at, *service, dir, now))
+                .collect(),
+            listeners: (0..plan.listeners)
+                .map(|at| ListenerHost::new(seed, at, &plan, now))
+                .collect(),
             ledger: Ledger::default(),
             counts: Counts {
                 seeds: 1,
@@ -137,7 +141,8 @@ impl<'a> World<'a> {
     fn note(&mut self, what: impl FnOnce(&Self) -> String) {
         if self.options.trace {
             let line = what(self);
-            self.trace.push(format!("{:>12.6} {line}", (self.now - BEGIN) as f64 / 1e9));
+            self.trace
+                .push(format!("{:>12.6} {line}", (self.now - BEGIN) as f64 / 1e9));
         }
     }
 
@@ -152,7 +157,10 @@ impl<'a> World<'a> {
         while let Some(Reverse(next)) = self.queue.heap.pop() {
             self.now = next.at;
             self.happen(next.what)?;
-            if self.complete_since.is_some_and(|since| self.now > since + AFTERMATH) {
+            if self
+                .complete_since
+                .is_some_and(|since| self.now > since + AFTERMATH)
+            {
                 break;
             }
         }
@@ -161,7 +169,11 @@ impl<'a> World<'a> {
 
     fn happen(&mut self, what: What) -> Result<(), String> {
         match what {
-            What::Datagram { listener, line, bytes } => {
+            What::Datagram {
+                listener,
+                line,
+                bytes,
+            } => {
                 self.listeners[listener].on_datagram(line, &bytes, self.now);
                 Ok(())
             }
@@ -231,14 +243,16 @@ impl<'a> World<'a> {
         let (queue, counts) = (&mut self.queue, &mut self.counts);
         for (line, packet) in self.publisher.take_sent() {
             for (at, listener) in self.listeners.iter_mut().enumerate() {
-                listener.lines.send(line, &packet, now, elapsed, counts, |(time, bytes)| {
-                    let what = What::Datagram {
-                        listener: at,
-                        line,
-                        bytes,
-                    };
-                    queue.add(time, what);
-                });
+                listener
+                    .lines
+                    .send(line, &packet, now, elapsed, counts, |(time, bytes)| {
+                        let what = What::Datagram {
+                            listener: at,
+                            line,
+                            bytes,
+                        };
+                        queue.add(time, what);
+                    });
             }
         }
     }
@@ -261,7 +275,12 @@ impl<'a> World<'a> {
 
     fn step_listener(&mut self, listener: usize) -> Result<(), String> {
         let host = &mut self.listeners[listener];
-        host.step((self.seed, listener), &mut self.services, self.now, &mut self.counts);
+        host.step(
+            (self.seed, listener),
+            &mut self.services,
+            self.now,
+            &mut self.counts,
+        );
         host.check_memory(self.plan.window)?;
         let pause = MS / 2 + self.rng.below(MS);
         self.queue.add(self.now + pause, What::Listener(listener));
@@ -307,10 +326,13 @@ impl<'a> World<'a> {
         };
         let reached = |listener: &ListenerHost| {
             listener.record.position().is_some_and(|position| {
-                (position.session, position.next) == (number, session.end()) && position.ended == session.ended
+                (position.session, position.next) == (number, session.end())
+                    && position.ended == session.ended
             })
         };
-        self.listeners.iter().all(|listener| listener.live.is_some() && reached(listener))
+        self.listeners
+            .iter()
+            .all(|listener| listener.live.is_some() && reached(listener))
     }
 
     /// Judges every stream.
@@ -318,23 +340,38 @@ impl<'a> World<'a> {
         self.ledger.check_sources(self.seed)?;
         for (at, listener) in self.listeners.iter().enumerate() {
             listener.collect(&mut self.counts);
-            let verdict = check::judge(&listener.record, &self.ledger).map_err(|what| format!("listener {at}: {what}"))?;
+            let verdict = check::judge(&listener.record, &self.ledger)
+                .map_err(|what| format!("listener {at}: {what}"))?;
             for loss in &verdict.losses {
-                self.judge_loss(listener, loss).map_err(|what| format!("listener {at}: {what}"))?;
+                self.judge_loss(listener, loss)
+                    .map_err(|what| format!("listener {at}: {what}"))?;
             }
             self.counts.delivered += verdict.messages;
             self.counts.recovered += listener.record.recovered;
             self.counts.lost += verdict.lost;
             self.counts.void += verdict.void;
-            let (&number, session) = self.ledger.sessions.iter().next_back().ok_or("nothing was published")?;
+            let (&number, session) = self
+                .ledger
+                .sessions
+                .iter()
+                .next_back()
+                .ok_or("nothing was published")?;
             if (verdict.session, verdict.next, verdict.closed) != (number, session.end(), session.ended) {
                 return Err(format!(
                     "listener {at} ends at session {} sequence {} (ended: {}), the journal at {number}, {} ({})",
-                    verdict.session, verdict.next, verdict.closed, session.end(), session.ended
+                    verdict.session,
+                    verdict.next,
+                    verdict.closed,
+                    session.end(),
+                    session.ended
                 ));
             }
         }
-        let messages = self.ledger.sessions.values().map(|session| session.entries.len() as u64);
+        let messages = self
+            .ledger
+            .sessions
+            .values()
+            .map(|session| session.entries.len() as u64);
         self.counts.messages += messages.sum::<u64>();
         Ok(())
     }
@@ -342,7 +379,9 @@ impl<'a> World<'a> {
     /// A loss is legal only where recovery could not be asked for a good part of the gap time-out.
     fn judge_loss(&self, listener: &ListenerHost, loss: &Loss) -> Result<(), String> {
         let legal = match loss.reason {
-            LossReason::TIMED_OUT => listener.was_cut_off(loss.at.saturating_sub(TIMEOUT), loss.at, TIMEOUT / 2),
+            LossReason::TIMED_OUT => {
+                listener.was_cut_off(loss.at.saturating_sub(TIMEOUT), loss.at, TIMEOUT / 2)
+            }
             _ => false,
         };
         if legal {
