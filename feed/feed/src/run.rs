@@ -160,7 +160,7 @@ const CALM: Duration = Duration::from_millis(1);
 impl Idle {
     /// Idles once; wakes `wait` nanoseconds from now at the latest.
     #[inline]
-    fn idle(self, wait: u64) {
+    pub fn idle(self, wait: u64) {
         match self {
             Self::Spin => core::hint::spin_loop(),
             Self::Yield => thread::yield_now(),

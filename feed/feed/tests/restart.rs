@@ -215,6 +215,8 @@ fn killed_after_sending_it_goes_on_as_if_nothing_happened() {
 #[test]
 fn after_a_boot_it_goes_on_behind_everything_that_may_have_been_sent() {
     kill_at("publisher.between_lines", &["first", "second", "third"]);
+    // Killed and booted before the session's first packet, too.
+    kill_at("publisher.stamp", &["first", "second", "third"]);
 }
 
 #[test]

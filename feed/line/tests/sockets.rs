@@ -60,11 +60,16 @@ fn both_lines_on_one_port_carry_their_own_packets_only() {
 }
 
 #[test]
-fn a_group_that_another_socket_joined_is_not_heard() {
+fn a_group_that_another_socket_joined_is_not_heard_nor_is_what_comes_to_the_port_alone() {
     let (ours, foreign) = (address(2, 0), address(2, 1));
     let (from_ours, from_foreign) = (receiver(&ours), receiver(&foreign));
     sender(&foreign).send(b"foreign");
     assert_eq!(next(&from_foreign).unwrap(), b"foreign");
+    drop(from_foreign);
+    let unicast = UdpSocket::bind("127.0.0.1:0").unwrap();
+    unicast
+        .send_to(b"to the port, not to the group", ("127.0.0.1", ours.port))
+        .unwrap();
     sender(&ours).send(b"ours");
     assert_eq!(next(&from_ours).unwrap(), b"ours");
     assert_eq!(from_ours.recv(&mut [0; 64]), None);

@@ -5,9 +5,16 @@
 //! own journal.
 
 pub mod arbiter;
+pub mod daemon;
+mod fetch;
 pub mod gaps;
 pub mod lines;
+mod record;
+pub mod report;
 
 pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartAt};
+pub use daemon::{ListenError, Listener, ListenerConfig};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use lines::LineStats;
+pub use record::NoticeCounts;
+pub use report::{Live, Report};

@@ -56,52 +56,88 @@ pub(super) struct Refusal {
     pub(super) again: bool,
 }
 
+/// A place in the journal, to go on from without a search.
+pub(super) struct Cursor {
+    reader: JournalReader,
+    /// Session and sequence that the reader stands at; (0, 0) if that is not known.
+    at: (u32, u64),
+}
+
 /// The first part of the answer to a range. The journal may grow, be cut and lose old segments at any moment, so
-/// every look at it is taken as it is, and doubt is answered "ask again".
+/// every look at it is taken as it is, and doubt is answered "ask again". `cursor` is the client's own; a search is made
+/// (some system calls) unless the range goes on where it stands.
 pub(super) fn answer(
     journal: &mut JournalReader,
+    cursor: &mut Option<Cursor>,
     wanted: Wanted,
     room: Room,
 ) -> Result<Answer, JournalError> {
     let Wanted { session, begin, end } = wanted;
-    let Some(span) = journal.session(session)? else {
-        return unknown(journal, wanted);
-    };
-    if begin < span.oldest {
-        return Ok(Answer::Refused(too_old(end.min(span.oldest))));
+    if let Some(cursor) = cursor
+        && cursor.at == (session, begin)
+        && let Some(answer) = read_on(cursor, wanted, room)?
+    {
+        return Ok(answer);
     }
-    if begin >= span.next {
-        return Ok(Answer::Refused(if span.ended || span.superseded {
-            void(end, "beyond the end of the session")
+    let newest = journal.head()?;
+    let Some(head) = newest.filter(|head| session <= head.session) else {
+        return Ok(Answer::Refused(unknown_session(wanted, 0)));
+    };
+    // Without a search, for this is asked over and over.
+    if session == head.session && begin >= head.next {
+        return Ok(Answer::Refused(if head.ended {
+            void(end)
         } else {
             unpublished(end)
         }));
     }
-    match journal.seek(session, begin)? {
-        Seek::Found => {}
-        Seek::NotYet => return Ok(Answer::Refused(unpublished(end))),
+    let cursor = cursor.get_or_insert_with(|| Cursor {
+        reader: journal.clone(),
+        at: (0, 0),
+    });
+    match cursor.reader.seek(session, begin)? {
+        Seek::Found => {
+            if let Some(answer) = read_on(cursor, wanted, room)? {
+                return Ok(answer);
+            }
+        }
+        Seek::NotYet => {}
         Seek::TooOld { oldest } => return Ok(Answer::Refused(too_old(end.min(oldest.max(begin + 1))))),
-        Seek::UnknownSession => return unknown(journal, wanted),
+        Seek::UnknownSession => return Ok(Answer::Refused(unknown_session(wanted, head.session))),
     }
+    // The session has nothing there, for now or for good.
+    let over = match journal.session(session)? {
+        Some(span) => begin >= span.next && (span.ended || span.superseded),
+        None => return Ok(Answer::Refused(unknown_session(wanted, head.session))),
+    };
+    Ok(Answer::Refused(if over { void(end) } else { unpublished(end) }))
+}
+
+/// What the reader comes upon; `None` if that is the end of the journal or of the session.
+fn read_on(cursor: &mut Cursor, wanted: Wanted, room: Room) -> Result<Option<Answer>, JournalError> {
+    cursor.at = (0, 0);
     // Each message may have a packet of its own: a small range looks at no more of the journal than it can need.
-    let needed = usize::try_from(end - begin)
-        .unwrap_or(usize::MAX)
-        .saturating_mul(MAX_PACKET_LEN);
+    let messages = usize::try_from(wanted.end - wanted.begin).unwrap_or(usize::MAX);
+    let bytes = room.bytes.min(messages.saturating_mul(MAX_PACKET_LEN));
     loop {
-        let region = match journal.next_region(room.bytes.min(needed)) {
+        let region = match cursor.reader.next_region(bytes) {
             Ok(Some(region)) => region,
-            Ok(None) => break,
             // Cut or recycled under our hands: the next look sees what there is now.
-            Err(JournalError::Behind { .. } | JournalError::Discarded { .. }) => break,
+            Ok(None) | Err(JournalError::Behind { .. } | JournalError::Discarded { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
         match walk(&region, wanted, room.messages) {
-            Walk::Packets(batch) => return Ok(Answer::Packets(region, batch)),
-            Walk::Refused(refusal) => return Ok(Answer::Refused(refusal)),
+            Walk::Packets(batch) => {
+                if batch.end == region.end() {
+                    cursor.at = (wanted.session, batch.end);
+                }
+                return Ok(Some(Answer::Packets(region, batch)));
+            }
+            Walk::Refused(refusal) => return Ok(Some(Answer::Refused(refusal))),
+            Walk::Foreign => return Ok(None),
             Walk::Nothing => {}
         }
     }
-    Ok(Answer::Refused(unpublished(end)))
 }
 
 fn too_old(end: u64) -> Refusal {
@@ -113,11 +149,11 @@ fn too_old(end: u64) -> Refusal {
     }
 }
 
-fn void(end: u64, reason: &'static str) -> Refusal {
+fn void(end: u64) -> Refusal {
     Refusal {
         end,
         code: RejectCode::VOID,
-        reason,
+        reason: "void: these sequences name no message",
         again: false,
     }
 }
@@ -131,13 +167,7 @@ fn unpublished(end: u64) -> Refusal {
     }
 }
 
-/// A session that the journal does not have. A newer one than it has may still come.
-fn unknown(journal: &mut JournalReader, wanted: Wanted) -> Result<Answer, JournalError> {
-    let newest = journal.head()?.map_or(0, |head| head.session);
-    Ok(Answer::Refused(unknown_session(wanted, newest)))
-}
-
-/// That the session asked for is not known, where this is the newest one.
+/// That the session asked for is not known, where this is the newest one. A newer one may still come.
 pub(super) fn unknown_session(wanted: Wanted, newest: u32) -> Refusal {
     Refusal {
         end: wanted.end,
@@ -154,6 +184,8 @@ enum Walk {
     Refused(Refusal),
     /// Nothing but notices, and packets before it.
     Nothing,
+    /// Another session's packets.
+    Foreign,
 }
 
 /// Takes packets from a region, up to the end of the range, so many messages, a hole, or a listener's notice (which is
@@ -180,8 +212,7 @@ fn walk(region: &[u8], wanted: Wanted, messages: u64) -> Walk {
                 batch.packets += 1;
                 batch.end = packet.end();
             }
-            // The journal was cut here since its extent was read.
-            None if foreign => return Walk::Refused(unpublished(wanted.end)),
+            None if foreign => return Walk::Foreign,
             None if !usable || packet.end() <= wanted.begin => {}
             None if packet.sequence() > wanted.begin => return Walk::Refused(hole(&packet, wanted)),
             None => {
@@ -205,7 +236,7 @@ fn hole(packet: &Packet<'_>, wanted: Wanted) -> Refusal {
         .next()
         .and_then(|(_, frame)| frame.view::<EpochStart>());
     match epoch.map(|epoch| epoch.valid_end.get()) {
-        Some(valid_end) if valid_end <= wanted.begin => void(end, "no epoch published these sequences"),
+        Some(valid_end) if valid_end <= wanted.begin => void(end),
         valid_end => Refusal {
             reason: "not in this journal",
             ..too_old(valid_end.map_or(end, |valid_end| end.min(valid_end)))

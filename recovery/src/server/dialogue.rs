@@ -1,7 +1,7 @@
 //! What is said between the service and one client: login, requests, answers, heartbeats, patience. The part of a
 //! [`ServerSession`](super::ServerSession) behind its input buffer.
 
-use super::answer::{Answer, Refusal, Room, Wanted};
+use super::answer::{Answer, Cursor, Refusal, Room, Wanted};
 use super::limits::{Limits, Quota};
 use super::output::{DataFrame, Output};
 use super::requests::{Requests, Taken};
@@ -45,6 +45,8 @@ pub(super) struct Dialogue {
     pub(super) state: State,
     pub(super) cut: Option<LogoutReason>,
     requests: Requests,
+    /// Where the journal is read for the request that is being answered.
+    cursor: Option<Cursor>,
     quota: Quota,
     pub(super) control: Outbox,
     pub(super) data: Option<DataFrame>,
@@ -65,6 +67,7 @@ impl Dialogue {
             state: State::New,
             cut: None,
             requests: Requests::new(limits),
+            cursor: None,
             quota: Quota::new(limits.messages_per_minute, now),
             control: Outbox::new(CONTROL_LEN),
             data: None,
@@ -91,7 +94,7 @@ impl Dialogue {
             .is_some_and(|since| waited(since) >= nanos(self.limits.slow_timeout))
         {
             // It reads nothing, so there is no way to tell it.
-            self.cut = self.cut.or(Some(LogoutReason::SLOW));
+            self.cut(LogoutReason::SLOW);
             self.state = State::Closed;
         } else if self.state == State::New && waited(self.last_frame) >= nanos(self.limits.login_timeout) {
             self.log_out(LogoutReason::IDLE, "no login in time");
@@ -215,8 +218,16 @@ impl Dialogue {
     pub(super) fn log_out(&mut self, reason: LogoutReason, text: &str) {
         self.control.put(&Logout { reason }, &[text.as_bytes()]);
         self.requests.clear();
-        self.cut = Some(reason);
+        self.cut(reason);
         self.state = State::Closing;
+    }
+
+    /// Remembers and counts why the service ends the connection, at the first time.
+    fn cut(&mut self, reason: LogoutReason) {
+        if self.cut.is_none() {
+            self.cut = Some(reason);
+            self.counters.cut(reason);
+        }
     }
 
     fn not_served(&mut self, request_id: u32, session: u32, reason: &str) {
@@ -262,6 +273,8 @@ impl Dialogue {
     pub(super) fn advance(&mut self, now: u64, store: &mut Store) {
         while self.control.room() >= STEP_LEN {
             let Some(request) = self.requests.first() else {
+                // An idle client keeps no segment.
+                self.cursor = None;
                 return;
             };
             let Some(wanted) = self.requests.wanted() else {
@@ -296,7 +309,7 @@ impl Dialogue {
                     .min(request.bytes)
                     .max(MAX_PACKET_LEN as u64) as usize,
             };
-            match store.answer(wanted, room) {
+            match store.answer(&mut self.cursor, wanted, room) {
                 Answer::Refused(refusal) => self.refuse(request.id, wanted, refusal),
                 Answer::Packets(..) if !self.control.pending().is_empty() => return,
                 Answer::Packets(region, batch) => {

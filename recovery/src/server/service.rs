@@ -302,9 +302,6 @@ impl Service {
         let Some(connection) = self.connections.get_mut(index).and_then(Option::take) else {
             return;
         };
-        if let Some(reason) = connection.session.cut() {
-            self.stats.add_cut(reason);
-        }
         if connection.refused {
             self.refused -= 1;
         } else {

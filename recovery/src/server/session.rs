@@ -2,10 +2,8 @@
 //! time, in nanoseconds of any clock that only grows.
 //!
 //! Memory a client: the input buffer, the control buffer (small frames to be sent), the ranges that it may have open,
-//! and one region of the mapped journal at a time. The journal's reader is in the [`Store`] that all clients share:
-//! every look at the journal begins with a search, so an idle client keeps no segment. A client that asks faster than
-//! it reads is not read from: while the control buffer is full, no frame is taken from the input buffer, and then the
-//! socket fills.
+//! and while it is being answered a place in the mapped journal. A client that asks faster than it reads is not read
+//! from: while the control buffer is full, no frame is taken from the input buffer, and then the socket fills.
 
 use super::dialogue::{Dialogue, STEP_LEN, State};
 use super::limits::Limits;

@@ -25,6 +25,8 @@ pub struct Counters {
     pub malformed: u64,
     /// Rejects by their code.
     pub rejects: [u64; CODES],
+    /// Connections that the service ended, by the reason.
+    pub cuts: [u64; CODES],
 }
 
 impl Counters {
@@ -33,6 +35,10 @@ impl Counters {
         if code == RejectCode::MALFORMED {
             self.malformed += 1;
         }
+    }
+
+    pub(super) fn cut(&mut self, reason: LogoutReason) {
+        self.cuts[slot(reason.0)] += 1;
     }
 }
 
@@ -100,16 +106,13 @@ impl Stats {
             (&self.bytes, counters.bytes),
             (&self.malformed, counters.malformed),
         ];
-        for (total, count) in pairs.into_iter().chain(self.rejects.iter().zip(counters.rejects)) {
+        let rejects = self.rejects.iter().zip(counters.rejects);
+        let cuts = self.cuts.iter().zip(counters.cuts);
+        for (total, count) in pairs.into_iter().chain(rejects).chain(cuts) {
             if count > 0 {
                 total.fetch_add(count, Ordering::Relaxed);
             }
         }
-    }
-
-    /// Counts a client that the service cut.
-    pub fn add_cut(&self, reason: LogoutReason) {
-        self.cuts[slot(reason.0)].fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What all clients of a service share: the journal's reader, and what may be sent to all of them together.
 
-use super::answer::{Answer, Refusal, Room, Wanted, answer, unknown_session};
+use super::answer::{Answer, Cursor, Refusal, Room, Wanted, answer, unknown_session};
 use super::limits::Quota;
 use twinline_journal::{Head, JournalError, JournalReader};
 use twinline_wire::field::RejectCode;
@@ -31,11 +31,11 @@ impl Store {
     }
 
     /// The first part of the answer to a range; a journal that cannot be read is an answer too.
-    pub(super) fn answer(&mut self, wanted: Wanted, room: Room) -> Answer {
+    pub(super) fn answer(&mut self, cursor: &mut Option<Cursor>, wanted: Wanted, room: Room) -> Answer {
         let Some(journal) = &mut self.journal else {
             return Answer::Refused(unknown_session(wanted, 0));
         };
-        answer(journal, wanted, room).unwrap_or_else(|error| {
+        answer(journal, cursor, wanted, room).unwrap_or_else(|error| {
             self.error = Some(error);
             Answer::Refused(Refusal {
                 end: wanted.end,

@@ -167,9 +167,11 @@ impl<L: Lines> Publisher<L> {
             sequence: grant.base,
             sending_time: now,
         };
+        // Not the grant's word: an earlier epoch of the session may have ended before its first packet.
+        let held = journal.tail().is_some_and(|tail| tail.session == grant.session);
         let mut publisher = Self::with(config, stamp, journal, resume, lines, now)?;
         publisher.valid_end = grant.valid_end;
-        publisher.new_session = grant.new_session;
+        publisher.new_session = !held;
         publisher.reserve.extend(grant.reserved_end);
         Ok(publisher)
     }

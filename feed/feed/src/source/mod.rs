@@ -5,6 +5,7 @@
 //! that a restarted publisher resumes it at. A source that numbers its messages the same way each time it is read is
 //! what makes an interrupted run and an uninterrupted one equal.
 
+pub mod generator;
 pub mod itch;
 pub mod pace;
 

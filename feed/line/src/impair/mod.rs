@@ -4,13 +4,12 @@
 //! it did in packets and in messages, so that what a listener finds lost can be held against it, message for message:
 //! the messages missing on a line are those of [`LineFates::missing`]. Nothing is allocated after it is made.
 
-mod rng;
 mod spec;
 
 pub use spec::{Spec, SpecError};
 
 use crate::Line;
-use rng::{Rng, mix};
+use crate::random::{Random, mix};
 use twinline_wire::Packet;
 use twinline_wire::header::{MAX_PACKET_LEN, PacketHeader};
 
@@ -113,7 +112,7 @@ struct Slot {
 /// One line's own faults.
 #[derive(Debug)]
 struct ImpairedLine {
-    rng: Rng,
+    random: Random,
     slots: Vec<Slot>,
     held: usize,
     fates: LineFates,
@@ -128,7 +127,7 @@ impl ImpairedLine {
             until: 0,
         };
         Self {
-            rng: Rng::new(seed),
+            random: Random::new(seed),
             slots: std::iter::repeat_with(slot).take(SLOTS).collect(),
             held: 0,
             fates: LineFates::default(),
@@ -137,7 +136,7 @@ impl ImpairedLine {
 
     /// Holds `packet` back; `false` if no slot is free.
     fn hold(&mut self, packet: &[u8], now: u64) -> bool {
-        let overtaking = 1 + self.rng.next() % MAX_OVERTAKING;
+        let overtaking = 1 + self.random.below(MAX_OVERTAKING);
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.length == 0) else {
             return false;
         };
@@ -199,7 +198,7 @@ impl Impairer {
         if dies_on_both(self.seed, header) < self.limits.both {
             return state.fates.lost_both.add(header);
         }
-        let draw = state.rng.next();
+        let draw = state.random.draw();
         if draw < self.limits.lost {
             return state.fates.lost.add(header);
         }
@@ -207,7 +206,7 @@ impl Impairer {
             state.fates.corrupted.add(header);
             let copy = &mut self.scratch[..packet.len()];
             copy.copy_from_slice(packet);
-            let bit = state.rng.next() as usize % (packet.len() * 8);
+            let bit = state.random.below(packet.len() as u64 * 8) as usize;
             copy[bit / 8] ^= 1 << (bit % 8);
             deliver(copy);
         } else if draw < self.limits.duplicated {

@@ -1,0 +1,350 @@
+//! The listener daemon: one thread polls both lines and runs the arbiter, the gap policy and the own journal; another
+//! talks to the recovery services.
+
+use crate::arbiter::{Arbiter, ArbiterConfig, Origin, Position};
+use crate::fetch::{Answer, Fetcher};
+use crate::gaps::{GapConfig, GapPolicy, MAX_SERVICES};
+use crate::record::Record;
+use crate::report::{Live, Report};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use twinline_feed::run::{Idle, PinError, pin};
+use twinline_journal::{JournalConfig, JournalError, JournalWriter};
+use twinline_line::impair::{Impairer, Spec};
+use twinline_line::{Line, LineAddress, LineError, LineReceiver, ReceiverOptions};
+use twinline_recovery::client::{ClientConfig, ClientError};
+use twinline_wire::Packet;
+
+/// The gap policy looks at the gaps this often, in nanoseconds.
+const GAP_TURN: u64 = 200_000;
+/// The counters are published this often, in nanoseconds.
+const REPORT_TURN: u64 = 100_000_000;
+/// Empty polls of the line that was first last time, before the other one is looked at.
+const OTHER_LINE: u32 = 16;
+/// How long a listener that is to return at the session's end waits for both lines to have said everything too, so that
+/// what they lost is counted right, in nanoseconds.
+const LINE_END_PATIENCE: u64 = 1_000_000_000;
+/// Answers taken from the recovery thread before the lines have their turn again.
+const ANSWERS: usize = 64;
+
+/// Everything a listener needs to know.
+pub struct ListenerConfig {
+    /// Line A and line B.
+    pub lines: [LineAddress; 2],
+    /// The sockets' receive buffers and source filters.
+    pub receiver: ReceiverOptions,
+    /// The recovery services, at most [`MAX_SERVICES`].
+    pub recovery: Vec<SocketAddr>,
+    /// Who we are to them.
+    pub client: ClientConfig,
+    /// The own journal's directory.
+    pub journal: PathBuf,
+    /// How it is written.
+    pub journal_config: JournalConfig,
+    /// The arbiter's settings.
+    pub arbiter: ArbiterConfig,
+    /// The gap policy's settings; the number of services is taken from `recovery`.
+    pub gaps: GapConfig,
+    /// What is done to the lines before the arbiter sees them, for tests.
+    pub impair: Option<Spec>,
+    /// The core to run on.
+    pub cpu: Option<usize>,
+    /// What to do when nothing arrives.
+    pub idle: Idle,
+    /// Return once a session is complete.
+    pub until_end: bool,
+}
+
+/// Why a listener cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// A line.
+    #[error("line {line}: {source}")]
+    Line {
+        /// Which.
+        line: Line,
+        /// What is wrong.
+        source: LineError,
+    },
+    /// The own journal.
+    #[error("the listener's own journal: {0}")]
+    Journal(#[from] JournalError),
+    /// The recovery thread.
+    #[error("recovery: {0}")]
+    Recovery(#[from] ClientError),
+    /// Too many services.
+    #[error("{0} recovery services are configured, at most {MAX_SERVICES} can be: leave some out")]
+    TooManyServices(usize),
+    /// The core.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+}
+
+/// A listener that is ready to run: joined to both lines, its journal open.
+#[derive(Debug)]
+pub struct Listener {
+    receivers: Arc<[LineReceiver; 2]>,
+    arbiter: Arbiter,
+    policy: GapPolicy,
+    record: Record,
+    fetcher: Option<Fetcher>,
+    impairer: Option<Impairer>,
+    live: Live,
+    cpu: Option<usize>,
+    idle: Idle,
+    until_end: bool,
+    /// When the session was complete.
+    ended_at: Option<u64>,
+    start: Instant,
+    buffer: Box<[u8]>,
+}
+
+impl Listener {
+    /// Opens the own journal, joins both lines, starts the recovery thread.
+    ///
+    /// # Errors
+    /// What cannot be opened, and why.
+    pub fn open(config: &ListenerConfig) -> Result<Self, ListenError> {
+        if config.recovery.len() > MAX_SERVICES {
+            return Err(ListenError::TooManyServices(config.recovery.len()));
+        }
+        let receiver = |line: Line| {
+            LineReceiver::open(&config.lines[line.index()], &config.receiver)
+                .map_err(|source| ListenError::Line { line, source })
+        };
+        let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
+        let receivers = Arc::new([receiver(Line::A)?, receiver(Line::B)?]);
+        let record = Record::new(journal, config.arbiter.channel);
+        let arbiter = Arbiter::new(config.arbiter, record.position(), 0);
+        let policy = GapPolicy::new(GapConfig {
+            services: config.recovery.len(),
+            ..config.gaps
+        });
+        let max_packet = config.arbiter.max_packet;
+        let fetcher = if config.recovery.is_empty() {
+            None
+        } else {
+            Some(Fetcher::start(&config.client, &config.recovery, max_packet)?)
+        };
+        Ok(Self {
+            live: Live::new(Arc::clone(&receivers), arbiter.position()),
+            receivers,
+            arbiter,
+            policy,
+            record,
+            fetcher,
+            impairer: config.impair.map(Impairer::new),
+            cpu: config.cpu,
+            idle: config.idle,
+            until_end: config.until_end,
+            ended_at: None,
+            start: Instant::now(),
+            buffer: vec![0; max_packet].into_boxed_slice(),
+        })
+    }
+
+    /// The counters, for other threads.
+    pub fn live(&self) -> Live {
+        self.live.clone()
+    }
+
+    /// Where it goes on.
+    pub fn position(&self) -> Position {
+        self.arbiter.position()
+    }
+
+    /// Runs on this thread until `stop` is set or, with `until_end`, until a session is complete. What was delivered is
+    /// in the journal then, and durable.
+    ///
+    /// # Errors
+    /// If the journal cannot take more. The lines are left then; a restart goes on where it stopped.
+    pub fn run(mut self, stop: &AtomicBool) -> Result<Report, ListenError> {
+        if let Some(core) = self.cpu {
+            pin(core)?;
+        }
+        self.poll_lines_until(stop);
+        let synced = self.record.sync();
+        self.live.clone().finish(|report| self.fill(report));
+        if let Some(error) = self.record.error.take() {
+            return Err(error.into());
+        }
+        synced?;
+        Ok(self.live.report())
+    }
+
+    fn poll_lines_until(&mut self, stop: &AtomicBool) {
+        let mut preferred = Line::A;
+        let mut empty = 0;
+        let (mut gaps_at, mut report_at) = (0, 0);
+        while !stop.load(Ordering::Relaxed) && self.record.error.is_none() {
+            let now = self.now();
+            let look_at_other = empty % OTHER_LINE == 0;
+            let mut worked = self.poll_line(preferred, now);
+            if worked || look_at_other {
+                let other = self.poll_line(preferred.other(), now);
+                // The line that alone had something is polled first from now on.
+                if other && !worked {
+                    preferred = preferred.other();
+                }
+                worked |= other;
+            }
+            worked |= self.take_answers(now);
+            if now >= gaps_at {
+                gaps_at = now + GAP_TURN;
+                self.look_after_gaps(now);
+                if self.until_end && self.is_done(now) {
+                    break;
+                }
+            }
+            if now >= report_at {
+                report_at = now + REPORT_TURN;
+                self.live.clone().update(|report| self.fill(report));
+            }
+            if worked {
+                empty = 0;
+            } else {
+                empty = empty.wrapping_add(1);
+                self.idle.idle(GAP_TURN);
+            }
+        }
+        self.release_impaired(u64::MAX);
+    }
+
+    /// True once a session is complete and both lines have said so too, or had their time to.
+    fn is_done(&mut self, now: u64) -> bool {
+        let position = self.arbiter.position();
+        if !position.ended {
+            return false;
+        }
+        let ended_at = *self.ended_at.get_or_insert(now);
+        now - ended_at > LINE_END_PATIENCE || (0..2).all(|line| self.arbiter.line_high(line) >= position.next)
+    }
+
+    /// Takes one datagram of a line; true if there was one.
+    #[inline]
+    fn poll_line(&mut self, line: Line, now: u64) -> bool {
+        let Some(length) = self.receivers[line.index()].recv(&mut self.buffer) else {
+            return false;
+        };
+        let bytes = &self.buffer[..length];
+        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
+        match &mut self.impairer {
+            None => arbiter.on_packet(origin(line), bytes, now, record),
+            Some(impairer) => impairer.push(line, bytes, now, &mut |line, bytes| {
+                arbiter.on_packet(origin(line), bytes, now, record);
+            }),
+        }
+        true
+    }
+
+    fn look_after_gaps(&mut self, now: u64) {
+        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
+        if let Some(impairer) = &mut self.impairer {
+            impairer.poll(now, &mut |line, bytes| {
+                arbiter.on_packet(origin(line), bytes, now, record)
+            });
+        }
+        arbiter.tick(now, record);
+        let fetcher = &self.fetcher;
+        self.policy.tick(arbiter, now, record, |request| {
+            if let Some(fetcher) = fetcher {
+                fetcher.ask(request);
+            }
+        });
+    }
+
+    /// Lets go what the impairer has held back until `now`.
+    fn release_impaired(&mut self, now: u64) {
+        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
+        if let Some(impairer) = &mut self.impairer {
+            impairer.poll(now, &mut |line, bytes| {
+                arbiter.on_packet(origin(line), bytes, now, record)
+            });
+        }
+    }
+
+    /// Takes what the recovery thread has; true if there was anything.
+    fn take_answers(&mut self, now: u64) -> bool {
+        let Some(fetcher) = &self.fetcher else {
+            return false;
+        };
+        let (arbiter, policy, record) = (&mut self.arbiter, &mut self.policy, &mut self.record);
+        for taken in 0..ANSWERS {
+            let Some(answer) = fetcher.answer() else {
+                return taken > 0;
+            };
+            match answer {
+                Answer::Connected { service } => policy.on_connected(service),
+                Answer::Disconnected { service } => policy.on_disconnected(service),
+                Answer::Packet {
+                    request,
+                    buffer,
+                    length,
+                } => {
+                    // The recovery client has checked it.
+                    if let Ok(packet) = Packet::trusted_prefix(&buffer[..length]) {
+                        arbiter.on_valid(Origin::Recovery, packet, now, record);
+                    }
+                    policy.on_progress(request, now);
+                    fetcher.give_back(buffer);
+                }
+                Answer::Reject {
+                    request,
+                    span,
+                    code,
+                    retry_after,
+                } => {
+                    policy.on_reject(request, span, code, retry_after, arbiter, now, record);
+                }
+                Answer::Complete { request } => policy.on_complete(request),
+                Answer::Head {
+                    session,
+                    epoch,
+                    epoch_base,
+                    next,
+                } => {
+                    arbiter.on_service_head(session, epoch, epoch_base, next, record);
+                }
+            }
+        }
+        true
+    }
+
+    fn fill(&self, report: &mut Report) {
+        report.position = self.arbiter.position();
+        report.arbiter = *self.arbiter.stats();
+        report.lines = self.arbiter.line_stats();
+        report.gaps = *self.policy.stats();
+        report.open_gaps = self.policy.open_gaps();
+        report.notices = self.record.notices;
+        report.bytes = self.record.bytes;
+        report.latency.reset();
+        // Same bounds: nothing is out of range.
+        let _ = report.latency.add(&self.record.latency);
+        report.impairer = self
+            .impairer
+            .as_ref()
+            .map(|impairer| Line::ALL.map(|line| impairer.fates(line)));
+        if let Some(fetcher) = &self.fetcher {
+            let stats = fetcher.stats();
+            report.recovery_connected = stats.connected.load(Ordering::Relaxed);
+            report.recovery_failures = stats.failures.load(Ordering::Relaxed);
+            report.recovery_bad_packets = stats.bad_packets.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Nanoseconds since the listener was opened.
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+}
+
+fn origin(line: Line) -> Origin {
+    match line {
+        Line::A => Origin::LineA,
+        Line::B => Origin::LineB,
+    }
+}

@@ -1,0 +1,212 @@
+//! The listener's own journal: everything delivered goes in before anything else happens with it. Its tail is the
+//! restart position; programs and `--print` read the stream from it.
+
+use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
+use hdrhistogram::Histogram;
+use std::time::{SystemTime, UNIX_EPOCH};
+use twinline_journal::{JournalError, JournalWriter};
+use twinline_wire::header::flags;
+use twinline_wire::session::{LineEvent, Lost, SessionEvent, Void};
+use twinline_wire::{Message, OpenPacket, Stamp};
+
+/// Latencies are kept from 1 ns to 100 s, to two digits.
+pub(crate) fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 100_000_000_000, 2).expect("the bounds are constants that make sense")
+}
+
+/// How often each notice was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoticeCounts {
+    /// Ranges declared lost, the skipped start of a live listener not counted.
+    pub lost: u64,
+    /// Ranges declared void.
+    pub void: u64,
+    /// Lines that stalled or went silent together.
+    pub line_stalled: u64,
+    /// Lines that came back.
+    pub line_resumed: u64,
+    /// Sessions started.
+    pub session_started: u64,
+    /// Epochs started after a session's first.
+    pub epoch_started: u64,
+    /// Sessions delivered to their end.
+    pub session_ended: u64,
+    /// Sessions overtaken by a newer one without their end.
+    pub session_abandoned: u64,
+}
+
+/// The [`Sink`] of the daemon's arbiter: re-frames what is partly new, writes notices, and measures latency.
+#[derive(Debug)]
+pub(crate) struct Record {
+    journal: JournalWriter,
+    channel: u16,
+    session: u32,
+    pub(crate) latency: Histogram<u64>,
+    pub(crate) bytes: u64,
+    pub(crate) notices: NoticeCounts,
+    /// The first failure; nothing is written after it, and the daemon stops.
+    pub(crate) error: Option<JournalError>,
+}
+
+impl Record {
+    pub(crate) fn new(journal: JournalWriter, channel: u16) -> Self {
+        let session = journal.tail().map_or(0, |tail| tail.session);
+        Self {
+            journal,
+            channel,
+            session,
+            latency: latency_histogram(),
+            bytes: 0,
+            notices: NoticeCounts::default(),
+            error: None,
+        }
+    }
+
+    /// Where the journal ends: the arbiter goes on from there.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.journal.tail().map(|tail| Position {
+            session: tail.session,
+            epoch: tail.epoch,
+            epoch_base: tail.epoch_base,
+            next: tail.next,
+            ended: tail.ended,
+        })
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
+        self.journal.sync()
+    }
+
+    fn write(&mut self, delivery: &Delivery<'_>) -> Result<(), JournalError> {
+        let packet = &delivery.packet;
+        let header = packet.header();
+        self.enter_session(header.session.get())?;
+        if delivery.take == header.count.get() {
+            self.bytes += packet.bytes().len() as u64;
+            self.journal.append(packet.bytes())?;
+            return Ok(());
+        }
+        let slot = self.journal.slot()?;
+        let mut open = OpenPacket::new();
+        let frames = packet
+            .messages()
+            .skip(usize::from(delivery.skip))
+            .take(usize::from(delivery.take));
+        for (_, frame) in frames {
+            // A part of a packet is no longer than the packet, and the limit is the same for both.
+            open.push_frame(slot, frame.bytes());
+        }
+        let stamp = Stamp {
+            sequence: delivery.begin(),
+            ..Stamp::of(header)
+        };
+        let length = open.finish(slot, stamp, 0);
+        self.journal.commit(length, stamp.flags);
+        self.bytes += length as u64;
+        Ok(())
+    }
+
+    fn write_notice<M: Message>(&mut self, notice: &Notice, message: &M) -> Result<(), JournalError> {
+        self.enter_session(notice.session)?;
+        let stamp = Stamp {
+            flags: flags::LOCAL,
+            channel: self.channel,
+            session: notice.session,
+            epoch: notice.epoch,
+            epoch_base: notice.epoch_base,
+            sequence: notice.next,
+            sending_time: unix_now(),
+        };
+        let slot = self.journal.slot()?;
+        let mut open = OpenPacket::new();
+        open.push(slot, message);
+        let length = open.finish(slot, stamp, 0);
+        self.journal.commit(length, stamp.flags);
+        Ok(())
+    }
+
+    fn enter_session(&mut self, session: u32) -> Result<(), JournalError> {
+        if session != self.session {
+            self.session = session;
+            self.journal.start_session()?;
+        }
+        Ok(())
+    }
+
+    fn put_notice(&mut self, notice: &Notice) -> Result<(), JournalError> {
+        let time = unix_now().into();
+        match notice.kind {
+            NoticeKind::Lost(span, reason) => self.write_notice(
+                notice,
+                &Lost {
+                    begin: span.begin.into(),
+                    end: span.end.into(),
+                    reason,
+                },
+            ),
+            NoticeKind::Void(span, epoch) => {
+                let void = Void {
+                    begin: span.begin.into(),
+                    end: span.end.into(),
+                    epoch: epoch.into(),
+                };
+                self.write_notice(notice, &void)
+            }
+            NoticeKind::Line(line, state) => self.write_notice(notice, &LineEvent { time, line, state }),
+            NoticeKind::Session(state) => self.write_notice(notice, &SessionEvent { time, state }),
+        }
+    }
+}
+
+impl Sink for Record {
+    #[inline]
+    fn deliver(&mut self, delivery: &Delivery<'_>) {
+        if self.error.is_some() {
+            return;
+        }
+        if let Err(error) = self.write(delivery) {
+            self.error = Some(error);
+            return;
+        }
+        // What recovery brings was late by definition: its time is that of the gap, and counts like any other.
+        let sent = delivery.packet.header().sending_time.get();
+        let latency = unix_now().saturating_sub(sent);
+        self.latency
+            .saturating_record_n(latency.max(1), u64::from(delivery.take));
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.notices.count(notice.kind);
+        if self.error.is_none()
+            && let Err(error) = self.put_notice(notice)
+        {
+            self.error = Some(error);
+        }
+    }
+}
+
+impl NoticeCounts {
+    fn count(&mut self, kind: NoticeKind) {
+        use twinline_wire::field::{LineState, LossReason, SessionState};
+        let counter = match kind {
+            NoticeKind::Lost(_, LossReason::SKIPPED) => return,
+            NoticeKind::Lost(..) => &mut self.lost,
+            NoticeKind::Void(..) => &mut self.void,
+            NoticeKind::Line(_, LineState::RESUMED) => &mut self.line_resumed,
+            NoticeKind::Line(..) => &mut self.line_stalled,
+            NoticeKind::Session(SessionState::STARTED) => &mut self.session_started,
+            NoticeKind::Session(SessionState::EPOCH_STARTED) => &mut self.epoch_started,
+            NoticeKind::Session(SessionState::ENDED) => &mut self.session_ended,
+            NoticeKind::Session(_) => &mut self.session_abandoned,
+        };
+        *counter += 1;
+    }
+}
+
+/// Nanoseconds since the Unix epoch, by the system's clock.
+fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}

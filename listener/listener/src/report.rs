@@ -1,0 +1,112 @@
+//! What a listener says about itself while it runs and when it ends.
+
+use crate::arbiter::{ArbiterStats, DropCounts, Position};
+use crate::gaps::GapStats;
+use crate::lines::LineStats;
+use crate::record::{NoticeCounts, latency_histogram};
+use hdrhistogram::Histogram;
+use std::sync::{Arc, Mutex, PoisonError};
+use twinline_line::impair::LineFates;
+use twinline_line::{BufferReport, LineReceiver, ReceiverCounts};
+
+/// The counters of a listener at one moment.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// What is delivered next.
+    pub position: Position,
+    /// The arbiter's counters.
+    pub arbiter: ArbiterStats,
+    /// What each line brought and lost, in messages.
+    pub lines: [LineStats; 2],
+    /// What each socket took from the kernel, and what the kernel dropped.
+    pub sockets: [ReceiverCounts; 2],
+    /// The sockets' receive buffers.
+    pub buffers: [BufferReport; 2],
+    /// The gap policy's counters.
+    pub gaps: GapStats,
+    /// Gaps open now.
+    pub open_gaps: usize,
+    /// Notices given, by kind.
+    pub notices: NoticeCounts,
+    /// Bytes written to the own journal.
+    pub bytes: u64,
+    /// Sending time to delivery, in nanoseconds, of each message delivered.
+    pub latency: Histogram<u64>,
+    /// What the impairer did to each line, if there is one.
+    pub impairer: Option<[LineFates; 2]>,
+    /// Recovery services connected now.
+    pub recovery_connected: u64,
+    /// Recovery connections lost or refused.
+    pub recovery_failures: u64,
+    /// Packets from recovery services that were not intact.
+    pub recovery_bad_packets: u64,
+}
+
+impl Report {
+    /// Messages delivered, whoever brought them.
+    pub fn messages(&self) -> u64 {
+        self.arbiter.delivered.iter().sum()
+    }
+
+    /// Packets dropped, by origin (line A, line B, recovery) and reason.
+    pub fn dropped(&self) -> &[DropCounts; 3] {
+        &self.arbiter.dropped
+    }
+
+    /// True if something was announced as lost or void.
+    pub fn is_incomplete(&self) -> bool {
+        self.notices.lost > 0 || self.notices.void > 0
+    }
+}
+
+/// A listener's counters, readable from any thread while it runs. The line thread brings them up to date about ten
+/// times a second; what the kernel counts is asked for by the reader.
+#[derive(Clone, Debug)]
+pub struct Live {
+    report: Arc<Mutex<Report>>,
+    receivers: Arc<[LineReceiver; 2]>,
+}
+
+impl Live {
+    pub(crate) fn new(receivers: Arc<[LineReceiver; 2]>, position: Position) -> Self {
+        let report = Report {
+            position,
+            arbiter: ArbiterStats::default(),
+            lines: Default::default(),
+            sockets: Default::default(),
+            buffers: [receivers[0].buffer(), receivers[1].buffer()],
+            gaps: GapStats::default(),
+            open_gaps: 0,
+            notices: NoticeCounts::default(),
+            bytes: 0,
+            latency: latency_histogram(),
+            impairer: None,
+            recovery_connected: 0,
+            recovery_failures: 0,
+            recovery_bad_packets: 0,
+        };
+        Self {
+            report: Arc::new(Mutex::new(report)),
+            receivers,
+        }
+    }
+
+    /// The counters as they were at most a tenth of a second ago.
+    pub fn report(&self) -> Report {
+        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report.sockets = [self.receivers[0].counts(), self.receivers[1].counts()];
+        report
+    }
+
+    /// Lets `change` bring the counters up to date, unless a reader holds them just now: the line thread never waits.
+    pub(crate) fn update(&self, change: impl FnOnce(&mut Report)) {
+        if let Ok(mut report) = self.report.try_lock() {
+            change(&mut report);
+        }
+    }
+
+    /// [`update`](Self::update) for the last time: waits for readers.
+    pub(crate) fn finish(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,277 @@
+//! What the tests of this package share: packets and journals to serve, and events that outlive their bytes.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::Path;
+use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
+use twinline_recovery::ClientEvent;
+use twinline_recovery::client::CloseReason;
+use twinline_wire::field::{CompleteStatus, LogoutReason, RejectCode};
+use twinline_wire::session::{EndOfSession, EpochStart, SourcePosition};
+use twinline_wire::{OpenPacket, Packet, Stamp};
+
+pub(crate) const CHANNEL: u16 = 7;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// A publisher in small: writes whole packets, one after the other, into a journal.
+pub(crate) struct Feed {
+    pub(crate) writer: JournalWriter,
+    pub(crate) session: u32,
+    pub(crate) epoch: u32,
+    pub(crate) base: u64,
+    pub(crate) next: u64,
+}
+
+impl Feed {
+    pub(crate) fn open(dir: &Path, segment_size: usize, retention: Retention) -> Self {
+        let config = JournalConfig {
+            channel: CHANNEL,
+            max_packet: 1408,
+            segment_size,
+            sync: SyncPolicy::None,
+            retention,
+            prepare: Prepare::Inline,
+        };
+        let writer = JournalWriter::open(dir, config).expect("a fresh directory");
+        Self {
+            writer,
+            session: 0,
+            epoch: 0,
+            base: 1,
+            next: 1,
+        }
+    }
+
+    /// A journal of a few large segments that keeps everything.
+    pub(crate) fn keeping(dir: &Path) -> Self {
+        Self::open(
+            dir,
+            1 << 20,
+            Retention {
+                segments: None,
+                bytes: None,
+                age: None,
+            },
+        )
+    }
+
+    pub(crate) fn start_session(&mut self, session: u32) {
+        self.writer.start_session().expect("a new session");
+        (self.session, self.epoch, self.base, self.next) = (session, 1, 1, 1);
+        let valid_end = self.next;
+        self.epoch_start(valid_end);
+    }
+
+    /// A takeover: a new epoch whose base is beyond what was published.
+    pub(crate) fn start_epoch(&mut self, base: u64) {
+        let valid_end = self.next;
+        self.epoch += 1;
+        (self.base, self.next) = (base, base);
+        self.epoch_start(valid_end);
+    }
+
+    fn epoch_start(&mut self, valid_end: u64) {
+        let epoch = self.epoch;
+        self.packet(|packet, buffer| {
+            assert!(packet.push(
+                buffer,
+                &EpochStart {
+                    valid_end: valid_end.into(),
+                    epoch: epoch.into()
+                }
+            ));
+        });
+    }
+
+    /// Packets of so many messages, each saying its own sequence.
+    pub(crate) fn publish(&mut self, packets: usize, messages: u64) {
+        for _ in 0..packets {
+            let next = self.next;
+            self.packet(|packet, buffer| {
+                for sequence in next..next + messages {
+                    assert!(packet.push(
+                        buffer,
+                        &SourcePosition {
+                            position: sequence.into(),
+                            source: 1.into()
+                        }
+                    ));
+                }
+            });
+        }
+    }
+
+    pub(crate) fn end_session(&mut self) {
+        self.packet(|packet, buffer| {
+            assert!(packet.push(
+                buffer,
+                &EndOfSession {
+                    source_messages: 0.into()
+                }
+            ));
+        });
+    }
+
+    fn packet(&mut self, fill: impl FnOnce(&mut OpenPacket, &mut [u8])) {
+        let mut buffer = [0; 1408];
+        let stamp = Stamp {
+            flags: 0,
+            channel: CHANNEL,
+            session: self.session,
+            epoch: self.epoch,
+            epoch_base: self.base,
+            sequence: self.next,
+            sending_time: 1,
+        };
+        let mut packet = OpenPacket::new();
+        fill(&mut packet, &mut buffer);
+        let length = packet.finish_whole(&mut buffer, stamp, 0);
+        self.writer.append(&buffer[..length]).expect("it follows");
+        self.next += u64::from(packet.count());
+    }
+}
+
+/// A [`ClientEvent`] that outlives its bytes. Packets are checked against what [`Feed`] writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Got {
+    Accepted {
+        session: u32,
+        oldest: u64,
+        next: u64,
+    },
+    Packet {
+        request: u32,
+        session: u32,
+        begin: u64,
+        end: u64,
+    },
+    BadPacket,
+    Reject {
+        request: u32,
+        begin: u64,
+        end: u64,
+        code: RejectCode,
+        retry: u32,
+    },
+    Complete {
+        request: u32,
+        status: CompleteStatus,
+    },
+    Heartbeat {
+        session: u32,
+        next: u64,
+    },
+    Logout(LogoutReason),
+    Closed(&'static str),
+}
+
+impl From<ClientEvent<'_>> for Got {
+    fn from(event: ClientEvent<'_>) -> Self {
+        match event {
+            ClientEvent::Accepted {
+                session,
+                oldest,
+                next,
+                ..
+            } => Self::Accepted {
+                session,
+                oldest,
+                next,
+            },
+            ClientEvent::Packet { request_id, packet } => {
+                check_content(&packet);
+                Self::Packet {
+                    request: request_id,
+                    session: packet.header().session.get(),
+                    begin: packet.sequence(),
+                    end: packet.end(),
+                }
+            }
+            ClientEvent::BadPacket { .. } => Self::BadPacket,
+            ClientEvent::Reject {
+                request_id,
+                begin,
+                end,
+                code,
+                retry_after_ms,
+                reason,
+                ..
+            } => {
+                assert!(!reason.is_empty(), "a reject says why");
+                Self::Reject {
+                    request: request_id,
+                    begin,
+                    end,
+                    code,
+                    retry: retry_after_ms,
+                }
+            }
+            ClientEvent::Complete { request_id, status } => Self::Complete {
+                request: request_id,
+                status,
+            },
+            ClientEvent::Heartbeat { session, next, .. } => Self::Heartbeat { session, next },
+            ClientEvent::Closed {
+                reason: CloseReason::Logout { reason, .. },
+            } => Self::Logout(reason),
+            ClientEvent::Closed { reason } => Self::Closed(match reason {
+                CloseReason::Logout { .. } => unreachable!("matched above"),
+                CloseReason::Protocol(_) => "protocol",
+                CloseReason::Silent => "silent",
+                CloseReason::Disconnected => "disconnected",
+                CloseReason::Unreachable => "unreachable",
+            }),
+        }
+    }
+}
+
+fn check_content(packet: &Packet<'_>) {
+    for (sequence, frame) in packet.messages() {
+        if let Some(position) = frame.view::<SourcePosition>() {
+            assert_eq!(position.position.get(), sequence);
+        }
+    }
+}
+
+/// What one request was answered with: sequences had, and parts refused with their codes.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answered {
+    /// Merged ranges of sequences had, in the order they came.
+    pub(crate) had: Vec<(u64, u64)>,
+    pub(crate) refused: Vec<(u64, u64, RejectCode)>,
+    pub(crate) status: Option<CompleteStatus>,
+}
+
+impl Answered {
+    /// Of all events those of this request.
+    pub(crate) fn of(request: u32, events: &[Got]) -> Self {
+        let mut answered = Self::default();
+        for event in events {
+            match *event {
+                Got::Packet {
+                    request: of,
+                    begin,
+                    end,
+                    ..
+                } if of == request => match answered.had.last_mut() {
+                    Some(last) if last.1 == begin => last.1 = end,
+                    _ => answered.had.push((begin, end)),
+                },
+                Got::Reject {
+                    request: of,
+                    begin,
+                    end,
+                    code,
+                    ..
+                } if of == request => {
+                    answered.refused.push((begin, end, code));
+                }
+                Got::Complete { request: of, status } if of == request => {
+                    assert_eq!(answered.status, None, "a request completes once");
+                    answered.status = Some(status);
+                }
+                _ => {}
+            }
+        }
+        answered
+    }
+}
