@@ -99,7 +99,6 @@ impl ListenerHost {
         if let Some(live) = &mut self.live {
             let origin = [Origin::LineA, Origin::LineB][line];
             live.arbiter.on_packet(origin, bytes, now, &mut self.record);
-            live.policy(now, &mut self.record);
         }
     }
 
@@ -266,7 +265,22 @@ fn on_event(
     record: &mut Record,
 ) {
     match event {
-        ClientEvent::Accepted { .. } => gaps.on_connected(service),
+        ClientEvent::Accepted {
+            session,
+            epoch,
+            epoch_base,
+            next,
+            ..
+        } => {
+            gaps.on_connected(service);
+            arbiter.on_service_head(session, epoch, epoch_base, next, record);
+        }
+        ClientEvent::Heartbeat {
+            session,
+            epoch,
+            epoch_base,
+            next,
+        } => arbiter.on_service_head(session, epoch, epoch_base, next, record),
         ClientEvent::Packet { request_id, packet } => {
             gaps.on_progress(request_id, now);
             arbiter.on_valid(Origin::Recovery, packet, now, record);
@@ -292,6 +306,6 @@ fn on_event(
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),
-        ClientEvent::BadPacket { .. } | ClientEvent::Heartbeat { .. } => {}
+        ClientEvent::BadPacket { .. } => {}
     }
 }

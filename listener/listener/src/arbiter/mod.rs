@@ -36,14 +36,18 @@ pub struct Arbiter {
     session: u32,
     epoch: u32,
     base: u64,
+    /// The newest epoch, and its base, before the one whose EpochStart delivery waits for.
+    started: (u32, u64),
     next: u64,
+    /// The end of what the stream has spoken of: behind it may be a hole, and then `next`.
+    told: u64,
     ended: bool,
     /// The end of what packets have shown to exist.
     highest: u64,
     /// The end of what believed heartbeats have shown to exist.
     announced: u64,
-    /// The last heartbeat's sequence, checksum and origin: the next one is believed as far as they agree.
-    last_heartbeat: Option<(u64, u32, Origin)>,
+    /// The last heartbeat: the next one is believed as far as they agree.
+    last_heartbeat: Option<Heartbeat>,
     epochs: Epochs,
     window: Window,
     hold: Hold,
@@ -59,6 +63,23 @@ pub struct Arbiter {
     stats: ArbiterStats,
 }
 
+/// What a heartbeat said.
+#[derive(Clone, Copy, Debug)]
+struct Heartbeat {
+    sequence: u64,
+    checksum: u32,
+    origin: Origin,
+    at: u64,
+}
+
+impl Heartbeat {
+    /// True if `last` is not the very same again, and not too long ago to count.
+    fn agrees(&self, last: &Heartbeat, patience: u64) -> bool {
+        let other = (last.checksum, last.origin) != (self.checksum, self.origin);
+        other && self.at.saturating_sub(last.at) <= patience
+    }
+}
+
 impl Arbiter {
     /// An arbiter that goes on from `position`, or without one as `config.start` says.
     pub fn new(config: ArbiterConfig, position: Option<Position>, now: u64) -> Self {
@@ -67,7 +88,9 @@ impl Arbiter {
             session: 0,
             epoch: 0,
             base: 0,
+            started: (0, 0),
             next: 1,
+            told: 1,
             ended: false,
             highest: 1,
             announced: 1,
@@ -88,7 +111,9 @@ impl Arbiter {
             arbiter.session = position.session;
             arbiter.epoch = position.epoch;
             arbiter.base = position.epoch_base;
+            arbiter.started = (position.epoch, position.epoch_base);
             arbiter.next = position.next;
+            arbiter.told = position.next;
             arbiter.ended = position.ended;
             arbiter.highest = position.next;
             arbiter.announced = position.next;
@@ -178,29 +203,54 @@ impl Arbiter {
                 return self.drop_packet(origin, Dropped::WrongEpoch);
             }
         }
-        let limit = self.epochs.limit(epoch);
+        let limit = self.limit(epoch);
         if packet.sequence() >= limit && !(header.is_heartbeat() && packet.sequence() == limit) {
             return self.drop_packet(origin, Dropped::VoidEpoch);
         }
         if header.count.get() == 0 {
-            return self.on_heartbeat(origin, &packet, limit);
+            return self.on_heartbeat(origin, &packet, limit, now);
         }
         self.on_messages(origin, packet, limit, sink);
+    }
+
+    /// What packets of this epoch put at or beyond this sequence is void. What older epochs put at or beyond the current
+    /// one's base is, even where its EpochStart came before a restart and how much it cut off is not known any more.
+    #[inline]
+    fn limit(&self, epoch: u32) -> u64 {
+        let known = self.epochs.limit(epoch);
+        if epoch < self.epoch {
+            known.min(self.base)
+        } else {
+            known
+        }
     }
 
     /// A higher epoch is believed. Nothing is delivered before its EpochStart is here.
     #[cold]
     fn enter_epoch(&mut self, epoch: u32, base: u64) {
+        if self.may_deliver() {
+            self.started = (self.epoch, self.base);
+        }
         self.epoch = epoch;
         self.base = base;
         self.last_heartbeat = None;
-        // The EpochStart stands at the base: it exists, and is missing until it comes.
-        self.announced = self.announced.max(base + 1);
     }
 
-    fn on_heartbeat(&mut self, origin: Origin, packet: &Packet<'_>, limit: u64) {
+    /// The epoch that delivery waits for was announced and never started: what was before it goes on.
+    #[cold]
+    pub(super) fn leave_epoch(&mut self) {
+        (self.epoch, self.base) = self.started;
+        self.last_heartbeat = None;
+    }
+
+    fn on_heartbeat(&mut self, origin: Origin, packet: &Packet<'_>, limit: u64, now: u64) {
         let sequence = packet.sequence();
-        let checksum = packet.header().checksum.get();
+        let heartbeat = Heartbeat {
+            sequence,
+            checksum: packet.header().checksum.get(),
+            origin,
+            at: now,
+        };
         if let Some(line) = line_index(origin) {
             self.lines[line].heartbeat();
             if self.lines.iter().all(LineTracker::is_idle) {
@@ -209,10 +259,10 @@ impl Arbiter {
         }
         // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
         let agreed = match self.last_heartbeat {
-            Some((last, sum, from)) if sum != checksum || from != origin => sequence.min(last),
+            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
             _ => 0,
         };
-        self.last_heartbeat = Some((sequence, checksum, origin));
+        self.last_heartbeat = Some(heartbeat);
         if !self.ended {
             self.announced = self.announced.max(agreed.min(limit));
         }
@@ -267,7 +317,7 @@ impl Arbiter {
 
     /// Nothing goes out while the current epoch's EpochStart stands ahead and is not here yet.
     #[inline]
-    fn may_deliver(&self) -> bool {
+    pub(super) fn may_deliver(&self) -> bool {
         self.next > self.base || self.epochs.knows(self.epoch)
     }
 
@@ -294,16 +344,23 @@ impl Arbiter {
             return;
         }
         let epochs = &self.epochs;
-        self.window
-            .retain(|early| early.begin < epochs.limit(early.epoch));
+        let (current, newest_base) = (self.epoch, self.base);
+        self.window.retain(|early| {
+            let older = early.epoch < current && early.begin >= newest_base;
+            !older && early.begin < epochs.limit(early.epoch)
+        });
         for line in &mut self.lines {
             line.hole(Span::new(valid_end, base));
         }
         if self.next > valid_end && self.next <= base {
-            let void = Span::new(valid_end, self.next);
+            let void = Span::new(valid_end, self.told);
             self.next = base;
-            self.stats.void += void.len();
-            self.say(NoticeKind::Void(void, epoch), sink);
+            // Nothing is void where only a hole was passed, which an epoch left that is void itself.
+            if !void.is_empty() {
+                self.told = base;
+                self.stats.void += void.len();
+                self.say(NoticeKind::Void(void, epoch), sink);
+            }
         }
     }
 
@@ -320,6 +377,7 @@ impl Arbiter {
             origin,
         });
         self.next = end;
+        self.told = end;
         self.stats.delivered[origin as usize] += u64::from(take);
         self.stats.packets += 1;
         if let Some(line) = line_index(origin) {
@@ -362,7 +420,7 @@ impl Arbiter {
                 return;
             }
             let Some(early) = self.window.pop() else { return };
-            let end = early.end.min(self.epochs.limit(early.epoch));
+            let end = early.end.min(self.limit(early.epoch));
             if end <= self.next {
                 continue;
             }
@@ -389,7 +447,7 @@ impl Arbiter {
     /// there is nothing to take back.
     pub fn withdraw_announced(&mut self) -> bool {
         let known = self.highest.max(self.next);
-        if self.is_closing() || !self.may_deliver() || self.announced <= known {
+        if self.is_closing() || self.announced <= known {
             return false;
         }
         self.announced = known;
@@ -418,6 +476,13 @@ impl Arbiter {
         if self.session == 0 || self.ended {
             return;
         }
+        if !self.may_deliver() {
+            // Nothing else is of use before it. Heartbeats may announce an epoch whose start is not published yet.
+            if reach > self.base {
+                out.push(Span::new(self.base, self.base + 1));
+            }
+            return;
+        }
         let mut from = self.next;
         let mut add = |begin: u64, end: u64| {
             let mut begin = begin;
@@ -439,7 +504,7 @@ impl Arbiter {
             }
         };
         for early in self.window.iter() {
-            let end = early.end.min(self.epochs.limit(early.epoch));
+            let end = early.end.min(self.limit(early.epoch));
             if early.begin > from {
                 add(from, early.begin);
             }
