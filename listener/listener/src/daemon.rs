@@ -117,7 +117,7 @@ impl Listener {
         };
         let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
         let receivers = Arc::new([receiver(Line::A)?, receiver(Line::B)?]);
-        let record = Record::new(journal, config.arbiter.channel);
+        let record = Record::new(journal, config.arbiter.channel, config.arbiter.max_packet);
         let arbiter = Arbiter::new(config.arbiter, record.position(), 0);
         let policy = GapPolicy::new(GapConfig {
             services: config.recovery.len(),

@@ -40,7 +40,8 @@ pub struct NoticeCounts {
 pub(crate) struct Record {
     journal: JournalWriter,
     channel: u16,
-    session: u32,
+    /// For packets that are made here: notices, and packets of which only a part is new.
+    scratch: Box<[u8]>,
     pub(crate) latency: Histogram<u64>,
     pub(crate) bytes: u64,
     pub(crate) notices: NoticeCounts,
@@ -49,12 +50,11 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    pub(crate) fn new(journal: JournalWriter, channel: u16) -> Self {
-        let session = journal.tail().map_or(0, |tail| tail.session);
+    pub(crate) fn new(journal: JournalWriter, channel: u16, max_packet: usize) -> Self {
         Self {
             journal,
             channel,
-            session,
+            scratch: vec![0; max_packet].into_boxed_slice(),
             latency: latency_histogram(),
             bytes: 0,
             notices: NoticeCounts::default(),
@@ -81,56 +81,50 @@ impl Record {
     fn write(&mut self, delivery: &Delivery<'_>) -> Result<(), JournalError> {
         let packet = &delivery.packet;
         let header = packet.header();
-        self.enter_session(header.session.get())?;
         if delivery.take == header.count.get() {
             self.bytes += packet.bytes().len() as u64;
             self.journal.append(packet.bytes())?;
             return Ok(());
         }
-        let slot = self.journal.slot()?;
         let mut open = OpenPacket::new();
         let frames = packet
             .messages()
             .skip(usize::from(delivery.skip))
             .take(usize::from(delivery.take));
         for (_, frame) in frames {
-            // A part of a packet is no longer than the packet, and the limit is the same for both.
-            open.push_frame(slot, frame.bytes());
+            // A part of a packet is no longer than the packet, and the buffer holds the longest.
+            open.push_frame(&mut self.scratch, frame.bytes());
         }
-        let stamp = Stamp {
-            sequence: delivery.begin(),
-            ..Stamp::of(header)
-        };
-        let length = open.finish(slot, stamp, 0);
-        self.journal.commit(length, stamp.flags);
-        self.bytes += length as u64;
-        Ok(())
+        self.append(
+            open,
+            Stamp {
+                sequence: delivery.begin(),
+                ..Stamp::of(header)
+            },
+        )
     }
 
     fn write_notice<M: Message>(&mut self, notice: &Notice, message: &M) -> Result<(), JournalError> {
-        self.enter_session(notice.session)?;
+        let tail = self.journal.tail().filter(|tail| tail.session == notice.session);
         let stamp = Stamp {
             flags: flags::LOCAL,
             channel: self.channel,
             session: notice.session,
             epoch: notice.epoch,
             epoch_base: notice.epoch_base,
-            sequence: notice.next,
+            // A notice stands where the record stands: behind it the position may have moved over a hole already.
+            sequence: tail.map_or(notice.next, |tail| tail.next),
             sending_time: unix_now(),
         };
-        let slot = self.journal.slot()?;
         let mut open = OpenPacket::new();
-        open.push(slot, message);
-        let length = open.finish(slot, stamp, 0);
-        self.journal.commit(length, stamp.flags);
-        Ok(())
+        open.push(&mut self.scratch, message);
+        self.append(open, stamp)
     }
 
-    fn enter_session(&mut self, session: u32) -> Result<(), JournalError> {
-        if session != self.session {
-            self.session = session;
-            self.journal.start_session()?;
-        }
+    fn append(&mut self, open: OpenPacket, stamp: Stamp) -> Result<(), JournalError> {
+        let length = open.finish_whole(&mut self.scratch, stamp, 0);
+        self.bytes += length as u64;
+        self.journal.append(&self.scratch[..length])?;
         Ok(())
     }
 
