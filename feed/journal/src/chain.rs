@@ -124,7 +124,8 @@ fn continue_session(
     let next = before.tail.next;
     if notice {
         chain.tail.next = after_notice(first_frame(bytes), next);
-        chain.loose |= chain.tail.next != next;
+        let void = first_frame(bytes).is_some_and(|frame| frame.template() == Void::TEMPLATE);
+        chain.loose |= void || chain.tail.next != next;
         if sequence < next || sequence > chain.tail.next {
             return Err("a notice at another sequence");
         }

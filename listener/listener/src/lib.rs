@@ -16,5 +16,5 @@ pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartA
 pub use daemon::{ListenError, Listener, ListenerConfig};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use lines::LineStats;
-pub use record::NoticeCounts;
+pub use record::{NoticeCounts, Record};
 pub use report::{Live, Report};

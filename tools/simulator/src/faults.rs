@@ -111,6 +111,8 @@ pub struct Counts {
     pub lost: u64,
     /// Sequences declared void.
     pub void: u64,
+    /// Sessions that listeners were away for as a whole.
+    pub sessions_missed: u64,
     /// Epochs that publishers opened.
     pub epochs: u64,
     /// Gaps that were filled after they were asked for.
@@ -144,6 +146,7 @@ impl Counts {
         self.recovered += other.recovered;
         self.lost += other.lost;
         self.void += other.void;
+        self.sessions_missed += other.sessions_missed;
         self.epochs += other.epochs;
         self.filled += other.filled;
         self.withdrawn += other.withdrawn;

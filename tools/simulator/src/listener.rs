@@ -3,9 +3,10 @@
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::network::Lines;
 use crate::publisher::CHANNEL;
-use crate::record::Record;
+use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::service::{Connection, Service};
+use std::path::Path;
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
@@ -23,7 +24,7 @@ pub(crate) struct ListenerHost {
     config: ArbiterConfig,
     gap_config: GapConfig,
     pub(crate) lines: Lines,
-    pub(crate) record: Record,
+    pub(crate) record: Recorder,
     pub(crate) live: Option<Live>,
     kill: u32,
     power_cut: u32,
@@ -44,7 +45,7 @@ pub(crate) struct Live {
 }
 
 impl ListenerHost {
-    pub(crate) fn new(seed: u64, number: usize, plan: &Plan, now: u64) -> Self {
+    pub(crate) fn new(seed: u64, number: usize, plan: &Plan, dir: &Path, now: u64) -> Self {
         let config = ArbiterConfig {
             channel: CHANNEL,
             max_packet: plan.packet_limit,
@@ -65,7 +66,7 @@ impl ListenerHost {
             config,
             gap_config,
             lines: Lines::new(seed, number, plan.lines[number], plan.both, PATIENCE),
-            record: Record::default(),
+            record: Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit),
             live: None,
             kill: plan.listener_kill,
             power_cut: plan.listener_power_cut,
@@ -81,9 +82,10 @@ impl ListenerHost {
     }
 
     /// Starts the listener where its record ends.
-    fn start(&mut self, seed: u64, number: usize, now: u64) {
+    fn start(&mut self, seed: u64, number: usize, now: u64) -> Result<(), String> {
+        let position = self.record.open()?;
         self.live = Some(Live {
-            arbiter: Arbiter::new(self.config, self.record.position(), now),
+            arbiter: Arbiter::new(self.config, position, now),
             gaps: GapPolicy::new(self.gap_config),
             connections: (0..self.gap_config.services)
                 .map(|service| Connection::new(seed, number, service, now))
@@ -91,6 +93,7 @@ impl ListenerHost {
             max_ranges: vec![0; self.gap_config.services],
             requests: Vec::new(),
         });
+        Ok(())
     }
 
     /// A datagram arrived.
@@ -109,13 +112,13 @@ impl ListenerHost {
         services: &mut [Service],
         now: u64,
         counts: &mut Counts,
-    ) {
+    ) -> Result<(), String> {
         self.record.now = now;
         let Some(live) = &mut self.live else {
             if now >= self.restart_at {
-                self.start(seed, number, now);
+                self.start(seed, number, now)?;
             }
-            return;
+            return Ok(());
         };
         live.step(services, now, counts, &mut self.record);
         let healthy = live
@@ -126,10 +129,11 @@ impl ListenerHost {
             self.is_cut_off(now);
         }
         if self.rng.one_in(10) {
-            self.record.sync();
+            self.record.sync()?;
         }
+        self.record.check()?;
         if self.calm {
-            return;
+            return Ok(());
         }
         let kill = self.rng.chance(self.kill);
         let power_cut = self.rng.chance(self.power_cut);
@@ -141,11 +145,12 @@ impl ListenerHost {
         }
         if power_cut {
             counts.hit(Fault::ListenerPowerCut);
-            let rng = &mut self.rng;
-            self.record.cut(|unsynced| rng.range(0, unsynced));
+            self.record.spoil(&mut self.rng)?;
         } else if kill {
             counts.hit(Fault::ListenerKill);
+            self.record.close();
         }
+        Ok(())
     }
 
     /// No service can be asked now.
@@ -209,7 +214,7 @@ impl ListenerHost {
 }
 
 impl Live {
-    fn step(&mut self, services: &mut [Service], now: u64, counts: &mut Counts, record: &mut Record) {
+    fn step(&mut self, services: &mut [Service], now: u64, counts: &mut Counts, record: &mut Recorder) {
         self.arbiter.tick(now, record);
         for (number, service) in services.iter_mut().enumerate() {
             let (arbiter, gaps) = (&mut self.arbiter, &mut self.gaps);
@@ -233,7 +238,7 @@ impl Live {
         self.policy(now, record);
     }
 
-    fn policy(&mut self, now: u64, record: &mut Record) {
+    fn policy(&mut self, now: u64, record: &mut Recorder) {
         let requests = &mut self.requests;
         self.gaps
             .tick(&mut self.arbiter, now, record, |request| requests.push(*request));
@@ -262,7 +267,7 @@ fn on_event(
     arbiter: &mut Arbiter,
     gaps: &mut GapPolicy,
     now: u64,
-    record: &mut Record,
+    record: &mut Recorder,
 ) {
     match event {
         ClientEvent::Accepted {

@@ -20,7 +20,8 @@ use twinline_wire::{OpenPacket, Stamp};
 
 /// The channel of every run.
 pub(crate) const CHANNEL: u16 = 1;
-const SEGMENT: usize = 64 << 10;
+/// Bytes of a journal's segment: small, so that runs cross many.
+pub(crate) const SEGMENT: usize = 64 << 10;
 
 /// What a kill unwinds with.
 struct Killed;

@@ -12,6 +12,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;
 use std::rc::Rc;
+use twinline_listener::arbiter::NoticeKind;
 use twinline_wire::field::LossReason;
 
 /// When a run begins: nanoseconds since the Unix epoch.
@@ -108,7 +109,7 @@ impl<'a> World<'a> {
                 .map(|(at, service)| Service::new(seed, at, *service, dir, now))
                 .collect(),
             listeners: (0..plan.listeners)
-                .map(|at| ListenerHost::new(seed, at, &plan, now))
+                .map(|at| ListenerHost::new(seed, at, &plan, dir, now))
                 .collect(),
             ledger: Ledger::default(),
             counts: Counts {
@@ -129,12 +130,15 @@ impl<'a> World<'a> {
                 self.counts.virtual_time = self.now - BEGIN;
                 Ok((self.counts, self.trace))
             }
-            Err(what) => Err(Failure {
-                seed: self.seed,
-                at: self.now - BEGIN,
-                what,
-                trace: self.trace,
-            }),
+            Err(what) => {
+                self.trace_notices();
+                Err(Failure {
+                    seed: self.seed,
+                    at: self.now - BEGIN,
+                    what,
+                    trace: self.trace,
+                })
+            }
         }
     }
 
@@ -144,6 +148,21 @@ impl<'a> World<'a> {
             self.trace
                 .push(format!("{:>12.6} {line}", (self.now - BEGIN) as f64 / 1e9));
         }
+    }
+
+    /// Adds the listeners' notices to the trace.
+    fn trace_notices(&mut self) {
+        if !self.options.trace {
+            return;
+        }
+        for (number, listener) in self.listeners.iter().enumerate() {
+            for (at, notice) in &listener.record.notices {
+                let at = (at - BEGIN) as f64 / 1e9;
+                self.trace
+                    .push(format!("{at:>12.6} listener {number}: {notice:?}"));
+            }
+        }
+        self.trace.sort();
     }
 
     fn run_through(&mut self) -> Result<(), String> {
@@ -280,7 +299,7 @@ impl<'a> World<'a> {
             &mut self.services,
             self.now,
             &mut self.counts,
-        );
+        )?;
         host.check_memory(self.plan.window)?;
         let pause = MS / 2 + self.rng.below(MS);
         self.queue.add(self.now + pause, What::Listener(listener));
@@ -340,8 +359,9 @@ impl<'a> World<'a> {
         self.ledger.check_sources(self.seed)?;
         for (at, listener) in self.listeners.iter().enumerate() {
             listener.collect(&mut self.counts);
-            let verdict = check::judge(&listener.record, &self.ledger)
-                .map_err(|what| format!("listener {at}: {what}"))?;
+            let stream = listener.record.stream()?;
+            let verdict =
+                check::judge(&stream, &self.ledger).map_err(|what| format!("listener {at}: {what}"))?;
             for loss in &verdict.losses {
                 self.judge_loss(listener, loss)
                     .map_err(|what| format!("listener {at}: {what}"))?;
@@ -350,6 +370,7 @@ impl<'a> World<'a> {
             self.counts.recovered += listener.record.recovered;
             self.counts.lost += verdict.lost;
             self.counts.void += verdict.void;
+            self.counts.sessions_missed += verdict.sessions_missed;
             let (&number, session) = self
                 .ledger
                 .sessions
@@ -378,10 +399,12 @@ impl<'a> World<'a> {
 
     /// A loss is legal only where recovery could not be asked for a good part of the gap time-out.
     fn judge_loss(&self, listener: &ListenerHost, loss: &Loss) -> Result<(), String> {
+        let said = listener.record.notices.iter().rev().find(|(_, notice)| {
+            notice.session == loss.session && notice.kind == NoticeKind::Lost(loss.span, loss.reason)
+        });
+        let at = said.map_or(self.now, |(at, _)| *at);
         let legal = match loss.reason {
-            LossReason::TIMED_OUT => {
-                listener.was_cut_off(loss.at.saturating_sub(TIMEOUT), loss.at, TIMEOUT / 2)
-            }
+            LossReason::TIMED_OUT => listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2),
             _ => false,
         };
         if legal {
@@ -392,7 +415,7 @@ impl<'a> World<'a> {
             loss.session,
             loss.span,
             loss.reason,
-            (loss.at - BEGIN) / MS
+            (at - BEGIN) / MS
         ))
     }
 }

@@ -6,7 +6,7 @@ use super::{OpenError, Position};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use twinline_journal::{JournalReader, Seek};
-use twinline_wire::session::SourcePosition;
+use twinline_wire::session::{EpochStart, SourcePosition};
 use twinline_wire::{EventFlags, Frame, Packet};
 
 /// How far a session is published.
@@ -63,6 +63,8 @@ pub fn resume(dir: &Path, session: u32, next: u64) -> Result<Resume, OpenError> 
     match reader.seek(session, 1)? {
         Seek::Found => {}
         Seek::NotYet | Seek::UnknownSession => return Ok(Resume::default()),
+        // Where a power cut took everything the session had published, it begins with a later epoch.
+        Seek::TooOld { oldest } if begins_session(&mut reader, session, oldest)? => {}
         Seek::TooOld { oldest } => {
             return Err(OpenError::Incomplete {
                 dir: dir.to_owned(),
@@ -72,6 +74,16 @@ pub fn resume(dir: &Path, session: u32, next: u64) -> Result<Resume, OpenError> 
         }
     }
     Ok(read_on(&mut reader, session, 1, Resume::default())?.unwrap_or_default())
+}
+
+/// True if the packet at `oldest` says that nothing valid was published before it. Leaves the reader there.
+fn begins_session(reader: &mut JournalReader, session: u32, oldest: u64) -> Result<bool, OpenError> {
+    reader.seek(session, oldest)?;
+    let first = reader.next()?.and_then(|packet| packet.messages().next());
+    let start = first.and_then(|(_, frame)| frame.view::<EpochStart>());
+    let begins = start.is_some_and(|start| start.valid_end.get() == 1);
+    reader.seek(session, oldest)?;
+    Ok(begins)
 }
 
 /// Adds the packets of `session` from where `reader` stands to its end; `None` if the first begins before `from`.

@@ -41,6 +41,8 @@ pub struct Arbiter {
     next: u64,
     /// The end of what the stream has spoken of: behind it may be a hole, and then `next`.
     told: u64,
+    /// Epoch and base of the last message delivered in the session; those of the first epoch before any was.
+    told_epoch: (u32, u64),
     ended: bool,
     /// The end of what packets have shown to exist.
     highest: u64,
@@ -62,6 +64,9 @@ pub struct Arbiter {
     stale: bool,
     stats: ArbiterStats,
 }
+
+/// Epoch and base that a session begins with, unless a power cut took all of that epoch.
+const FIRST_EPOCH: (u32, u64) = (1, 1);
 
 /// What a heartbeat said.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +96,7 @@ impl Arbiter {
             started: (0, 0),
             next: 1,
             told: 1,
+            told_epoch: FIRST_EPOCH,
             ended: false,
             highest: 1,
             announced: 1,
@@ -111,7 +117,10 @@ impl Arbiter {
             arbiter.session = position.session;
             arbiter.epoch = position.epoch;
             arbiter.base = position.epoch_base;
-            arbiter.started = (position.epoch, position.epoch_base);
+            arbiter.told_epoch = (position.epoch, position.epoch_base);
+            if arbiter.base < position.next {
+                arbiter.started = arbiter.told_epoch;
+            }
             arbiter.next = position.next;
             arbiter.told = position.next;
             arbiter.ended = position.ended;
@@ -378,6 +387,7 @@ impl Arbiter {
         });
         self.next = end;
         self.told = end;
+        self.told_epoch = (packet.header().epoch.get(), packet.header().epoch_base.get());
         self.stats.delivered[origin as usize] += u64::from(take);
         self.stats.packets += 1;
         if let Some(line) = line_index(origin) {
@@ -391,7 +401,7 @@ impl Arbiter {
                 } else {
                     SessionState::EPOCH_STARTED
                 };
-                self.say_of(packet, NoticeKind::Session(state), sink);
+                self.say(NoticeKind::Session(state), sink);
             }
             Some(EndOfSession::TEMPLATE) if end == packet.end() => {
                 self.end_session(SessionState::ENDED, sink)
@@ -552,24 +562,13 @@ impl Arbiter {
         }
     }
 
+    /// A notice, which stands behind the last message delivered and is of its epoch.
     fn say(&mut self, kind: NoticeKind, sink: &mut impl Sink) {
-        let (session, epoch, epoch_base, next) = (self.session, self.epoch, self.base, self.next);
-        sink.notice(&Notice {
-            session,
-            epoch,
-            epoch_base,
-            next,
-            kind,
-        });
-    }
-
-    /// A notice that belongs to the packet just delivered, which may be of an older epoch than the newest known.
-    fn say_of(&mut self, packet: &Packet<'_>, kind: NoticeKind, sink: &mut impl Sink) {
-        let header = packet.header();
+        let (epoch, epoch_base) = self.told_epoch;
         sink.notice(&Notice {
             session: self.session,
-            epoch: header.epoch.get(),
-            epoch_base: header.epoch_base.get(),
+            epoch,
+            epoch_base,
             next: self.next,
             kind,
         });

@@ -2,7 +2,7 @@
 //! services say of either, and what is declared lost.
 
 use super::ranges::Span;
-use super::{Arbiter, Dropped, NoticeKind, Origin, Sink, StartAt};
+use super::{Arbiter, Dropped, FIRST_EPOCH, NoticeKind, Origin, Sink, StartAt};
 use twinline_wire::Packet;
 use twinline_wire::field::{LossReason, SessionState};
 
@@ -73,6 +73,7 @@ impl Arbiter {
         self.started = (0, 0);
         self.next = 1;
         self.told = 1;
+        self.told_epoch = FIRST_EPOCH;
         // How far the session is, its next packets and heartbeats say again, and those are not believed alone.
         self.highest = 1;
         self.announced = 1;
