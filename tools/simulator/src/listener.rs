@@ -148,7 +148,7 @@ impl ListenerHost {
             self.record.spoil(&mut self.rng)?;
         } else if kill {
             counts.hit(Fault::ListenerKill);
-            self.record.close();
+            self.record.close()?;
         }
         Ok(())
     }

@@ -52,6 +52,18 @@ pub(crate) fn cut(dir: &Path, rng: &mut Rng) -> io::Result<Fault> {
     Ok(way)
 }
 
+/// Drops `writer`, the journal in `dir`, as a kill does: what was not durable before is not made durable by it.
+pub(crate) fn kill<T>(dir: &Path, writer: T) -> io::Result<()> {
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(dir.join("control"))?;
+    let mut word = [0; 8];
+    control.read_exact_at(&mut word, SYNCED_AT as u64)?;
+    drop(writer);
+    control.write_all_at(&word, SYNCED_AT as u64)
+}
+
 /// Segment and offset up to which the journal is durable.
 fn synced(dir: &Path) -> io::Result<(u64, usize)> {
     let control = fs::read(dir.join("control"))?;

@@ -197,29 +197,35 @@ impl PublisherHost {
         let Some(mut live) = self.live.take() else {
             return Ok(Step::Running);
         };
+        let step = self.step_live(&mut live, now, counts)?;
+        if step == Step::Running {
+            self.live = Some(live);
+        } else {
+            let killed = powercut::kill(&self.place.journal, live);
+            killed.map_err(|error| format!("the journal's control file: {error}"))?;
+        }
+        Ok(step)
+    }
+
+    fn step_live(&mut self, live: &mut Live, now: u64, counts: &mut Counts) -> Result<Step, String> {
         let dies = !self.calm && self.rng.chance(self.kill);
         // Six sends: three packets, so a kill may also fall into a later one of this step, or in a heartbeat.
         let kill_in = (dies && self.rng.one_in(2)).then(|| self.rng.below(6) as u32);
         self.out.borrow_mut().kill_in = kill_in;
-        let work = catch_unwind(AssertUnwindSafe(|| self.work(&mut live, now)));
-        let killed_in_send = match work {
-            Ok(result) => {
-                result.map_err(|error| format!("the publisher failed: {error}"))?;
-                false
+        match catch_unwind(AssertUnwindSafe(|| self.work(live, now))) {
+            Ok(result) => result.map_err(|error| format!("the publisher failed: {error}"))?,
+            Err(panic) if panic.is::<Killed>() => {
+                counts.hit(match kill_in.unwrap_or(0) % 2 {
+                    0 => Fault::KillBeforeA,
+                    _ => Fault::KillBeforeB,
+                });
+                return Ok(Step::Killed);
             }
-            Err(panic) if panic.is::<Killed>() => true,
             Err(panic) => resume_unwind(panic),
-        };
-        if killed_in_send {
-            counts.hit(match kill_in.unwrap_or(0) % 2 {
-                0 => Fault::KillBeforeA,
-                _ => Fault::KillBeforeB,
-            });
-            return Ok(Step::Killed);
         }
         if dies {
             if self.rng.one_in(2) {
-                self.die_before_commit(&mut live, now)?;
+                self.die_before_commit(live, now)?;
                 counts.hit(Fault::KillBeforeCommit);
             } else {
                 counts.hit(Fault::KillIdle);
@@ -229,8 +235,7 @@ impl PublisherHost {
         if !self.calm && self.rng.chance(self.power_cut) {
             return Ok(Step::PowerCut);
         }
-        self.next_session(&mut live, now, counts)?;
-        self.live = Some(live);
+        self.next_session(live, now, counts)?;
         Ok(Step::Running)
     }
 

@@ -143,13 +143,14 @@ impl Recorder {
     }
 
     /// The listener is killed.
-    pub(crate) fn close(&mut self) {
-        self.record = None;
+    pub(crate) fn close(&mut self) -> Result<(), String> {
+        let killed = powercut::kill(&self.dir, self.record.take());
+        killed.map_err(|error| format!("a listener's journal: {error}"))
     }
 
     /// The listener's power was cut.
     pub(crate) fn spoil(&mut self, rng: &mut Rng) -> Result<(), String> {
-        self.close();
+        self.close()?;
         powercut::cut(&self.dir, rng)
             .map_err(|error| format!("cannot spoil a listener's journal: {error}"))?;
         Ok(())
