@@ -274,7 +274,7 @@ fn service(rng: &mut Rng, at: u64) -> RecoveryPlan {
         cut: *rng.pick(&[0, 500, 5_000]),
         stall: *rng.pick(&[0, 500, 5_000]),
         copy_every: if at > 0 { rng.range(20, 200) as u32 } else { 0 },
-        max_messages: *rng.pick(&[3, 50, 100_000]),
+        max_messages: *rng.pick(&[20, 200, 100_000]),
         max_ranges: *rng.pick(&[1, 4, 64]),
         latency: rng.range(20, 2_000) * 1_000,
     }

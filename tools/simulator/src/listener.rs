@@ -1,5 +1,6 @@
 //! The listener's host: the real arbiter and gap policy, connections to every service, and a record that outlives it.
 
+use crate::Options;
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::network::Lines;
 use crate::publisher::CHANNEL;
@@ -45,7 +46,16 @@ pub(crate) struct Live {
 }
 
 impl ListenerHost {
-    pub(crate) fn new(seed: u64, number: usize, plan: &Plan, dir: &Path, now: u64) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        number: usize,
+        plan: &Plan,
+        options: &Options,
+        dir: &Path,
+        now: u64,
+    ) -> Self {
+        let mut record = Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit);
+        record.trace = options.trace.then(Vec::new);
         let config = ArbiterConfig {
             channel: CHANNEL,
             max_packet: plan.packet_limit,
@@ -66,7 +76,7 @@ impl ListenerHost {
             config,
             gap_config,
             lines: Lines::new(seed, number, plan.lines[number], plan.both, PATIENCE),
-            record: Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit),
+            record,
             live: None,
             kill: plan.listener_kill,
             power_cut: plan.listener_power_cut,
@@ -84,6 +94,7 @@ impl ListenerHost {
     /// Starts the listener where its record ends.
     fn start(&mut self, seed: u64, number: usize, now: u64) -> Result<(), String> {
         let position = self.record.open()?;
+        self.record.note(|| format!("starts at {position:?}"));
         self.live = Some(Live {
             arbiter: Arbiter::new(self.config, position, now),
             gaps: GapPolicy::new(self.gap_config),
@@ -141,6 +152,8 @@ impl ListenerHost {
             self.collect(counts);
             self.live = None;
             self.is_cut_off(now);
+            self.record
+                .note(|| if power_cut { "power cut" } else { "killed" }.into());
             self.restart_at = now + self.rng.range(1, 60) * MS;
         }
         if power_cut {
@@ -243,6 +256,14 @@ impl Live {
         self.gaps
             .tick(&mut self.arbiter, now, record, |request| requests.push(*request));
         for request in self.requests.drain(..) {
+            record.note(|| {
+                format!(
+                    "asks service {} in {}: {:?}",
+                    request.service,
+                    request.id,
+                    request.ranges()
+                )
+            });
             let ranges: Vec<Range> = request
                 .ranges()
                 .iter()
@@ -269,6 +290,12 @@ fn on_event(
     now: u64,
     record: &mut Recorder,
 ) {
+    match &event {
+        ClientEvent::Packet { request_id, packet } => {
+            record.note(|| format!("{request_id}: packet {}..{}", packet.sequence(), packet.end()));
+        }
+        other => record.note(|| format!("service {service}: {other:?}")),
+    }
     match event {
         ClientEvent::Accepted {
             session,

@@ -91,6 +91,8 @@ pub(crate) struct Recorder {
     pub(crate) notices: Vec<(u64, Notice)>,
     pub(crate) now: u64,
     pub(crate) recovered: u64,
+    /// What the listener did, with the virtual time, if that is wanted.
+    pub(crate) trace: Option<Vec<(u64, String)>>,
 }
 
 impl Recorder {
@@ -110,6 +112,14 @@ impl Recorder {
             notices: Vec::new(),
             now: 0,
             recovered: 0,
+            trace: None,
+        }
+    }
+
+    /// Adds to the trace, if there is one.
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push((self.now, what()));
         }
     }
 
@@ -174,6 +184,7 @@ impl Sink for Recorder {
 
     fn notice(&mut self, notice: &Notice) {
         self.notices.push((self.now, *notice));
+        self.note(|| format!("{notice:?}"));
         if let Some(record) = &mut self.record {
             record.notice(notice);
         }

@@ -17,8 +17,8 @@ use twinline_wire::field::LossReason;
 
 /// When a run begins: nanoseconds since the Unix epoch.
 const BEGIN: u64 = 1_700_000_000_000_000_000;
-/// A run that has not settled this long after its last fault has failed.
-const SETTLE: u64 = 8_000 * MS;
+/// A run that is not complete and does not move for this long after its last fault has failed.
+const SETTLE: u64 = 3_000 * MS;
 /// Virtual time that goes on after everything is complete: nothing more may come.
 const AFTERMATH: u64 = 30 * MS;
 /// A run with faults is not longer than this.
@@ -88,6 +88,8 @@ pub(crate) struct World<'a> {
     counts: Counts,
     /// When the faults ended.
     calm_since: Option<u64>,
+    /// When a listener's position was last seen to change, and the sum of them.
+    progress: (u64, u64),
     /// When everything was complete.
     complete_since: Option<u64>,
     trace: Vec<String>,
@@ -109,7 +111,7 @@ impl<'a> World<'a> {
                 .map(|(at, service)| Service::new(seed, at, *service, dir, now))
                 .collect(),
             listeners: (0..plan.listeners)
-                .map(|at| ListenerHost::new(seed, at, &plan, dir, now))
+                .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
                 .collect(),
             ledger: Ledger::default(),
             counts: Counts {
@@ -117,6 +119,7 @@ impl<'a> World<'a> {
                 ..Counts::default()
             },
             calm_since: None,
+            progress: (0, 0),
             complete_since: None,
             trace: Vec::new(),
             plan,
@@ -125,20 +128,19 @@ impl<'a> World<'a> {
 
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<(Counts, Vec<String>), Failure> {
-        match self.run_through() {
+        let result = self.run_through();
+        self.gather_trace();
+        match result {
             Ok(()) => {
                 self.counts.virtual_time = self.now - BEGIN;
                 Ok((self.counts, self.trace))
             }
-            Err(what) => {
-                self.trace_notices();
-                Err(Failure {
-                    seed: self.seed,
-                    at: self.now - BEGIN,
-                    what,
-                    trace: self.trace,
-                })
-            }
+            Err(what) => Err(Failure {
+                seed: self.seed,
+                at: self.now - BEGIN,
+                what,
+                trace: self.trace,
+            }),
         }
     }
 
@@ -150,16 +152,12 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Adds the listeners' notices to the trace.
-    fn trace_notices(&mut self) {
-        if !self.options.trace {
-            return;
-        }
+    /// Adds what the listeners noted to the trace.
+    fn gather_trace(&mut self) {
         for (number, listener) in self.listeners.iter().enumerate() {
-            for (at, notice) in &listener.record.notices {
+            for (at, what) in listener.record.trace.iter().flatten() {
                 let at = (at - BEGIN) as f64 / 1e9;
-                self.trace
-                    .push(format!("{at:>12.6} listener {number}: {notice:?}"));
+                self.trace.push(format!("{at:>12.6} listener {number}: {what}"));
             }
         }
         self.trace.sort();
@@ -325,11 +323,21 @@ impl<'a> World<'a> {
         if self.complete_since.is_none() && self.publisher.finished && self.is_complete() {
             self.complete_since = Some(self.now);
         }
-        if self.complete_since.is_none() && self.now > calm + SETTLE {
+        let positions = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.record.position());
+        let sum = positions
+            .map(|at| u64::from(at.session) << 32 | at.next)
+            .sum::<u64>();
+        if sum != self.progress.1 {
+            self.progress = (self.now, sum);
+        }
+        if self.complete_since.is_none() && self.now > calm.max(self.progress.0) + SETTLE {
             let positions: Vec<String> = self.listeners.iter().map(ListenerHost::describe).collect();
             let end = self.ledger.sessions.iter().next_back();
             return Err(format!(
-                "not settled {} ms after the last fault: the journal ends at session {:?} sequence {:?}, listeners at {}",
+                "nothing moves for {} ms after the last fault: the journal ends at session {:?} sequence {:?}, listeners at {}",
                 SETTLE / MS,
                 end.map(|(number, _)| number),
                 end.map(|(_, session)| session.end()),

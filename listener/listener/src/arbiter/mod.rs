@@ -74,6 +74,8 @@ struct Heartbeat {
     sequence: u64,
     checksum: u32,
     origin: Origin,
+    /// Nothing comes after `sequence`.
+    ends: bool,
     at: u64,
 }
 
@@ -217,7 +219,7 @@ impl Arbiter {
             return self.drop_packet(origin, Dropped::VoidEpoch);
         }
         if header.count.get() == 0 {
-            return self.on_heartbeat(origin, &packet, limit, now);
+            return self.on_heartbeat(origin, &packet, limit, now, sink);
         }
         self.on_messages(origin, packet, limit, sink);
     }
@@ -252,12 +254,21 @@ impl Arbiter {
         self.last_heartbeat = None;
     }
 
-    fn on_heartbeat(&mut self, origin: Origin, packet: &Packet<'_>, limit: u64, now: u64) {
+    fn on_heartbeat(
+        &mut self,
+        origin: Origin,
+        packet: &Packet<'_>,
+        limit: u64,
+        now: u64,
+        sink: &mut impl Sink,
+    ) {
         let sequence = packet.sequence();
+        let last = self.last_heartbeat;
         let heartbeat = Heartbeat {
             sequence,
             checksum: packet.header().checksum.get(),
             origin,
+            ends: packet.header().flags & flags::END_OF_SESSION != 0,
             at: now,
         };
         if let Some(line) = line_index(origin) {
@@ -267,7 +278,7 @@ impl Arbiter {
             }
         }
         // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
-        let agreed = match self.last_heartbeat {
+        let agreed = match last {
             Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
             _ => 0,
         };
@@ -277,6 +288,11 @@ impl Arbiter {
         }
         if let Some(line) = line_index(origin) {
             self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
+        }
+        // The session's last message is among what was lost: its end is known from two heartbeats that say so.
+        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == self.next;
+        if agreed == self.next && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
+            self.end_session(SessionState::ABANDONED, sink);
         }
     }
 
