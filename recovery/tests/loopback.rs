@@ -528,3 +528,37 @@ fn what_cannot_be_served_is_an_error_of_one_line() {
     }
     service.stop();
 }
+
+#[test]
+fn a_service_lets_go_of_segments_that_retention_removed() {
+    let dir = TempDir::new().expect("a directory");
+    let retention = twinline_journal::Retention {
+        segments: Some(2),
+        bytes: None,
+        age: None,
+    };
+    let mut feed = Feed::open(dir.path(), 64 << 10, retention);
+    feed.start_session(3);
+    feed.publish(10, 50);
+    let service = Running::over(dir.path());
+    let mut asking = Asking::ready(&[service.address]);
+    assert_eq!(asking.ask(1, 3, 1, 400), complete(&[(1, 402)], &[]));
+    feed.publish(500, 50);
+    let next = feed.next;
+    eventually("the old segments to go", || mapped_but_removed(dir.path()) == 0);
+    let old = asking.ask(2, 3, 1, next);
+    let [(1, oldest, RejectCode::TOO_OLD)] = old.refused[..] else {
+        panic!("{old:?}");
+    };
+    assert_eq!(old.had, [(oldest, next)]);
+    service.stop();
+}
+
+/// Files of this directory that were removed and are mapped still.
+fn mapped_but_removed(dir: &Path) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("Linux");
+    let dir = dir.to_str().expect("plain");
+    maps.lines()
+        .filter(|line| line.contains(dir) && line.ends_with("(deleted)"))
+        .count()
+}

@@ -210,6 +210,98 @@ fn a_hole_that_an_epoch_left_is_void_and_nothing_else_is() {
 }
 
 #[test]
+fn what_was_served_once_and_then_cut_off_is_void() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = simple(&dir);
+    let mut pair = Pair::over(&dir, Limits::default());
+    let refused = (102, 110, RejectCode::NOT_YET_PUBLISHED);
+    assert_eq!(
+        pair.ask(1, 3, &[range(1, 110)]),
+        answered(&[(1, 102)], &[refused], COMPLETE)
+    );
+    assert_eq!(feed.writer.discard_from(52).expect("between packets"), 50);
+    feed.next = 52;
+    let refused = (52, 110, RejectCode::NOT_YET_PUBLISHED);
+    assert_eq!(
+        pair.ask(2, 3, &[range(1, 110)]),
+        answered(&[(1, 52)], &[refused], COMPLETE)
+    );
+    feed.start_epoch(105);
+    let refused = (52, 105, RejectCode::VOID);
+    assert_eq!(
+        pair.ask(3, 3, &[range(1, 106)]),
+        answered(&[(1, 52), (105, 106)], &[refused], COMPLETE)
+    );
+    pair.now += SECOND;
+    pair.settle();
+    assert_eq!(
+        pair.events.last(),
+        Some(&Got::Heartbeat {
+            session: 3,
+            next: 106
+        })
+    );
+}
+
+#[test]
+fn what_stands_behind_a_hole_in_a_long_journal_is_found() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = simple(&dir);
+    for base in [500, 5000, 10_000] {
+        feed.start_epoch(base);
+        feed.publish(300, 10);
+    }
+    let limits = Limits {
+        max_data: 10_000,
+        ..Limits::default()
+    };
+    let mut pair = Pair::over(&dir, limits);
+    let had = [(1, 102), (500, 3501), (5000, 8001), (10_000, 13_001)];
+    let refused = [
+        (102, 500, RejectCode::VOID),
+        (3501, 5000, RejectCode::VOID),
+        (8001, 10_000, RejectCode::VOID),
+    ];
+    assert_eq!(
+        pair.ask(1, 3, &[range(1, 13_001)]),
+        answered(&had, &refused, COMPLETE)
+    );
+    // A range that ends inside a region, and the next that begins where it ended.
+    let pieces: Vec<_> = (51..350).map(|ten| range(ten * 10, ten * 10 + 10)).collect();
+    for (id, pieces) in pieces.chunks(64).enumerate() {
+        let id = u32::try_from(id).expect("few") + 2;
+        let some = pair.ask(id, 3, pieces);
+        assert!(some.refused.is_empty(), "{some:?}");
+    }
+}
+
+#[test]
+fn a_hole_that_a_listener_declared_lost_is_not_kept_and_never_void() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = simple(&dir);
+    feed.lose(152);
+    feed.publish(1, 10);
+    feed.lose(170);
+    feed.start_epoch(200);
+    let mut pair = Pair::over(&dir, Limits::default());
+    let refused = [
+        (102, 152, RejectCode::TOO_OLD),
+        (162, 170, RejectCode::TOO_OLD),
+        (170, 200, RejectCode::VOID),
+    ];
+    let had = [(2, 102), (152, 162), (200, 201)];
+    assert_eq!(
+        pair.ask(1, 3, &[range(2, 201)]),
+        answered(&had, &refused, COMPLETE)
+    );
+    let inside = (110, 120, RejectCode::TOO_OLD);
+    assert_eq!(
+        pair.ask(2, 3, &[range(110, 120)]),
+        answered(&[], &[inside], COMPLETE)
+    );
+}
+
+#[test]
 fn beyond_the_end_of_a_session_everything_is_void() {
     let dir = TempDir::new().expect("a directory");
     let mut feed = simple(&dir);

@@ -206,3 +206,214 @@ pub(crate) fn follow_packet(
     }
     Ok(chain)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{CHANNEL, Stream};
+    use twinline_wire::session::LineEvent;
+    use twinline_wire::{U32, U64};
+
+    fn next(chain: Option<&Chain>, start: bool, packet: &[u8]) -> Result<Chain, Broken> {
+        follow_packet(chain, start, CHANNEL, &Packet::parse(packet).unwrap())
+    }
+
+    /// A chain behind sequences 1..10 of session 1, and the stream there.
+    fn at_ten() -> (Chain, Stream) {
+        let mut stream = Stream::new(1);
+        let first = next(None, true, &stream.epoch_start(1)).unwrap();
+        let chain = next(Some(&first), false, &stream.ticks(8, 0)).unwrap();
+        assert_eq!(chain.tail.next, 10);
+        (chain, stream)
+    }
+
+    #[test]
+    fn the_next_sequence_of_the_same_epoch_continues() {
+        let (chain, stream) = at_ten();
+        assert_eq!(
+            next(Some(&chain), false, &stream.clone().ticks(2, 0))
+                .unwrap()
+                .tail
+                .next,
+            12
+        );
+        for wrong in [1, 9, 11] {
+            let mut stream = Stream {
+                next: wrong,
+                ..stream
+            };
+            assert_eq!(
+                next(Some(&chain), false, &stream.ticks(2, 0)),
+                Err("its sequence is not the next one")
+            );
+        }
+        let mut other = Stream { base: 2, ..stream };
+        assert_eq!(
+            next(Some(&chain), false, &other.ticks(1, 0)),
+            Err("its epoch's base changed")
+        );
+        let packet = stream.clone().ticks(1, 0);
+        let packet = Packet::parse(&packet).unwrap();
+        let other = follow_packet(Some(&chain), false, CHANNEL + 1, &packet);
+        assert_eq!(other, Err("a packet of another channel"));
+    }
+
+    #[test]
+    fn an_epoch_starts_at_its_base_with_the_valid_end_where_the_journal_stands() {
+        let (chain, stream) = at_ten();
+        for base in [10, 11, 5000] {
+            let after = next(Some(&chain), false, &stream.clone().new_epoch(base)).unwrap();
+            assert_eq!(
+                (after.tail.epoch, after.tail.epoch_base, after.tail.next),
+                (2, base, base + 1)
+            );
+        }
+        let wrong = [
+            Stream {
+                epoch: 2,
+                base: 10,
+                ..stream
+            }
+            .ticks(1, 0),
+            Stream {
+                epoch: 2,
+                base: 20,
+                next: 20,
+                ..stream
+            }
+            .epoch_start(9),
+            Stream {
+                epoch: 2,
+                base: 20,
+                next: 20,
+                ..stream
+            }
+            .epoch_start(11),
+            Stream {
+                epoch: 2,
+                base: 9,
+                next: 9,
+                ..stream
+            }
+            .epoch_start(10),
+            Stream {
+                epoch: 2,
+                base: 10,
+                next: 20,
+                ..stream
+            }
+            .epoch_start(10),
+        ];
+        for packet in wrong {
+            assert!(next(Some(&chain), false, &packet).is_err());
+        }
+        let (mut lower, mut lower_stream) = (chain, stream);
+        (lower.tail.epoch, lower_stream.epoch) = (3, 2);
+        assert_eq!(
+            next(Some(&lower), false, &lower_stream.ticks(1, 0)),
+            Err("its epoch is over")
+        );
+    }
+
+    #[test]
+    fn a_session_begins_a_segment_and_only_grows() {
+        let (chain, _) = at_ten();
+        let mut stream = Stream::new(2);
+        let packet = stream.epoch_start(1);
+        assert_eq!(next(Some(&chain), true, &packet).unwrap().tail.session, 2);
+        assert_eq!(
+            next(Some(&chain), false, &packet),
+            Err("a session must begin a segment")
+        );
+        assert_eq!(next(None, false, &packet), Err("a session must begin a segment"));
+        let second = next(None, true, &packet).unwrap();
+        let old = Stream::new(1).ticks(1, 0);
+        assert_eq!(next(Some(&second), true, &old), Err("its session is over"));
+    }
+
+    #[test]
+    fn a_listeners_notices_move_the_sequence() {
+        let (chain, stream) = at_ten();
+        let lost = Lost {
+            begin: U64::new(10),
+            end: U64::new(50),
+            ..Lost::NULL
+        };
+        let void = Void {
+            begin: U64::new(10),
+            end: U64::new(50),
+            epoch: U32::new(2),
+        };
+        let replaced = StateReplaced {
+            sequence: U64::new(50),
+            ..StateReplaced::NULL
+        };
+        let moved = [
+            stream.clone().notice(&lost, 50),
+            stream.clone().notice(&void, 50),
+            stream.clone().notice(&replaced, 50),
+            // The notice may also stand where the stream goes on.
+            Stream { next: 50, ..stream }.notice(&lost, 50),
+        ];
+        for packet in moved {
+            let after = next(Some(&chain), false, &packet).unwrap();
+            assert_eq!((after.tail.next, after.loose), (50, true));
+            // The EpochStart may have been among what is missing.
+            let mut new = Stream {
+                epoch: 3,
+                base: 40,
+                next: 50,
+                ..stream
+            };
+            let again = next(Some(&after), false, &new.ticks(1, 0)).unwrap();
+            assert_eq!((again.tail.epoch, again.tail.next, again.loose), (3, 51, false));
+            // Or it comes yet, with whatever valid end made the range void.
+            let mut new = Stream {
+                epoch: 2,
+                base: 70,
+                next: 70,
+                ..stream
+            };
+            assert_eq!(
+                next(Some(&after), false, &new.epoch_start(7)).unwrap().tail.next,
+                71
+            );
+            let mut gap = Stream { next: 51, ..stream };
+            assert!(next(Some(&after), false, &gap.ticks(1, 0)).is_err());
+        }
+        let event = stream.clone().notice(&LineEvent::NULL, 10);
+        let after = next(Some(&chain), false, &event).unwrap();
+        assert_eq!((after.tail.next, after.loose), (10, false));
+        for wrong in [9, 11] {
+            let event = Stream {
+                next: wrong,
+                ..stream
+            }
+            .notice(&LineEvent::NULL, wrong);
+            assert_eq!(
+                next(Some(&chain), false, &event),
+                Err("a notice at another sequence")
+            );
+        }
+    }
+
+    #[test]
+    fn heartbeats_and_end_marks_are_not_journalled() {
+        let (chain, stream) = at_ten();
+        let mut bytes = [0; 64];
+        for flags in [0, flags::END_OF_SESSION, flags::SEGMENT_END] {
+            let open = twinline_wire::OpenPacket::new();
+            let length = open.finish_whole(&mut bytes, stream.stamp(flags), 0);
+            assert!(next(Some(&chain), false, &bytes[..length]).is_err());
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_session_is_seen_behind_notices_too() {
+        let (chain, mut stream) = at_ten();
+        let ended = next(Some(&chain), false, &stream.end_of_session()).unwrap();
+        assert!(ended.tail.ended);
+        let after = next(Some(&ended), false, &stream.notice(&LineEvent::NULL, 11)).unwrap();
+        assert!(after.tail.ended);
+    }
+}

@@ -6,8 +6,7 @@ use crate::map::WriteMap;
 use crate::prepare::Preparer;
 use crate::recover::Entries;
 use crate::segment::{Geometry, Segment};
-use crate::sync::Syncer;
-use crate::{JournalError, files};
+use crate::{JournalError, failpoint, files};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -24,7 +23,6 @@ pub(crate) fn rewrite(
     let (temporary, path) = (files::temporary_path(dir), files::segment_path(dir, index));
     let file = files::allocate(dir, geometry.size)?;
     let mut map = WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?;
-    map.prefault();
     if keep > 0 {
         File::open(&path)
             .and_then(|old| old.read_exact_at(map.slot(0, keep), 0))
@@ -33,6 +31,7 @@ pub(crate) fn rewrite(
     file.sync_all().map_err(JournalError::io("sync", &temporary))?;
     files::rename(&temporary, &path)?;
     files::sync_dir(dir)?;
+    map.prefault().map_err(JournalError::io("fill", &path))?;
     Ok(map)
 }
 
@@ -88,16 +87,17 @@ pub(crate) fn cut(
     let control = preparer.control.clone();
     control.set_synced(position.min(control.read().synced()));
     control.flush()?;
+    failpoint::hit("journal.discard.begun");
     let prepared = files::segments(&dir)?.into_iter().rev();
     for later in prepared.take_while(|&later| later > index) {
         files::remove(&files::segment_path(&dir, later))?;
     }
+    failpoint::hit("journal.discard.removed");
     let map = rewrite(&dir, &preparer.geometry, index, kept.at)?;
+    failpoint::hit("journal.discard.rewritten");
     let indexed = kept.entries.write(&map, &preparer.geometry);
     preparer.finished.retain(|&(finished, _)| finished < index);
-    let mut syncer = Syncer::new(dir, control.clone(), position);
-    syncer.add(index, map.share());
-    *crate::prepare::lock(&preparer.syncer) = syncer;
+    preparer.syncer.reset(position, map.share());
     control.set_synced(position);
     control.next_generation();
     control.flush()?;

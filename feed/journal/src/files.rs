@@ -8,6 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 /// The file of a segment.
 pub(crate) fn segment_path(dir: &Path, index: u64) -> PathBuf {
@@ -141,7 +143,15 @@ pub(crate) fn lock_writer(dir: &Path) -> Result<File, JournalError> {
         .truncate(false)
         .open(&path)
         .map_err(write_error("create", &path))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let mut locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    for _ in 0..3 {
+        // Whoever only asks whether there is a writer has the lock for a moment.
+        if locked == Err(Errno::WOULDBLOCK) {
+            thread::sleep(Duration::from_millis(10));
+            locked = flock(&file, FlockOperation::NonBlockingLockExclusive);
+        }
+    }
+    match locked {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             return Err(JournalError::Locked {
@@ -151,9 +161,10 @@ pub(crate) fn lock_writer(dir: &Path) -> Result<File, JournalError> {
         }
         Err(error) => return Err(write_error("lock", &path)(error.into())),
     }
-    file.set_len(0)
-        .and_then(|()| write!(file, "{}", std::process::id()))
-        .map_err(|error| space_error(error, dir, 0, "write", &path))?;
+    // Only for information, so a full disk is no reason to fail.
+    let _ = file
+        .rewind()
+        .and_then(|()| write!(file, "{:<10}", std::process::id()));
     Ok(file)
 }
 

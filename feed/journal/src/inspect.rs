@@ -3,10 +3,11 @@
 use crate::chain::Chain;
 use crate::control::Position;
 use crate::recover::walk;
-use crate::seek::Segments;
+use crate::seek::{self, Segments};
 use crate::segment::{self, Segment};
 use crate::{JournalError, files};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use twinline_wire::Packet;
 use twinline_wire::header::flags;
 
@@ -63,9 +64,8 @@ pub struct VerifyReport {
     pub notices: u64,
     /// Bytes of all these packets.
     pub bytes: u64,
-    /// True if something stands behind the last good packet and behind the synced position: what a crash tore. The next
-    /// writer cuts it off.
-    pub torn: bool,
+    /// What a power cut tore: it stands behind the synced position, and the next writer cuts it off.
+    pub torn: Option<Break>,
     /// The first thing that is wrong; nothing after it was read.
     pub broken: Option<Break>,
 }
@@ -119,7 +119,7 @@ pub fn info(dir: &Path) -> Result<Info, JournalError> {
 }
 
 /// Adds a segment to the sessions. False if it is empty.
-fn describe(segment: &Segment, sessions: &mut Vec<SessionInfo>) -> Result<bool, JournalError> {
+fn describe(segment: &Arc<Segment>, sessions: &mut Vec<SessionInfo>) -> Result<bool, JournalError> {
     let Some(first) = segment.first()? else {
         return Ok(false);
     };
@@ -136,6 +136,10 @@ fn describe(segment: &Segment, sessions: &mut Vec<SessionInfo>) -> Result<bool, 
     let session = sessions
         .last_mut()
         .expect("one was just pushed if there was none");
+    let (first, end) = (first.header().epoch.get(), seek::end_of(segment.clone())?);
+    if first == end.chain.tail.epoch && session.epochs.last().is_some_and(|&(epoch, _)| epoch == first) {
+        return Ok(true);
+    }
     let mut at = 0;
     while let Some(packet) = segment.packet(at)? {
         let header = packet.header();
@@ -156,55 +160,70 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, JournalError> {
     let mut segments = Segments::open(dir)?;
     // Everything that is there is looked at.
     segments.limit = None;
+    let trusted = segments.control.is_of_this_boot();
     let mut check = Check {
         dir,
         segments: &segments,
+        synced: segments.control.synced(),
+        trusted,
         report: VerifyReport::default(),
         chain: None,
     };
-    let mut expected = None;
+    let mut before = None;
     for index in files::segments(dir)? {
-        if expected.is_some_and(|expected| expected != index) {
-            let expected = expected.unwrap_or(index);
-            check.stop(expected, 0, "the segment is missing");
+        if let Some(before) = before
+            && before + 1 != index
+        {
+            check.stop(before + 1, 0, "the segment is missing");
+            break;
         }
         match check.segment(index) {
-            Ok(true) => expected = Some(index + 1),
-            // Retired since the directory was listed.
-            Ok(false) if expected.is_none() => {}
-            Ok(false) => break,
+            Ok(State::Complete) => before = Some(index),
+            Ok(State::Last) => break,
+            Ok(State::Retired) => (before, check.chain) = (None, None),
             Err(JournalError::Damaged {
                 segment,
                 offset,
                 reason,
             }) => {
-                check.report.broken.get_or_insert(Break {
+                check.report.broken = Some(Break {
                     segment,
                     offset,
                     reason,
                 });
+                break;
             }
             Err(error) => return Err(error),
-        }
-        if check.report.broken.is_some() || check.report.torn {
-            break;
         }
     }
     Ok(check.report)
 }
 
+/// What became of a segment's check.
+enum State {
+    /// The next one goes on.
+    Complete,
+    /// The journal ends in it, or it is broken.
+    Last,
+    /// It went since the directory was listed.
+    Retired,
+}
+
 struct Check<'a> {
     dir: &'a Path,
     segments: &'a Segments,
+    /// What stands before this was durable when the check began.
+    synced: Position,
+    /// True if no power cut can have torn anything since.
+    trusted: bool,
     report: VerifyReport,
     chain: Option<Chain>,
 }
 
 impl Check<'_> {
-    /// Checks one segment. True if it is complete: the next one goes on.
-    fn segment(&mut self, index: u64) -> Result<bool, JournalError> {
+    fn segment(&mut self, index: u64) -> Result<State, JournalError> {
         let Some(segment) = self.segments.segment(index)? else {
-            return Ok(false);
+            return Ok(State::Retired);
         };
         let made = &self.segments.made;
         // In this order: the mark is the last thing that is written.
@@ -221,38 +240,29 @@ impl Check<'_> {
         );
         report.segments += u64::from(walk.packets > 0);
         self.chain = walk.chain;
-        if let Some(reason) = &walk.broken {
-            self.stop(index, walk.at, reason);
-            return Ok(false);
+        match (walk.broken, mark) {
+            (Some(reason), _) => self.stop(index, walk.at, &reason),
+            (None, Err(reason)) => self.stop(index, segment.geometry.mark_at, reason),
+            (None, Ok(Some(mark))) if mark.at == walk.at && Some(mark.chain) == walk.chain => {
+                return Ok(State::Complete);
+            }
+            (None, Ok(Some(_))) => self.stop(index, walk.at, "a packet is missing"),
+            (None, Ok(None)) if self.synced > Position::new(index, walk.at) => {
+                self.stop(index, walk.at, "a packet is missing");
+            }
+            (None, Ok(None)) => {}
         }
-        match mark {
-            Ok(None) => {
-                let torn = self.segments.control.synced() > Position::new(index, walk.at);
-                if torn {
-                    self.stop(index, walk.at, "a packet is missing");
-                }
-                Ok(false)
-            }
-            Ok(Some(mark)) if mark.at == walk.at && Some(mark.chain) == walk.chain => Ok(true),
-            Ok(Some(_)) => {
-                self.stop(index, walk.at, "packets end before the end mark says so");
-                Ok(false)
-            }
-            Err(reason) => {
-                self.stop(index, segment.geometry.mark_at, reason);
-                Ok(false)
-            }
-        }
+        Ok(State::Last)
     }
 
-    /// Something is wrong: a break, or, behind the synced position, what a crash tore.
+    /// Something is wrong: a break, or what a power cut tore.
     fn stop(&mut self, index: u64, at: usize, reason: &str) {
-        let place = Position::new(index, at - at % 64);
-        if place >= self.segments.control.synced() {
-            self.report.torn = true;
-            return;
-        }
-        self.report.broken.get_or_insert(Break {
+        let torn = !self.trusted && Position::new(index, at - at % 64) >= self.synced;
+        let found = match torn {
+            true => &mut self.report.torn,
+            false => &mut self.report.broken,
+        };
+        found.get_or_insert_with(|| Break {
             segment: files::segment_path(self.dir, index),
             offset: at as u64,
             reason: reason.to_owned(),

@@ -9,6 +9,7 @@
 //! crash left), `prepare` (the next segment, retention and syncing, beside the writer).
 
 mod chain;
+mod config;
 mod control;
 mod discard;
 pub mod epoch;
@@ -20,14 +21,19 @@ mod map;
 mod prepare;
 mod reader;
 mod recover;
+mod region;
 mod seek;
 mod segment;
 mod sync;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod writer;
 
+pub use config::{JournalConfig, Prepare, Recovery, Retention, SyncPolicy, Tail};
 pub use error::JournalError;
 pub use inspect::{Break, Info, SessionInfo, VerifyReport, info, verify};
-pub use reader::{Head, JournalReader, Region, Seek, SessionSpan};
-pub use writer::{JournalConfig, JournalWriter, Prepare, Recovery, Retention, SyncPolicy, Tail};
+pub use reader::{Head, JournalReader, Seek, SessionSpan};
+pub use region::Region;
+pub use writer::JournalWriter;

@@ -159,9 +159,10 @@ impl WriteMap {
     }
 
     /// Makes every page present and writable now, so that no write to it waits later.
-    pub(crate) fn prefault(&self) {
-        if self.map.raw.advise(Advice::PopulateWrite).is_ok() {
-            return;
+    pub(crate) fn prefault(&self) -> io::Result<()> {
+        match self.map.raw.advise(Advice::PopulateWrite) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+            result => return result,
         }
         // A kernel before 5.14: touch each page without changing it.
         for at in (0..self.len()).step_by(PAGE) {
@@ -169,6 +170,7 @@ impl WriteMap {
             // SAFETY: in the mapping, aligned, writable; an atomic add of zero changes nothing.
             unsafe { AtomicU32::from_ptr(word) }.fetch_add(0, Ordering::Relaxed);
         }
+        Ok(())
     }
 
     /// Stores the four bytes at `at`, after everything written before.
@@ -228,7 +230,7 @@ mod tests {
         let file = file(8192);
         let mut writer = WriteMap::open(&file).unwrap();
         let reader = Map::open(&file).unwrap();
-        writer.prefault();
+        writer.prefault().unwrap();
         let slot = writer.slot(64, 100);
         slot[4..].fill(7);
         slot[LENGTH_AT..LENGTH_AT + 2].copy_from_slice(&100u16.to_le_bytes());

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How often the helper looks whether there is something to do.
+/// How many segments are ready ahead of the writer.
+const AHEAD: usize = 2;
+/// How often the helpers look whether there is something to do.
 const LOOK: Duration = Duration::from_millis(2);
 /// How long it waits after it could not make the next segment.
 const RETRY: Duration = Duration::from_millis(200);
@@ -27,7 +29,7 @@ pub(crate) struct Preparer {
     pub(crate) geometry: Geometry,
     pub(crate) retention: Retention,
     pub(crate) control: Arc<ControlWriter>,
-    pub(crate) syncer: Arc<Mutex<Syncer>>,
+    pub(crate) syncer: Arc<Syncer>,
     /// Finished segments, oldest first: index, sending time of the last packet.
     pub(crate) finished: VecDeque<(u64, u64)>,
 }
@@ -46,7 +48,6 @@ impl Preparer {
             None => files::allocate(&self.dir, self.geometry.size)?,
         };
         let mut map = WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?;
-        map.prefault();
         // What a recycled segment held must not be taken for the new one's. The rest is overwritten as it is used: each
         // commit zeroes the word after it first.
         map.slot(0, 64).fill(0);
@@ -58,9 +59,12 @@ impl Preparer {
             .map_err(JournalError::io("sync", &temporary))?;
         // The mapping would keep a recycled file's exclusive lock, also when `file` is closed.
         files::unlock(&file, &temporary)?;
-        files::rename(&temporary, &files::segment_path(&self.dir, index))?;
+        let path = files::segment_path(&self.dir, index);
+        files::rename(&temporary, &path)?;
         files::sync_dir(&self.dir)?;
-        lock(&self.syncer).add(index, map.share());
+        // After syncing, which makes every page read-only until it is written again.
+        map.prefault().map_err(JournalError::io("fill", &path))?;
+        self.syncer.add(index, map.share());
         Ok(map)
     }
 
@@ -69,7 +73,7 @@ impl Preparer {
     fn retire(&mut self) -> Result<Option<File>, JournalError> {
         let mut recycled = None;
         while let Some(&(index, time)) = self.finished.front() {
-            let durable = index < lock(&self.syncer).synced().index();
+            let durable = index < self.syncer.synced().index();
             if !durable || !self.is_beyond(time) {
                 break;
             }
@@ -104,11 +108,6 @@ impl Preparer {
     }
 }
 
-/// Locks; a panic of the other side left nothing half done that matters more than going on.
-pub(crate) fn lock(syncer: &Mutex<Syncer>) -> std::sync::MutexGuard<'_, Syncer> {
-    syncer.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What writer and helper tell each other without locks.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
@@ -119,6 +118,8 @@ pub(crate) struct Shared {
     failed: AtomicBool,
     stop: AtomicBool,
     wanted: AtomicBool,
+    /// Times that the writer had to wait for a segment.
+    pub(crate) stalls: AtomicU64,
 }
 
 impl Shared {
@@ -147,13 +148,15 @@ struct Finished {
     _map: WriteMap,
 }
 
-/// The helper thread, as the writer sees it.
+/// The helper threads, as the writer sees them: one makes and retires segments, one syncs, so that the next segment never
+/// waits for the device to take the last one.
 #[derive(Debug)]
 pub(crate) struct Helper {
     shared: Arc<Shared>,
     fresh: Receiver<Result<WriteMap, JournalError>>,
     finished: Sender<Finished>,
     thread: JoinHandle<Preparer>,
+    sync: JoinHandle<()>,
 }
 
 impl Helper {
@@ -164,29 +167,37 @@ impl Helper {
         next: u64,
         period: Option<Duration>,
     ) -> Result<Self, JournalError> {
-        let (fresh_sender, fresh) = bounded(1);
+        let (fresh_sender, fresh) = bounded(AHEAD);
         let (finished, finished_receiver) = bounded(64);
         shared.stop.store(false, Ordering::Relaxed);
         let dir = preparer.dir.clone();
+        let sync = SyncWorker {
+            syncer: preparer.syncer.clone(),
+            shared: shared.clone(),
+            period,
+        };
         let worker = Worker {
             preparer,
             shared: shared.clone(),
             fresh: fresh_sender,
             finished: finished_receiver,
             next,
-            period,
             retry: None,
-            synced: Instant::now(),
         };
-        let thread = thread::Builder::new()
-            .name("journal-helper".to_owned())
-            .spawn(move || worker.run())
-            .map_err(JournalError::io("start the helper thread for", &dir))?;
+        let failed = || JournalError::io("start a helper thread for", &dir);
+        let thread = thread::Builder::new().name("journal-prepare".to_owned());
+        let thread = thread.spawn(move || worker.run()).map_err(failed())?;
+        let builder = thread::Builder::new().name("journal-sync".to_owned());
+        let sync = builder.spawn(move || sync.run()).map_err(|error| {
+            shared.stop.store(true, Ordering::Release);
+            failed()(error)
+        })?;
         Ok(Self {
             shared,
             fresh,
             finished,
             thread,
+            sync,
         })
     }
 
@@ -198,6 +209,7 @@ impl Helper {
             Ok(Err(_)) | Err(TryRecvError::Empty) => {}
             Err(TryRecvError::Disconnected) => return Err(JournalError::Helper),
         }
+        self.shared.stalls.fetch_add(1, Ordering::Relaxed);
         self.shared.wanted.store(true, Ordering::Release);
         self.thread.thread().unpark();
         let answer = self.fresh.recv().map_err(|_| JournalError::Helper)?;
@@ -215,24 +227,24 @@ impl Helper {
         });
     }
 
-    /// Ends the thread and returns what it worked with.
+    /// Ends the threads and returns what they worked with.
     pub(crate) fn stop(self) -> Result<Preparer, JournalError> {
         self.shared.stop.store(true, Ordering::Release);
         self.thread.thread().unpark();
+        self.sync.thread().unpark();
+        self.sync.join().map_err(|_| JournalError::Helper)?;
         self.thread.join().map_err(|_| JournalError::Helper)
     }
 }
 
-/// The helper thread itself.
+/// The thread that makes segments.
 struct Worker {
     preparer: Preparer,
     shared: Arc<Shared>,
     fresh: Sender<Result<WriteMap, JournalError>>,
     finished: Receiver<Finished>,
     next: u64,
-    period: Option<Duration>,
     retry: Option<Instant>,
-    synced: Instant,
 }
 
 impl Worker {
@@ -240,7 +252,6 @@ impl Worker {
         while !self.shared.stop.load(Ordering::Acquire) {
             self.take_finished();
             self.make_next();
-            self.sync();
             // By the clock: being woken would cost the writer a system call.
             thread::park_timeout(LOOK);
         }
@@ -257,7 +268,7 @@ impl Worker {
     fn make_next(&mut self) {
         let wanted = self.shared.wanted.load(Ordering::Acquire);
         let waiting = self.retry.is_some_and(|retry| Instant::now() < retry);
-        if !self.fresh.is_empty() || (waiting && !wanted) {
+        if self.fresh.is_full() || (waiting && !wanted) {
             return;
         }
         match self.preparer.prepare(self.next) {
@@ -275,18 +286,32 @@ impl Worker {
             }
         }
     }
+}
 
-    fn sync(&mut self) {
-        let committed = Position::from_bits(self.shared.committed.load(Ordering::Acquire));
-        let target = match self.period {
-            Some(period) if self.synced.elapsed() >= period => {
-                self.synced = Instant::now();
-                committed
+/// The thread that syncs.
+struct SyncWorker {
+    syncer: Arc<Syncer>,
+    shared: Arc<Shared>,
+    period: Option<Duration>,
+}
+
+impl SyncWorker {
+    /// Syncs everything once a period, and each finished segment at once.
+    fn run(self) {
+        let mut last = Instant::now();
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let committed = Position::from_bits(self.shared.committed.load(Ordering::Acquire));
+            let target = match self.period {
+                Some(period) if last.elapsed() >= period => {
+                    last = Instant::now();
+                    committed
+                }
+                _ => Position::new(committed.index(), 0),
+            };
+            if let Err(error) = self.syncer.sync_to(target) {
+                self.shared.fail(&error);
             }
-            _ => Position::new(committed.index(), 0),
-        };
-        if let Err(error) = lock(&self.preparer.syncer).sync_to(target) {
-            self.shared.fail(&error);
+            thread::park_timeout(LOOK);
         }
     }
 }

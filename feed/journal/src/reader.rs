@@ -1,11 +1,8 @@
 //! Readers of a journal, in any process, while it is written.
 
-use crate::JournalError;
-use crate::map::Run;
 use crate::seek::{End, Place, Segments};
-use std::ops::Deref;
+use crate::{JournalError, Region};
 use std::path::Path;
-use std::sync::Arc;
 use twinline_wire::Packet;
 use twinline_wire::header::{PacketHeader, align_up};
 use twinline_wire::session::EpochStart;
@@ -79,7 +76,6 @@ pub struct JournalReader {
 #[derive(Clone, Copy, Debug)]
 enum Origin {
     Oldest,
-    Head,
     Sought {
         session: u32,
         sequence: u64,
@@ -140,7 +136,19 @@ impl JournalReader {
     /// If a segment cannot be read.
     pub fn seek(&mut self, session: u32, sequence: u64) -> Result<Seek, JournalError> {
         self.look_anew();
-        let (seek, place) = self.segments.seek(session, sequence)?;
+        // Most ask for what is near the place or near the head: no search among the files then.
+        let here = self.place.as_ref().filter(|_| self.generation == self.seen);
+        let head = self.head.as_ref().map(|cache| &cache.end.place);
+        let mut found = None;
+        for place in [here, head].into_iter().flatten() {
+            if found.is_none() {
+                found = self.segments.seek_in(&place.segment, session, sequence)?;
+            }
+        }
+        let (seek, place) = match found {
+            Some(found) => found,
+            None => self.segments.seek(session, sequence)?,
+        };
         if place.is_some() {
             self.stand(place, Origin::Sought { session, sequence });
         }
@@ -164,11 +172,11 @@ impl JournalReader {
     /// If a segment cannot be read.
     pub fn seek_head(&mut self) -> Result<(), JournalError> {
         self.look_anew();
-        let place = match self.segments.newest()? {
-            Some(end) => Some(end.place),
-            None => self.segments.oldest()?,
+        let Some(end) = self.segments.newest()? else {
+            return self.seek_oldest();
         };
-        self.stand(place, Origin::Head);
+        let (session, sequence) = (end.chain.tail.session, end.chain.tail.next);
+        self.stand(Some(end.place), Origin::Sought { session, sequence });
         Ok(())
     }
 
@@ -253,7 +261,7 @@ impl JournalReader {
             header: None,
         };
         place.at += length;
-        Ok(Some(Region { run, first, end }))
+        Ok(Some(Region::new(run, first, end)))
     }
 
     /// Goes to where the next packet is, over the end of a segment if need be. False if there is none yet.
@@ -306,10 +314,7 @@ impl JournalReader {
         {
             *header = place.segment.packet(*at)?.map(|packet| *packet.header());
         }
-        self.place = Some(Place {
-            segment: Arc::new(segment),
-            at: 0,
-        });
+        self.place = Some(Place { segment, at: 0 });
         Ok(true)
     }
 
@@ -319,7 +324,6 @@ impl JournalReader {
         self.look_anew();
         match self.origin {
             Origin::Oldest => self.seek_oldest(),
-            Origin::Head => self.seek_head(),
             Origin::Sought { session, sequence } => match self.seek(session, sequence)? {
                 Seek::Found | Seek::NotYet => Ok(()),
                 Seek::TooOld { .. } | Seek::UnknownSession => Err(self.fell_behind()?),
@@ -344,10 +348,7 @@ impl JournalReader {
                 .is_some_and(|packet| *packet.header() == header)
         {
             let next = at + align_up(usize::from(header.length.get()));
-            let place = Place {
-                segment: Arc::new(segment),
-                at: next,
-            };
+            let place = Place { segment, at: next };
             let header = None;
             self.stand(Some(place), Origin::Read { index, at, header });
             return Ok(());
@@ -448,44 +449,5 @@ impl JournalReader {
     pub fn session(&mut self, session: u32) -> Result<Option<SessionSpan>, JournalError> {
         self.look_anew();
         self.segments.span(session)
-    }
-}
-
-/// Whole packets of one session, back to back, each at a multiple of 64 bytes from the first (what stands between a
-/// packet's end and the next multiple is undefined). Keeps its memory mapped.
-#[derive(Clone, Debug)]
-pub struct Region {
-    run: Run,
-    first: (u32, u64),
-    end: u64,
-}
-
-impl Region {
-    /// Session, and sequence of the first packet.
-    pub fn first(&self) -> (u32, u64) {
-        self.first
-    }
-
-    /// The sequence after the last message.
-    pub fn end(&self) -> u64 {
-        self.end
-    }
-
-    /// The packets.
-    pub fn packets(&self) -> impl Iterator<Item = Packet<'_>> {
-        let mut at = 0;
-        std::iter::from_fn(move || {
-            let packet = Packet::trusted_prefix(self.run.get(at..)?).ok()?;
-            at += align_up(packet.bytes().len());
-            Some(packet)
-        })
-    }
-}
-
-impl Deref for Region {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        &self.run
     }
 }

@@ -94,8 +94,7 @@ pub(crate) fn recover(dir: &Path, control: &ControlWriter, made: &Made) -> Resul
         report: Recovery::default(),
     };
     files::remove(&files::temporary_path(dir))?;
-    let indexes = files::segments(dir)?;
-    scan.check_names(&indexes)?;
+    let indexes = scan.names()?;
     let mut current = None;
     for &index in &indexes {
         // The last durable segment and everything after it is read wholly.
@@ -155,19 +154,27 @@ impl Scan<'_> {
         }
     }
 
-    /// Segments have consecutive numbers and reach to the synced position.
-    fn check_names(&self, indexes: &[u64]) -> Result<(), JournalError> {
-        for pair in indexes.windows(2) {
-            // Before the synced position nothing may be missing; behind it, the walk ends there.
-            if pair[1] != pair[0] + 1 && pair[0] < self.synced.index() {
-                return Err(self.damaged(pair[0] + 1, 0, "the segment is missing"));
+    /// The segments. They have consecutive numbers and reach to the synced position; what stands behind a gap after that
+    /// is removed.
+    fn names(&mut self) -> Result<Vec<u64>, JournalError> {
+        let mut indexes = files::segments(self.dir)?;
+        let gap = indexes.windows(2).position(|pair| pair[1] != pair[0] + 1);
+        if let Some(last) = gap {
+            for &torn in &indexes[last + 1..] {
+                if torn <= self.synced.index() {
+                    return Err(self.damaged(indexes[last] + 1, 0, "the segment is missing"));
+                }
+            }
+            for torn in indexes.drain(last + 1..).rev() {
+                files::remove(&files::segment_path(self.dir, torn))?;
+                self.report.torn_segments += 1;
             }
         }
         let reached = indexes.last().is_some_and(|&last| last >= self.synced.index());
         if !reached && self.synced != Position::default() {
             return Err(self.damaged(self.synced.index(), 0, "the segment is missing"));
         }
-        Ok(())
+        Ok(indexes)
     }
 
     fn open(&self, index: u64) -> Result<WriteMap, JournalError> {

@@ -65,8 +65,8 @@ impl Segments {
     }
 
     /// The segment `index`, if it exists.
-    pub(crate) fn segment(&self, index: u64) -> Result<Option<Segment>, JournalError> {
-        Segment::open(&self.dir, index, &self.made, self.limit)
+    pub(crate) fn segment(&self, index: u64) -> Result<Option<Arc<Segment>>, JournalError> {
+        Ok(Segment::open(&self.dir, index, &self.made, self.limit)?.map(Arc::new))
     }
 
     /// The indexes of all segments.
@@ -125,6 +125,25 @@ impl Segments {
         Ok(self.newest()?.is_none_or(|end| end.chain.tail.session < session))
     }
 
+    /// The same as [`seek`](Self::seek) where `segment` is known to hold the sequence, or the journal's end before it.
+    pub(crate) fn seek_in(
+        &self,
+        segment: &Arc<Segment>,
+        session: u32,
+        sequence: u64,
+    ) -> Attempt<(Seek, Option<Place>)> {
+        let first = segment
+            .first()?
+            .map(|packet| (packet.header().session.get(), packet.sequence()));
+        if first.is_none_or(|(found, first)| found != session || first >= sequence) {
+            return Ok(None);
+        }
+        match segment.end_mark()? {
+            Some(mark) if mark.chain.tail.next <= sequence => Ok(None),
+            _ => self.walk_to(segment.clone(), sequence).map(Some),
+        }
+    }
+
     /// Finds the first packet that is at or beyond `sequence`; for the meaning see [`Seek`].
     pub(crate) fn seek(&self, session: u32, sequence: u64) -> Result<(Seek, Option<Place>), JournalError> {
         self.steadily(|list| {
@@ -132,7 +151,7 @@ impl Segments {
             if let Some(&index) = below.checked_sub(1).and_then(|last| list.get(last)) {
                 match self.key(index)? {
                     None => return Ok(None),
-                    Some(Some((found, _))) if found == session => return self.walk_to(index, sequence),
+                    Some(Some((found, _))) if found == session => return self.walk_from(index, sequence),
                     _ => {}
                 }
             }
@@ -145,7 +164,7 @@ impl Segments {
             };
             match next {
                 Some((index, (found, first))) if found == session && first == sequence => {
-                    self.walk_to(index, sequence)
+                    self.walk_from(index, sequence)
                 }
                 Some((_, (found, oldest))) if found == session => Ok(Some((Seek::TooOld { oldest }, None))),
                 _ => Ok(Some((Seek::UnknownSession, None))),
@@ -153,16 +172,17 @@ impl Segments {
         })
     }
 
+    fn walk_from(&self, index: u64, sequence: u64) -> Attempt<(Seek, Option<Place>)> {
+        match self.segment(index)? {
+            None => Ok(None),
+            Some(segment) => self.walk_to(segment, sequence).map(Some),
+        }
+    }
+
     /// Walks from the index entry before `sequence` to the first packet at or beyond it.
-    fn walk_to(&self, index: u64, sequence: u64) -> Attempt<(Seek, Option<Place>)> {
-        let Some(segment) = self.segment(index)? else {
-            return Ok(None);
-        };
+    fn walk_to(&self, segment: Arc<Segment>, sequence: u64) -> Result<(Seek, Option<Place>), JournalError> {
         let at = segment.start_below(sequence);
-        let mut place = Place {
-            segment: Arc::new(segment),
-            at,
-        };
+        let mut place = Place { segment, at };
         // A notice at the sequence is where the reader goes, but does not say that the sequence is there.
         let mut notice = None;
         loop {
@@ -172,13 +192,13 @@ impl Segments {
                         place = next;
                         continue;
                     }
-                    None => return Ok(Some((Seek::NotYet, Some(notice.unwrap_or(place))))),
+                    None => return Ok((Seek::NotYet, Some(notice.unwrap_or(place)))),
                 }
             };
             let local = packet.header().flags & flags::LOCAL != 0;
             let next = chain::after(&packet).tail.next;
             if next > sequence {
-                return Ok(Some((Seek::Found, Some(notice.unwrap_or(place)))));
+                return Ok((Seek::Found, Some(notice.unwrap_or(place))));
             }
             let length = packet.bytes().len();
             if local && packet.sequence() >= sequence && notice.is_none() {
@@ -200,10 +220,7 @@ impl Segments {
             return Ok(None);
         };
         let session = next.first()?.map(|packet| packet.header().session.get());
-        Ok((session == Some(mark.chain.tail.session)).then(|| Place {
-            segment: Arc::new(next),
-            at: 0,
-        }))
+        Ok((session == Some(mark.chain.tail.session)).then(|| Place { segment: next, at: 0 }))
     }
 
     /// The oldest place.
@@ -212,12 +229,7 @@ impl Segments {
             let Some(&index) = list.first() else {
                 return Ok(Some(None));
             };
-            Ok(self.segment(index)?.map(|segment| {
-                Some(Place {
-                    segment: Arc::new(segment),
-                    at: 0,
-                })
-            }))
+            Ok(self.segment(index)?.map(|segment| Some(Place { segment, at: 0 })))
         })
     }
 
@@ -287,13 +299,10 @@ impl Segments {
 }
 
 /// The end of a segment that holds packets.
-fn end_of(segment: Segment) -> Result<End, JournalError> {
+pub(crate) fn end_of(segment: Arc<Segment>) -> Result<End, JournalError> {
     if let Some(mark) = segment.end_mark()? {
         return Ok(End {
-            place: Place {
-                segment: Arc::new(segment),
-                at: mark.at,
-            },
+            place: Place { segment, at: mark.at },
             chain: mark.chain,
             marked: true,
         });
@@ -304,10 +313,7 @@ fn end_of(segment: Segment) -> Result<End, JournalError> {
     };
     let mut end = End {
         chain: chain::after(&packet),
-        place: Place {
-            segment: Arc::new(segment),
-            at,
-        },
+        place: Place { segment, at },
         marked: false,
     };
     end.advance()?;

@@ -47,7 +47,7 @@ impl Geometry {
                 "a multiple of 4096, from 65536 (64 KiB) to 17179869184 (16 GiB)",
             ));
         }
-        if max_packet < ALIGN || max_packet > MAX_PACKET_LEN || !max_packet.is_multiple_of(ALIGN) {
+        if !(ALIGN..=MAX_PACKET_LEN).contains(&max_packet) || !max_packet.is_multiple_of(ALIGN) {
             return Err(wrong(
                 "a packet limit of",
                 max_packet,
@@ -126,7 +126,7 @@ pub(crate) fn write_end_mark(map: &mut WriteMap, geometry: &Geometry, channel: u
         length: U16::new(ALIGN as u16),
         ..PacketHeader::default()
     };
-    let bits = u64::from(tail.ended) * ENDED | u64::from(mark.chain.loose) * LOOSE;
+    let bits = (u64::from(tail.ended) * ENDED) | (u64::from(mark.chain.loose) * LOOSE);
     let mut packet = [0; ALIGN];
     packet[HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&(mark.at as u64).to_le_bytes());
     packet[HEADER_LEN + 8..].copy_from_slice(&bits.to_le_bytes());

@@ -3,72 +3,94 @@
 use crate::control::{ControlWriter, Position};
 use crate::map::Map;
 use crate::{JournalError, failpoint, files};
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Knows which segments are not durable yet.
+/// Knows which segments are not durable yet. Its lock is never held while the device is waited for.
 #[derive(Debug)]
 pub(crate) struct Syncer {
     dir: PathBuf,
     control: Arc<ControlWriter>,
-    /// Segments that may hold what is not durable, oldest first, the prepared one last.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Segments that may hold what is not durable, oldest first, prepared ones last.
     unsynced: VecDeque<(u64, Map)>,
+    /// Everything before this is durable.
     synced: Position,
 }
 
 impl Syncer {
-    /// Everything before `synced` is durable, and the control file says so.
-    pub(crate) fn new(dir: PathBuf, control: Arc<ControlWriter>, synced: Position) -> Self {
+    /// Everything before `synced`, in the segment `map`, is durable, and the control file says so.
+    pub(crate) fn new(dir: PathBuf, control: Arc<ControlWriter>, synced: Position, map: Map) -> Self {
+        let unsynced = VecDeque::from([(synced.index(), map)]);
         Self {
             dir,
             control,
-            unsynced: VecDeque::new(),
-            synced,
+            state: Mutex::new(State { unsynced, synced }),
         }
     }
 
-    /// Takes on the next segment, before anything is committed to it.
-    pub(crate) fn add(&mut self, index: u64, map: Map) {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked with it left it as it was before or after a whole step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes on a further segment, before anything is committed to it.
+    pub(crate) fn add(&self, index: u64, map: Map) {
+        let mut state = self.state();
         // One that was made twice counts as it is now.
-        self.unsynced.retain(|&(known, _)| known < index);
-        self.unsynced.push_back((index, map));
+        state.unsynced.retain(|&(known, _)| known < index);
+        state.unsynced.push_back((index, map));
+    }
+
+    /// After a cut: everything before `synced`, in the segment `map`, is durable, and there is nothing else.
+    pub(crate) fn reset(&self, synced: Position, map: Map) {
+        let unsynced = VecDeque::from([(synced.index(), map)]);
+        *self.state() = State { unsynced, synced };
     }
 
     /// Everything before this is durable.
     pub(crate) fn synced(&self) -> Position {
-        self.synced
+        self.state().synced
     }
 
     /// Makes everything before `position`, which is committed, durable; then records it.
-    pub(crate) fn sync_to(&mut self, position: Position) -> Result<(), JournalError> {
-        if position <= self.synced {
+    pub(crate) fn sync_to(&self, position: Position) -> Result<(), JournalError> {
+        let (from, segments) = {
+            let state = self.state();
+            let wanted = state
+                .unsynced
+                .iter()
+                .filter(|(index, _)| *index <= position.index());
+            (state.synced, wanted.cloned().collect::<Vec<_>>())
+        };
+        if position <= from {
             return Ok(());
         }
-        while let Some((index, map)) = self.unsynced.front() {
-            let begin = if *index == self.synced.index() {
-                self.synced.at()
-            } else {
-                0
-            };
+        for (index, map) in &segments {
+            let begin = if *index == from.index() { from.at() } else { 0 };
             let end = match index.cmp(&position.index()) {
-                std::cmp::Ordering::Less => map.len(),
-                std::cmp::Ordering::Equal => position.at(),
-                std::cmp::Ordering::Greater => break,
+                Ordering::Less => map.len(),
+                _ => position.at(),
             };
             if end > begin {
                 let path = files::segment_path(&self.dir, *index);
                 map.flush(begin, end).map_err(JournalError::io("sync", &path))?;
             }
-            if *index == position.index() {
-                break;
-            }
-            self.synced = Position::new(index + 1, 0);
-            self.unsynced.pop_front();
         }
         failpoint::hit("journal.sync.between");
-        self.synced = position;
-        self.control.set_synced(position);
+        let mut state = self.state();
+        if position > state.synced {
+            state.synced = position;
+            state.unsynced.retain(|&(index, _)| index >= position.index());
+            self.control.set_synced(position);
+        }
+        drop(state);
         self.control.flush()
     }
 }

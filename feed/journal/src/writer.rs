@@ -3,96 +3,19 @@
 use crate::chain::{self, Chain};
 use crate::control::{self, ControlWriter, Made, Position};
 use crate::map::WriteMap;
-use crate::prepare::{Helper, Preparer, Shared, lock};
+use crate::prepare::{Helper, Preparer, Shared};
 use crate::segment::{self, EndMark, Geometry};
 use crate::sync::Syncer;
-use crate::{JournalError, discard, failpoint, files, recover};
+use crate::{
+    JournalConfig, JournalError, Prepare, Recovery, SyncPolicy, Tail, discard, failpoint, files, recover,
+};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use twinline_wire::Packet;
 use twinline_wire::header::{PacketHeader, align_up, first_word, flags as bits};
 use zerocopy::FromBytes;
-
-/// How a journal is written. Channel, packet limit and segment size are fixed when the journal is created.
-#[derive(Clone, Debug)]
-pub struct JournalConfig {
-    /// The channel whose packets it holds.
-    pub channel: u16,
-    /// The longest packet in bytes: a multiple of 64, at most [`twinline_wire::header::MAX_PACKET_LEN`].
-    pub max_packet: usize,
-    /// Bytes of a segment: a multiple of 4,096, from 64 KiB to 16 GiB.
-    pub segment_size: usize,
-    /// When packets become durable.
-    pub sync: SyncPolicy,
-    /// What is kept.
-    pub retention: Retention,
-    /// Who makes the next segment.
-    pub prepare: Prepare,
-}
-
-/// When packets become durable (survive a power cut; a killed process loses nothing in any case).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// When the kernel likes, or when asked with [`JournalWriter::sync`].
-    None,
-    /// About this often, by a helper thread.
-    Every(Duration),
-    /// Before [`JournalWriter::commit`] returns.
-    EveryPacket,
-}
-
-/// What is kept; the oldest segments beyond any limit go. `None` sets no limit. The segment being written always stays.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Retention {
-    /// At most so many segments, 2 or more.
-    pub segments: Option<usize>,
-    /// At most so many bytes of segments (at least two segments stay).
-    pub bytes: Option<u64>,
-    /// Segments whose last packet was sent this long before the newest packet go.
-    pub age: Option<Duration>,
-}
-
-/// Who makes the next segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prepare {
-    /// A helper thread, ahead of use: the writer makes no system call.
-    Thread,
-    /// The writer itself, when it needs it: deterministic, no thread.
-    Inline,
-}
-
-/// Where a journal ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tail {
-    /// The newest session.
-    pub session: u32,
-    /// Its newest epoch.
-    pub epoch: u32,
-    /// That epoch's first sequence.
-    pub epoch_base: u64,
-    /// The next sequence to come.
-    pub next: u64,
-    /// True if the last message is EndOfSession.
-    pub ended: bool,
-}
-
-/// What [`JournalWriter::open`] found and did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Recovery {
-    /// True if the journal was created.
-    pub created: bool,
-    /// Packets whose checksum and continuity were checked.
-    pub packets: u64,
-    /// Segments that were read wholly; of the others only the first packet and the end mark.
-    pub segments: u64,
-    /// Bytes after the last valid packet that were not zero and were cut off: what a crash tore.
-    pub torn_bytes: u64,
-    /// Segments after the last valid packet that were removed because they held something.
-    pub torn_segments: u64,
-}
 
 /// The one writer of a journal. Dropping it makes everything durable and lets another one open it.
 #[derive(Debug)]
@@ -115,7 +38,7 @@ pub struct JournalWriter {
     /// The last packet's sending time.
     time: u64,
     shared: Arc<Shared>,
-    syncer: Arc<Mutex<Syncer>>,
+    syncer: Arc<Syncer>,
     control: Arc<ControlWriter>,
     supply: Supply,
     recovery: Recovery,
@@ -159,9 +82,8 @@ impl JournalWriter {
         let control = Arc::new(control);
         let recovered = recover::recover(dir, &control, &made)?;
         let position = Position::new(recovered.index, recovered.at);
-        let mut syncer = Syncer::new(dir.to_owned(), control.clone(), position);
-        syncer.add(recovered.index, recovered.map.share());
-        let syncer = Arc::new(Mutex::new(syncer));
+        let syncer = Syncer::new(dir.to_owned(), control.clone(), position, recovered.map.share());
+        let syncer = Arc::new(syncer);
         let preparer = Preparer {
             dir: dir.to_owned(),
             geometry,
@@ -236,6 +158,12 @@ impl JournalWriter {
         &self.recovery
     }
 
+    /// Times that the writer had to wait because the helper thread had no segment ready.
+    #[inline]
+    pub fn stalls(&self) -> u64 {
+        self.shared.stalls.load(Ordering::Relaxed)
+    }
+
     /// A number that names this journal: another journal, also a copy of this one, has another number. For
     /// [`epoch::Request`](crate::epoch::Request).
     pub fn id(&self) -> u64 {
@@ -269,6 +197,11 @@ impl JournalWriter {
             length <= self.geometry.max_packet && at + self.geometry.max_packet <= self.geometry.data_end,
             "a packet is committed in the slot that was asked for"
         );
+        debug_assert_eq!(
+            self.map.word(at),
+            0,
+            "readers look at the slot's first four bytes"
+        );
         let bytes = self.map.written(at, length);
         let (header, _) = PacketHeader::ref_from_prefix(bytes).expect("a packet has a header");
         assert!(
@@ -282,6 +215,8 @@ impl JournalWriter {
         let (sequence, time) = (header.sequence.get(), header.sending_time.get());
         failpoint::hit("journal.commit.before");
         let next = at + align_up(length);
+        // No reader, and nobody whom a region is sent to, sees what a recycled file held.
+        self.map.slot(at + length, next - at - length).fill(0);
         if next < self.geometry.data_end {
             self.map.store_word(next, 0);
         }
@@ -291,6 +226,9 @@ impl JournalWriter {
         self.chain = Some(chain);
         if flags & bits::LOCAL == 0 {
             self.last = Some(at);
+        } else if chain.tail.ended {
+            // The notice itself ended the session.
+            self.last = None;
         }
         self.time = time;
         self.at = next;
@@ -404,7 +342,7 @@ impl JournalWriter {
             Supply::Thread(helper) => helper.finished(index, self.time, old),
             Supply::Inline(preparer) => {
                 preparer.finished(index, self.time);
-                let synced = lock(&self.syncer).sync_to(Position::new(self.index, 0));
+                let synced = self.syncer.sync_to(Position::new(self.index, 0));
                 if let Err(error) = synced {
                     self.shared.fail(&error);
                     return Err(error);
@@ -458,7 +396,7 @@ impl JournalWriter {
     /// # Errors
     /// If the system cannot.
     pub fn sync(&mut self) -> Result<(), JournalError> {
-        lock(&self.syncer).sync_to(self.position())
+        self.syncer.sync_to(self.position())
     }
 }
 
@@ -524,7 +462,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = JournalConfig {
             prepare: Prepare::Thread,
-            sync: SyncPolicy::Every(Duration::from_millis(1)),
+            sync: SyncPolicy::Every(std::time::Duration::from_millis(1)),
             ..config()
         };
         let mut writer = JournalWriter::open(dir.path(), config).unwrap();

@@ -466,6 +466,8 @@ impl GapPolicy {
         for gap in self.split_at(span) {
             match code {
                 RejectCode::TOO_OLD => gap.too_old |= bit,
+                // A session from before everything that is held: asking again is of no use.
+                RejectCode::UNKNOWN_SESSION if retry_after == 0 => gap.too_old |= bit,
                 RejectCode::NOT_YET_PUBLISHED => {
                     gap.unpublished |= bit;
                     gap.retry_at = now + retry_after;

@@ -8,7 +8,7 @@ use std::ops;
 use twinline_journal::{JournalError, JournalReader, Region, Seek};
 use twinline_wire::Packet;
 use twinline_wire::field::RejectCode;
-use twinline_wire::header::{MAX_PACKET_LEN, align_up, flags};
+use twinline_wire::header::{MAX_PACKET_LEN, align_up};
 use twinline_wire::session::EpochStart;
 
 /// A range of a session, not empty, that is asked for.
@@ -197,8 +197,7 @@ enum Walk {
     Foreign,
 }
 
-/// Takes packets from a region, up to the end of the range, so many messages, a hole, or a listener's notice (which is
-/// never sent on).
+/// Takes packets from a region, up to the end of the range, so many messages, a hole, or a listener's notice.
 fn walk(region: &[u8], wanted: Wanted, messages: u64) -> Walk {
     let mut batch: Option<Batch> = None;
     let mut at = 0;
@@ -208,7 +207,8 @@ fn walk(region: &[u8], wanted: Wanted, messages: u64) -> Walk {
         let stop = start + packet.bytes().len();
         at = align_up(stop);
         let foreign = header.session.get() != wanted.session;
-        let usable = !foreign && header.count.get() > 0 && header.flags & flags::LOCAL == 0;
+        // A listener's notice has no messages; it is never sent on.
+        let usable = !foreign && header.count.get() > 0;
         let count = u64::from(header.count.get());
         match &mut batch {
             Some(batch) => {

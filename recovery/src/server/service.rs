@@ -216,7 +216,10 @@ impl Service {
                 match event.token() {
                     LISTENER => self.accept_at = Some(0),
                     WAKER => {}
-                    Token(token) => self.wake(token - FIRST, event.is_readable(), event.is_writable()),
+                    Token(token) => {
+                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                        self.wake(token - FIRST, readable, event.is_writable());
+                    }
                 }
             }
             let now = self.now();
@@ -252,6 +255,7 @@ impl Service {
                 result => result?,
             }
         }
+        self.store.keep_up();
         for index in 0..self.connections.len() {
             self.wake(index, false, false);
         }

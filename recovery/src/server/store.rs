@@ -30,6 +30,21 @@ impl Store {
         self.error.take()
     }
 
+    /// Follows the head, so that segments that are long past are let go and new requests begin near what they mostly
+    /// ask for. To be called now and then.
+    pub fn keep_up(&mut self) {
+        let Some(journal) = &mut self.journal else {
+            return;
+        };
+        let followed = journal.head().and_then(|head| match head {
+            Some(head) => journal.seek(head.session, head.next).map(drop),
+            None => Ok(()),
+        });
+        if let Err(error) = followed {
+            self.error = Some(error);
+        }
+    }
+
     /// The first part of the answer to a range; a journal that cannot be read is an answer too.
     pub(super) fn answer(&mut self, cursor: &mut Option<Cursor>, wanted: Wanted, room: Room) -> Answer {
         let Some(journal) = &mut self.journal else {

@@ -5,8 +5,9 @@ use std::path::Path;
 use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_recovery::ClientEvent;
 use twinline_recovery::client::CloseReason;
-use twinline_wire::field::{CompleteStatus, LogoutReason, RejectCode};
-use twinline_wire::session::{EndOfSession, EpochStart, SourcePosition};
+use twinline_wire::field::{CompleteStatus, LogoutReason, LossReason, RejectCode};
+use twinline_wire::header::flags;
+use twinline_wire::session::{EndOfSession, EpochStart, Lost, SourcePosition};
 use twinline_wire::{OpenPacket, Packet, Stamp};
 
 pub(crate) const CHANNEL: u16 = 7;
@@ -111,9 +112,29 @@ impl Feed {
         });
     }
 
-    fn packet(&mut self, fill: impl FnOnce(&mut OpenPacket, &mut [u8])) {
+    /// A listener's notice that it lost everything up to `end`.
+    pub(crate) fn lose(&mut self, end: u64) {
+        let lost = Lost {
+            begin: self.next.into(),
+            end: end.into(),
+            reason: LossReason::TIMED_OUT,
+        };
         let mut buffer = [0; 1408];
+        let mut packet = OpenPacket::new();
+        assert!(packet.push(&mut buffer, &lost));
         let stamp = Stamp {
+            flags: flags::LOCAL,
+            ..self.stamp()
+        };
+        let length = packet.finish_whole(&mut buffer, stamp, 0);
+        self.writer
+            .append(&buffer[..length])
+            .expect("notices may stand anywhere");
+        self.next = end;
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp {
             flags: 0,
             channel: CHANNEL,
             session: self.session,
@@ -121,7 +142,12 @@ impl Feed {
             epoch_base: self.base,
             sequence: self.next,
             sending_time: 1,
-        };
+        }
+    }
+
+    fn packet(&mut self, fill: impl FnOnce(&mut OpenPacket, &mut [u8])) {
+        let mut buffer = [0; 1408];
+        let stamp = self.stamp();
         let mut packet = OpenPacket::new();
         fill(&mut packet, &mut buffer);
         let length = packet.finish_whole(&mut buffer, stamp, 0);
@@ -224,7 +250,7 @@ impl From<ClientEvent<'_>> for Got {
     }
 }
 
-fn check_content(packet: &Packet<'_>) {
+pub(crate) fn check_content(packet: &Packet<'_>) {
     for (sequence, frame) in packet.messages() {
         if let Some(position) = frame.view::<SourcePosition>() {
             assert_eq!(position.position.get(), sequence);

@@ -12,9 +12,15 @@ impl Counter {
         self.0.load(Relaxed)
     }
 
+    /// Takes over a count that is kept elsewhere. Only one thread may do so.
+    #[inline]
+    pub(super) fn set(&self, count: u64) {
+        self.0.store(count, Relaxed);
+    }
+
     /// Adds `more`. Only one thread may do so: this is a load and a store, no locked instruction.
     #[inline]
-    pub fn add(&self, more: u64) {
+    pub(super) fn add(&self, more: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
     }
 }
@@ -36,6 +42,8 @@ pub struct Counters {
     pub send_failures: [Counter; 2],
     /// Source messages that were refused because they do not fit a packet.
     pub events_too_large: Counter,
+    /// Times that the journal had no segment ready and publishing waited for it.
+    pub journal_stalls: Counter,
     /// Times that publishing was tried and no sequences were reserved.
     pub reserve_stalls: Counter,
     /// Checkpoints that could not be written: the next start reads more of the journal.

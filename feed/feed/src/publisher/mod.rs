@@ -398,6 +398,7 @@ impl<L: Lines> Publisher<L> {
         self.counters.packets.add(1);
         self.counters.messages.add(u64::from(packet.count()));
         self.counters.bytes.add(length as u64);
+        self.counters.journal_stalls.set(self.journal.stalls());
         self.count_failures(a, b);
         Ok(())
     }

@@ -55,35 +55,47 @@ pub fn resume(dir: &Path, session: u32, next: u64) -> Result<Resume, OpenError> 
     let mut reader = JournalReader::open(dir)?;
     let checkpoint = Checkpoint::read(dir).filter(|at| at.session == session && at.next <= next);
     if let Some(checkpoint) = checkpoint
-        && let Seek::Found | Seek::NotYet = reader.seek(session, checkpoint.next)?
+        && let Start::Here = start(&mut reader, session, checkpoint.next)?
         && let Some(resume) = read_on(&mut reader, session, checkpoint.next, checkpoint.resume)?
     {
         return Ok(resume);
     }
-    match reader.seek(session, 1)? {
-        Seek::Found => {}
-        Seek::NotYet | Seek::UnknownSession => return Ok(Resume::default()),
-        // Where a power cut took everything the session had published, it begins with a later epoch.
-        Seek::TooOld { oldest } if begins_session(&mut reader, session, oldest)? => {}
-        Seek::TooOld { oldest } => {
-            return Err(OpenError::Incomplete {
-                dir: dir.to_owned(),
-                session,
-                oldest,
-            });
-        }
+    match start(&mut reader, session, 1)? {
+        Start::Here => Ok(read_on(&mut reader, session, 1, Resume::default())?.unwrap_or_default()),
+        Start::Gone { oldest } => Err(OpenError::Incomplete {
+            dir: dir.to_owned(),
+            session,
+            oldest,
+        }),
     }
-    Ok(read_on(&mut reader, session, 1, Resume::default())?.unwrap_or_default())
 }
 
-/// True if the packet at `oldest` says that nothing valid was published before it. Leaves the reader there.
-fn begins_session(reader: &mut JournalReader, session: u32, oldest: u64) -> Result<bool, OpenError> {
+/// Where reading can start.
+enum Start {
+    /// Where the reader stands.
+    Here,
+    /// Only at `oldest`: what stood before it is gone.
+    Gone { oldest: u64 },
+}
+
+/// Takes `reader` to `from`, or to the session's first packet if there never was anything between `from` and that.
+fn start(reader: &mut JournalReader, session: u32, from: u64) -> Result<Start, OpenError> {
+    let Seek::TooOld { oldest } = reader.seek(session, from)? else {
+        return Ok(Start::Here);
+    };
     reader.seek(session, oldest)?;
-    let first = reader.next()?.and_then(|packet| packet.messages().next());
-    let start = first.and_then(|(_, frame)| frame.view::<EpochStart>());
-    let begins = start.is_some_and(|start| start.valid_end.get() == 1);
+    let cut = reader.next()?.and_then(|packet| valid_end(&packet));
+    if cut.is_none_or(|valid_end| valid_end > from) {
+        return Ok(Start::Gone { oldest });
+    }
     reader.seek(session, oldest)?;
-    Ok(begins)
+    Ok(Start::Here)
+}
+
+/// What an epoch's first packet says that older epochs validly published.
+fn valid_end(packet: &Packet<'_>) -> Option<u64> {
+    let (_, first) = packet.messages().next()?;
+    Some(first.view::<EpochStart>()?.valid_end.get())
 }
 
 /// Adds the packets of `session` from where `reader` stands to its end; `None` if the first begins before `from`.

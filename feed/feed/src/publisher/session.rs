@@ -110,7 +110,7 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// Sends what is open and then the session's last message. From here on [`tick`](Self::tick) sends the heartbeats
-    /// that say so. The caller then tells the epoch store ([`Reserver::end_session`]).
+    /// that say so. The caller then tells the epoch store ([`Reserver::end_session`](super::Reserver::end_session)).
     ///
     /// # Errors
     /// If it cannot; see [`PublishError`].

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex};
 use twinline_feed::publisher::{Line, Lines, Place, PublisherConfig};
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use twinline_journal::epoch::Holder;
-use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, Seek, SyncPolicy};
+use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_wire::field::{EventFlags, Optional, Price, Side, Text};
+use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::{AddOrder, DeleteOrder, InstrumentDefinition, PriceTick};
-use twinline_wire::{Packet, U32, U64};
+use twinline_wire::{Message, OpenPacket, Packet, U32, U64};
 
 pub const SOURCE: u16 = 3;
 pub const CHANNEL: u16 = 9;
@@ -89,6 +90,30 @@ pub fn say(n: u64, sink: &mut impl EventSink) {
             }),
         }
     }
+}
+
+/// What the first `total` events put into the stream, framed: made without the publisher.
+pub fn expected(total: u64) -> Vec<Vec<u8>> {
+    struct Collect(Vec<Vec<u8>>);
+    impl EventSink for Collect {
+        fn push<M: Message>(&mut self, message: &M) {
+            let mut buffer = vec![0; HEADER_LEN + M::FRAME_LEN];
+            assert!(OpenPacket::new().push(&mut buffer, message));
+            self.0.push(buffer.split_off(HEADER_LEN));
+        }
+        fn end_event(&mut self, _: u16, _: u64) {
+            // All templates used here end with their flags.
+            if let Some(flags) = self.0.last_mut().and_then(|frame| frame.last_mut()) {
+                *flags |= EventFlags::END_OF_EVENT.0;
+            }
+        }
+    }
+    let mut collect = Collect(Vec::new());
+    for n in 0..total {
+        say(n, &mut collect);
+        collect.end_event(SOURCE, n + 1);
+    }
+    collect.0
 }
 
 pub fn tick(n: u64) -> PriceTick {
@@ -185,7 +210,7 @@ pub fn place(dir: &Path, boot: &str) -> Place {
         store: dir.join("epochs.json"),
         session: None,
         holder: holder(boot),
-        block: 4096,
+        block: 1 << 16,
     }
 }
 
@@ -202,9 +227,7 @@ pub fn at_once() -> PublisherConfig {
 pub fn packets(journal: &Path, session: u32) -> Vec<Vec<u8>> {
     let mut reader = JournalReader::open(journal).unwrap();
     let mut packets = Vec::new();
-    if reader.seek(session, 1).unwrap() != Seek::Found {
-        return packets;
-    }
+    reader.seek_oldest().unwrap();
     while let Some(packet) = reader.next().unwrap() {
         if packet.header().session.get() == session {
             packets.push(packet.bytes().to_vec());

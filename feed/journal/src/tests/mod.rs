@@ -1,0 +1,9 @@
+//! What the parts do together: following, crashes, power cuts, limits.
+
+mod crash;
+mod discard;
+mod follow;
+mod limits;
+mod lookup;
+mod power;
+mod retention;
