@@ -68,6 +68,13 @@ impl JournalWriter {
             max_packet: config.max_packet,
         };
         let geometry = Geometry::new(&made)?;
+        if let (Prepare::Inline, SyncPolicy::Every(period)) = (config.prepare, config.sync) {
+            return Err(JournalError::Config {
+                what: "without helper threads, a sync period in milliseconds of",
+                value: period.as_millis() as u64,
+                must: "it needs Prepare::Thread",
+            });
+        }
         fs::create_dir_all(dir).map_err(files::write_error("create", dir))?;
         if !control::exists(dir) && !files::is_empty(dir)? {
             return Err(JournalError::NotAJournal(dir.to_owned()));
@@ -76,6 +83,9 @@ impl JournalWriter {
         let created = !control::exists(dir);
         if created {
             control::create(dir, &made)?;
+            if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+                files::sync_dir(parent)?;
+            }
         }
         let (control, found) = ControlWriter::open(dir)?;
         check_same(dir, &found, &made)?;
@@ -115,17 +125,7 @@ impl JournalWriter {
             _lock: lock,
         };
         writer.publish_position();
-        writer.supply = match (config.prepare, config.sync) {
-            (Prepare::Inline, SyncPolicy::None | SyncPolicy::EveryPacket) => Supply::Inline(preparer),
-            (Prepare::Inline, SyncPolicy::Every(_)) => {
-                return Err(JournalError::Config {
-                    what: "preparing segments inline, syncing every so many ms,",
-                    value: 0,
-                    must: "syncing by the clock needs the helper thread",
-                });
-            }
-            (Prepare::Thread, _) => writer.start_helper(preparer)?,
-        };
+        writer.supply = writer.resupply(preparer, config.prepare == Prepare::Thread)?;
         Ok(writer)
     }
 
@@ -441,6 +441,7 @@ mod tests {
     use super::*;
     use crate::JournalReader;
     use crate::testing::{Stream, config, fill, read_all};
+    use twinline_wire::market::PriceTick;
 
     #[test]
     fn what_was_written_is_read_across_many_segments_and_after_reopening() {
@@ -470,5 +471,36 @@ mod tests {
         let mut reader = JournalReader::open(dir.path()).unwrap();
         let written = fill(&mut writer, &mut stream, 1000);
         assert_eq!(read_all(&mut reader), written);
+    }
+
+    #[test]
+    fn a_packet_is_encoded_in_its_slot_and_seen_once_it_is_committed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+        let mut reader = JournalReader::open(dir.path()).unwrap();
+        let mut stream = Stream::new(1);
+        for packet in 0..500 {
+            if stream.next == 1 {
+                writer.start_session().unwrap();
+            }
+            let slot = writer.slot().unwrap();
+            assert_eq!((slot.len(), &slot[..4]), (1408, &[0; 4][..]));
+            let mut open = twinline_wire::OpenPacket::new();
+            while open.push(slot, &<PriceTick as twinline_wire::Message>::NULL) && open.count() <= packet % 20
+            {
+            }
+            let length = open.finish(slot, stream.stamp(0), 0);
+            assert!(reader.next().unwrap().is_none());
+            // Asked again, the slot is the same and still holds it.
+            assert_ne!(writer.slot().unwrap()[44..48], [0; 4]);
+            let bytes = writer.commit(length, 0).to_vec();
+            let read = reader.next().unwrap().unwrap();
+            assert_eq!(read.bytes(), bytes);
+            twinline_wire::Packet::parse(&bytes).unwrap();
+            stream.next = read.end();
+            if packet % 100 == 99 {
+                stream = Stream::new(stream.session + 1);
+            }
+        }
     }
 }
