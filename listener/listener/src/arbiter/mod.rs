@@ -430,16 +430,18 @@ impl Arbiter {
     #[inline]
     fn drain(&mut self, sink: &mut impl Sink) {
         while self.may_deliver() && !self.ended {
-            if let Some(hole) = self
-                .epochs
-                .hole(self.next)
-                .or_else(|| self.closed.containing(self.next))
-            {
-                if hole.end == u64::MAX {
-                    return self.end_session(SessionState::ABANDONED, sink);
-                }
+            if let Some(hole) = self.epochs.hole(self.next) {
                 self.next = hole.end;
                 continue;
+            }
+            // What a service calls void is not asked for again. Which epoch made it so, and what else that cut off, only
+            // the EpochStart behind it says: delivery waits for that, unless the session is over there.
+            match self.closed.containing(self.next) {
+                Some(closed) if closed.end == u64::MAX => {
+                    return self.end_session(SessionState::ABANDONED, sink);
+                }
+                Some(_) => return,
+                None => {}
             }
             let Some(front) = self.window.front() else { return };
             if front.begin > self.next {

@@ -128,6 +128,8 @@ impl Arbiter {
     pub fn declare_lost(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
         let span = match self.may_deliver() {
             false if span.begin == self.base => Span::new(self.next, span.end),
+            // Nor is what was made void by an EpochStart that nobody has.
+            true if self.closed.containing(self.next).is_some() => Span::new(self.next, span.end),
             _ => span,
         };
         if span.begin != self.next || span.is_empty() || self.ended {
