@@ -182,6 +182,14 @@ impl<'a> Judge<'a> {
             return Err(format!("lost {span:?}: nothing, or after the end"));
         }
         self.skip_to(span.begin)?;
+        // Who lost an EpochStart cannot be told what it cut off; that the state is invalid, the loss itself says.
+        let starts = self.truth().bases.values();
+        if let Some(&base) = starts
+            .filter(|&&base| (span.begin..span.end).contains(&base))
+            .max()
+        {
+            self.suspects.retain(|&sequence| sequence >= base);
+        }
         self.next = span.end;
         self.verdict.losses.push(Loss {
             session,
