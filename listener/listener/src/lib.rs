@@ -9,6 +9,8 @@ pub mod daemon;
 mod fetch;
 pub mod gaps;
 pub mod lines;
+#[cfg_attr(not(feature = "planted-bugs"), doc(hidden))]
+pub mod planted;
 mod record;
 pub mod report;
 

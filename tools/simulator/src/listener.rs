@@ -1,18 +1,18 @@
 //! The listener's host: the real arbiter and gap policy, connections to every service, and a record that outlives it.
 
-use crate::Options;
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::network::Lines;
 use crate::publisher::CHANNEL;
 use crate::record::Recorder;
 use crate::rng::Rng;
+use crate::run::{Options, is_planted};
 use crate::service::{Connection, Service};
 use std::path::Path;
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
 use twinline_recovery::{ClientEvent, Range, range};
-use twinline_wire::field::CompleteStatus;
+use twinline_wire::field::{CompleteStatus, RejectCode};
 
 /// How long an arbiter holds what it does not believe.
 pub(crate) const PATIENCE: u64 = 100 * MS;
@@ -33,6 +33,8 @@ pub(crate) struct ListenerHost {
     /// When no service could be asked: begin and end of each such time.
     cut_off: Vec<(u64, u64)>,
     calm: bool,
+    /// A planted bug.
+    unpublished_is_void: bool,
 }
 
 /// What a kill takes.
@@ -42,6 +44,7 @@ pub(crate) struct Live {
     connections: Vec<Connection>,
     /// Ranges that each service takes in a request.
     max_ranges: Vec<usize>,
+    unpublished_is_void: bool,
     requests: Vec<Request>,
 }
 
@@ -69,7 +72,11 @@ impl ListenerHost {
             services: plan.services.len(),
             reorder: 2 * MS,
             slow: 25 * MS,
-            timeout: TIMEOUT,
+            timeout: if is_planted!(options, LossTooEarly) {
+                5 * MS
+            } else {
+                TIMEOUT
+            },
         };
         Self {
             rng: Rng::mixed(&[seed, number as u64, 0x115]),
@@ -83,6 +90,7 @@ impl ListenerHost {
             restart_at: now,
             cut_off: vec![(now, now)],
             calm: false,
+            unpublished_is_void: is_planted!(options, UnpublishedCalledVoid),
         }
     }
 
@@ -102,6 +110,7 @@ impl ListenerHost {
                 .map(|service| Connection::new(seed, number, service, now))
                 .collect(),
             max_ranges: vec![0; self.gap_config.services],
+            unpublished_is_void: self.unpublished_is_void,
             requests: Vec::new(),
         });
         Ok(())
@@ -231,8 +240,15 @@ impl Live {
         self.arbiter.tick(now, record);
         for (number, service) in services.iter_mut().enumerate() {
             let (arbiter, gaps) = (&mut self.arbiter, &mut self.gaps);
+            let unpublished_is_void = self.unpublished_is_void;
             let (mut partial, max_ranges) = (0, &mut self.max_ranges[number]);
-            let mut on_event = |event: ClientEvent<'_>| {
+            let mut on_event = |mut event: ClientEvent<'_>| {
+                if let ClientEvent::Reject { code, .. } = &mut event
+                    && unpublished_is_void
+                    && *code == RejectCode::NOT_YET_PUBLISHED
+                {
+                    *code = RejectCode::VOID;
+                }
                 match event {
                     ClientEvent::Accepted {
                         max_ranges: allowed, ..

@@ -8,14 +8,15 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use twinline_wire::Packet;
-use twinline_wire::header::{align_up, flags};
+use twinline_wire::header::{HEADER_LEN, align_up, checksum, flags};
 
 const PAGE: usize = 4096;
 /// Where a journal's control file has the durable position.
 const SYNCED_AT: usize = 192;
 
-/// Spoils the journal in `dir` beyond what its control file says is durable. Says in which way.
-pub(crate) fn cut(dir: &Path, rng: &mut Rng) -> io::Result<Fault> {
+/// Spoils the journal in `dir` beyond what its control file says is durable. Says in which way. `mend`: the planted bug of
+/// a journal that does not check: a packet that was flipped gets a right checksum.
+pub(crate) fn cut(dir: &Path, rng: &mut Rng, mend: bool) -> io::Result<Fault> {
     let way = *rng.pick(&[Fault::PowerCutTorn, Fault::PowerCutZeroed, Fault::PowerCutFlipped]);
     let (synced_segment, synced_at) = synced(dir)?;
     let mut segments: Vec<PathBuf> = fs::read_dir(dir)?
@@ -42,6 +43,9 @@ pub(crate) fn cut(dir: &Path, rng: &mut Rng) -> io::Result<Fault> {
             rng,
             &mut torn,
         );
+        if mend {
+            self::mend(&mut spoilt, durable);
+        }
         if spoilt != bytes {
             OpenOptions::new()
                 .write(true)
@@ -62,6 +66,17 @@ pub(crate) fn kill<T>(dir: &Path, writer: T) -> io::Result<()> {
     control.read_exact_at(&mut word, SYNCED_AT as u64)?;
     drop(writer);
     control.write_all_at(&word, SYNCED_AT as u64)
+}
+
+/// Makes the checksums of the packets behind `durable` right.
+fn mend(bytes: &mut [u8], durable: usize) {
+    let mut at = durable;
+    while let Ok(packet) = Packet::trusted_prefix(bytes.get(at..).unwrap_or_default()) {
+        let length = packet.bytes().len();
+        let sum = checksum(packet.bytes());
+        bytes[at + HEADER_LEN - 4..at + HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
+        at += align_up(length);
+    }
 }
 
 /// Segment and offset up to which the journal is durable.

@@ -5,6 +5,7 @@
 
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::rng::Rng;
+use crate::run::{Options, is_planted};
 use crate::{powercut, source};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,7 +17,9 @@ use twinline_feed::publisher::{
 };
 use twinline_journal::epoch::{EpochStore, Grant, Holder};
 use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
+use twinline_wire::header::{PacketHeader, checksum};
 use twinline_wire::{OpenPacket, Stamp};
+use zerocopy::FromBytes;
 
 /// The channel of every run.
 pub(crate) const CHANNEL: u16 = 1;
@@ -32,6 +35,8 @@ pub(crate) struct Outgoing {
     sent: Vec<(usize, Rc<[u8]>)>,
     /// Sends left until the publisher is killed in one.
     kill_in: Option<u32>,
+    /// The planted bug: heartbeats name sequences that are not sent yet.
+    overtaking: bool,
 }
 
 /// The publisher's end of the lines.
@@ -49,12 +54,28 @@ impl Lines for Wires {
             *left -= 1;
         }
         let bytes = match out.sent.last() {
+            _ if out.overtaking => overtaken(packet),
             Some((_, last)) if **last == *packet => Rc::clone(last),
             _ => packet.into(),
         };
         out.sent.push((line as usize, bytes));
         true
     }
+}
+
+/// The planted bug's heartbeat; any other packet as it is.
+fn overtaken(packet: &[u8]) -> Rc<[u8]> {
+    let mut bytes = packet.to_vec();
+    if let Ok((header, _)) = PacketHeader::mut_from_prefix(&mut bytes)
+        && header.is_heartbeat()
+    {
+        header.sequence.set(header.sequence.get() + 3);
+        let sum = checksum(&bytes);
+        if let Ok((header, _)) = PacketHeader::mut_from_prefix(&mut bytes) {
+            header.checksum.set(sum);
+        }
+    }
+    bytes.into()
 }
 
 struct Live {
@@ -99,10 +120,18 @@ pub(crate) struct PublisherHost {
     /// Everything that was to be published is.
     pub(crate) finished: bool,
     calm: bool,
+    /// Planted bugs.
+    leaves_out: bool,
+    accepts_torn: bool,
 }
 
 impl PublisherHost {
-    pub(crate) fn new(seed: u64, plan: &Plan, messages: u64, dir: &Path) -> Self {
+    pub(crate) fn new(seed: u64, plan: &Plan, options: &Options, dir: &Path) -> Self {
+        let messages = options.messages;
+        let out = Rc::new(RefCell::new(Outgoing {
+            overtaking: is_planted!(options, HeartbeatOvertakes),
+            ..Outgoing::default()
+        }));
         let mut rng = Rng::new(seed, "publisher");
         let ms = Duration::from_millis;
         let config = PublisherConfig {
@@ -143,7 +172,9 @@ impl PublisherHost {
             config,
             place,
             live: None,
-            out: Rc::default(),
+            out,
+            leaves_out: is_planted!(options, EventLeftOut),
+            accepts_torn: is_planted!(options, TornTailAccepted),
             session: 1,
             last_session: plan.sessions,
             abandon: plan.abandon,
@@ -244,7 +275,9 @@ impl PublisherHost {
         if publisher.phase() == Phase::Live && !self.is_quota_reached(publisher) {
             let (seed, session) = (self.seed, publisher.session());
             for _ in 0..self.rng.range(0, self.burst_events) {
-                let number = publisher.position(source::EVENTS);
+                let left_out =
+                    self.leaves_out && publisher.epoch() > 1 && publisher.source_messages() % 7 == 3;
+                let number = publisher.position(source::EVENTS) + u64::from(left_out);
                 publisher.event(now, |sink| source::event(seed, session, number, sink))?;
             }
             publisher.flush(now)?;
@@ -344,7 +377,7 @@ impl PublisherHost {
 
     /// Does to the journal what the power cut did. Nobody may have it open.
     pub(crate) fn spoil(&mut self, counts: &mut Counts) -> Result<(), String> {
-        let way = powercut::cut(&self.place.journal, &mut self.rng);
+        let way = powercut::cut(&self.place.journal, &mut self.rng, self.accepts_torn);
         counts.hit(way.map_err(|error| format!("cannot spoil the journal: {error}"))?);
         self.boot += 1;
         Ok(())

@@ -161,7 +161,7 @@ impl Recorder {
     /// The listener's power was cut.
     pub(crate) fn spoil(&mut self, rng: &mut Rng) -> Result<(), String> {
         self.close()?;
-        powercut::cut(&self.dir, rng)
+        powercut::cut(&self.dir, rng, false)
             .map_err(|error| format!("cannot spoil a listener's journal: {error}"))?;
         Ok(())
     }

@@ -13,7 +13,9 @@ use std::collections::BinaryHeap;
 use std::path::Path;
 use std::rc::Rc;
 use twinline_listener::arbiter::NoticeKind;
+use twinline_wire::Packet;
 use twinline_wire::field::LossReason;
+use twinline_wire::header::flags;
 
 /// When a run begins: nanoseconds since the Unix epoch.
 const BEGIN: u64 = 1_700_000_000_000_000_000;
@@ -74,6 +76,34 @@ impl Queue {
     }
 }
 
+/// Where a line stands.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    /// The sequence after the last message sent by the publisher that runs; 0 before it sent any.
+    next: u64,
+}
+
+impl Sent {
+    /// A heartbeat names what comes next on its line, and packets follow each other without a hole.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let packet =
+            Packet::parse(bytes).map_err(|error| format!("the publisher sends a bad packet: {error}"))?;
+        let sequence = packet.sequence();
+        let base = packet.header().epoch_base.get();
+        let is_end = packet.header().flags & flags::END_OF_SESSION != 0;
+        let expected = if self.next == 0 { base } else { self.next };
+        if sequence != expected && !(is_end && self.next == 0) {
+            return Err(format!(
+                "a line carries sequence {sequence} where {expected} comes next"
+            ));
+        }
+        if packet.header().count.get() > 0 {
+            self.next = packet.end();
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct World<'a> {
     seed: u64,
     options: &'a Options,
@@ -85,6 +115,8 @@ pub(crate) struct World<'a> {
     services: Vec<Service>,
     listeners: Vec<ListenerHost>,
     ledger: Ledger,
+    /// What was last sent on each line.
+    sent: [Sent; 2],
     counts: Counts,
     /// When the faults ended.
     calm_since: Option<u64>,
@@ -106,7 +138,7 @@ impl<'a> World<'a> {
             rng: Rng::new(seed, "world"),
             now,
             queue: Queue::default(),
-            publisher: PublisherHost::new(seed, &plan, options.messages, dir),
+            publisher: PublisherHost::new(seed, &plan, options, dir),
             services: services
                 .map(|(at, service)| Service::new(seed, at, *service, dir, now))
                 .collect(),
@@ -114,6 +146,7 @@ impl<'a> World<'a> {
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
                 .collect(),
             ledger: Ledger::default(),
+            sent: [Sent::default(); 2],
             counts: Counts {
                 seeds: 1,
                 ..Counts::default()
@@ -205,6 +238,7 @@ impl<'a> World<'a> {
         self.publisher.start(self.now, &mut self.counts)?;
         let synced = self.publisher.synced();
         self.ledger.attach(self.publisher.journal(), synced)?;
+        self.sent = [Sent::default(); 2];
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
             service.down = false;
         }
@@ -216,7 +250,7 @@ impl<'a> World<'a> {
     fn step_publisher(&mut self) -> Result<(), String> {
         let step = self.publisher.step(self.now, &mut self.counts)?;
         self.ledger.follow()?;
-        self.send();
+        self.send()?;
         match step {
             Step::Running if self.publisher.must_restart() => {
                 self.publisher.stop();
@@ -255,10 +289,11 @@ impl<'a> World<'a> {
     }
 
     /// Puts what the publisher sent onto the lines to every listener.
-    fn send(&mut self) {
+    fn send(&mut self) -> Result<(), String> {
         let (now, elapsed) = (self.now, self.now - BEGIN);
         let (queue, counts) = (&mut self.queue, &mut self.counts);
         for (line, packet) in self.publisher.take_sent() {
+            self.sent[line].check(&packet)?;
             for (at, listener) in self.listeners.iter_mut().enumerate() {
                 listener
                     .lines
@@ -272,6 +307,7 @@ impl<'a> World<'a> {
                     });
             }
         }
+        Ok(())
     }
 
     fn step_services(&mut self) -> Result<(), String> {
@@ -365,6 +401,7 @@ impl<'a> World<'a> {
     /// Judges every stream.
     fn finish(&mut self) -> Result<(), String> {
         self.ledger.check_sources(self.seed)?;
+        self.ledger.check_journal(self.publisher.journal())?;
         for (at, listener) in self.listeners.iter().enumerate() {
             listener.collect(&mut self.counts);
             let stream = listener.record.stream()?;

@@ -16,6 +16,7 @@ mod types;
 mod window;
 
 use crate::lines::{LineStats, LineTracker};
+use crate::planted::{Bug, is_planted};
 pub use dropped::{DropCounts, Dropped};
 use epochs::{Epoch, Epochs};
 use hold::Hold;
@@ -179,7 +180,7 @@ impl Arbiter {
             let known = self
                 .upcoming
                 .is_some_and(|up| up.session == session && up.epoch == epoch);
-            return session > self.session && !known;
+            return session > self.session && !known && !is_planted(Bug::SessionBelieved);
         }
         epoch > self.epoch
             || packet.sequence() > self.highest.max(self.announced).saturating_add(self.config.leap)
@@ -228,6 +229,9 @@ impl Arbiter {
     /// one's base is, even where its EpochStart came before a restart and how much it cut off is not known any more.
     #[inline]
     fn limit(&self, epoch: u32) -> u64 {
+        if is_planted(Bug::OlderEpochAccepted) {
+            return u64::MAX;
+        }
         let known = self.epochs.limit(epoch);
         if epoch < self.epoch {
             known.min(self.base)
@@ -245,6 +249,9 @@ impl Arbiter {
         self.epoch = epoch;
         self.base = base;
         self.last_heartbeat = None;
+        if is_planted(Bug::StartNotAwaited) {
+            self.next = base;
+        }
     }
 
     /// The epoch that delivery waits for was announced and never started: what was before it goes on.
@@ -280,6 +287,7 @@ impl Arbiter {
         // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
         let agreed = match last {
             Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
+            _ if is_planted(Bug::HeartbeatBelieved) => sequence,
             _ => 0,
         };
         self.last_heartbeat = Some(heartbeat);
@@ -290,8 +298,13 @@ impl Arbiter {
             self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
         }
         // The session's last message is among what was lost: its end is known from two heartbeats that say so.
-        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == self.next;
-        if agreed == self.next && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
+        let next = if is_planted(Bug::EndTooEarly) {
+            agreed
+        } else {
+            self.next
+        };
+        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == next;
+        if agreed == next && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
             self.end_session(SessionState::ABANDONED, sink);
         }
     }
@@ -311,6 +324,15 @@ impl Arbiter {
         self.highest = self.highest.max(end);
         self.notice_epoch_start(&packet, sink);
         if end <= self.next {
+            if is_planted(Bug::DuplicatePassed) && origin == Origin::LineB && self.may_deliver() {
+                let (skip, take) = (0, (end - begin) as u16);
+                sink.deliver(&Delivery {
+                    packet,
+                    skip,
+                    take,
+                    origin,
+                });
+            }
             return self.not_new(origin, begin, end);
         }
         if begin <= self.next && self.may_deliver() {
@@ -321,7 +343,12 @@ impl Arbiter {
         match self.window.offer(&packet, origin) {
             Offer::Kept => self.stats.window_peak = self.stats.window_peak.max(self.window.len()),
             Offer::Duplicate => {}
-            Offer::Full => self.drop_packet(origin, Dropped::WindowFull),
+            Offer::Full => {
+                if is_planted(Bug::GapForgotten) {
+                    self.closed.insert(Span::new(begin, end));
+                }
+                self.drop_packet(origin, Dropped::WindowFull);
+            }
         }
         // The packet may stand behind a hole that its own EpochStart has just shown.
         self.drain(sink);
@@ -384,7 +411,9 @@ impl Arbiter {
             if !void.is_empty() {
                 self.told = base;
                 self.stats.void += void.len();
-                self.say(NoticeKind::Void(void, epoch), sink);
+                if !is_planted(Bug::VoidNotSaid) {
+                    self.say(NoticeKind::Void(void, epoch), sink);
+                }
             }
         }
     }
@@ -393,8 +422,11 @@ impl Arbiter {
     #[inline]
     fn deliver(&mut self, packet: &Packet<'_>, end: u64, origin: Origin, sink: &mut impl Sink) {
         let begin = packet.sequence();
-        let skip = (self.next - begin) as u16;
-        let take = (end - self.next) as u16;
+        let mut skip = (self.next - begin) as u16;
+        let mut take = (end - self.next) as u16;
+        if is_planted(Bug::FillTrimmedTooFar) && origin == Origin::Recovery && skip > 0 && take > 1 {
+            (skip, take) = (skip + 1, take - 1);
+        }
         sink.deliver(&Delivery {
             packet: *packet,
             skip,
