@@ -182,6 +182,10 @@ impl<'a> Judge<'a> {
             return Err(format!("lost {span:?}: nothing, or after the end"));
         }
         self.skip_to(span.begin)?;
+        let end = self.truth().end();
+        if span.end != u64::MAX && span.end > end && end > 1 {
+            return Err(format!("lost {span:?}, but the session ends at {end}"));
+        }
         // Who lost an EpochStart cannot be told what it cut off; that the state is invalid, the loss itself says.
         let starts = self.truth().bases.values();
         if let Some(&base) = starts

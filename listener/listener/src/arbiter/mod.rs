@@ -42,6 +42,8 @@ pub struct Arbiter {
     next: u64,
     /// The end of what the stream has spoken of: behind it may be a hole, and then `next`.
     told: u64,
+    /// The end of what was delivered in the session.
+    delivered: u64,
     /// Epoch and base of the last message delivered in the session; those of the first epoch before any was.
     told_epoch: (u32, u64),
     ended: bool,
@@ -99,6 +101,7 @@ impl Arbiter {
             started: (0, 0),
             next: 1,
             told: 1,
+            delivered: 1,
             told_epoch: FIRST_EPOCH,
             ended: false,
             highest: 1,
@@ -126,6 +129,8 @@ impl Arbiter {
             }
             arbiter.next = position.next;
             arbiter.told = position.next;
+            // Behind that there may be nothing but a loss.
+            arbiter.delivered = (position.epoch_base + 1).min(position.next);
             arbiter.ended = position.ended;
             arbiter.highest = position.next;
             arbiter.announced = position.next;
@@ -207,7 +212,8 @@ impl Arbiter {
         let epoch = header.epoch.get();
         if epoch != self.epoch || header.epoch_base.get() != self.base {
             if epoch > self.epoch {
-                if header.epoch_base.get() < self.next {
+                // The position may be beyond the base, where the EpochStart was lost; what was delivered may not.
+                if header.epoch_base.get() < self.delivered {
                     return self.drop_packet(origin, Dropped::WrongEpoch);
                 }
                 self.enter_epoch(epoch, header.epoch_base.get());
@@ -409,11 +415,11 @@ impl Arbiter {
             self.next = base;
             // Nothing is void where only a hole was passed, which an epoch left that is void itself.
             if !void.is_empty() {
-                self.told = base;
                 self.stats.void += void.len();
                 if !is_planted(Bug::VoidNotSaid) {
                     self.say(NoticeKind::Void(void, epoch), sink);
                 }
+                self.told = base;
             }
         }
     }
@@ -435,6 +441,7 @@ impl Arbiter {
         });
         self.next = end;
         self.told = end;
+        self.delivered = end;
         self.told_epoch = (packet.header().epoch.get(), packet.header().epoch_base.get());
         self.stats.delivered[origin as usize] += u64::from(take);
         self.stats.packets += 1;
@@ -619,7 +626,7 @@ impl Arbiter {
             session: self.session,
             epoch,
             epoch_base,
-            next: self.next,
+            next: self.told,
             kind,
         });
     }

@@ -73,6 +73,7 @@ impl Arbiter {
         self.started = (0, 0);
         self.next = 1;
         self.told = 1;
+        self.delivered = 1;
         self.told_epoch = FIRST_EPOCH;
         // How far the session is, its next packets and heartbeats say again, and those are not believed alone.
         self.highest = 1;
@@ -178,7 +179,7 @@ impl Arbiter {
             }
             return;
         }
-        if epoch > self.epoch && base >= self.next {
+        if epoch > self.epoch && base >= self.delivered {
             self.enter_epoch(epoch, base);
         }
         if !self.ended {
