@@ -141,6 +141,31 @@ impl Ledger {
         Ok(())
     }
 
+    /// Checks that the journal still holds what it held when it was read first.
+    pub(crate) fn check_journal(&self, dir: &Path) -> Result<(), String> {
+        let mut again = Ledger {
+            sessions: BTreeMap::new(),
+            reader: Some(JournalReader::open(dir).map_err(explain)?),
+        };
+        again.follow()?;
+        for (number, session) in &again.sessions {
+            let before = self.sessions.get(number);
+            let same = |entry: &Entry| {
+                let known = before.and_then(|known| Some((known, known.get(entry.sequence)?)));
+                known.is_some_and(|(known, old)| {
+                    old.epoch == entry.epoch && known.bytes(old) == session.bytes(entry)
+                })
+            };
+            if let Some(entry) = session.entries.iter().find(|&entry| !same(entry)) {
+                return Err(format!(
+                    "the journal's session {number} sequence {} has changed",
+                    entry.sequence
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Checks that the journal holds every source message once, in the order of its source, however often the publisher
     /// was interrupted.
     pub(crate) fn check_sources(&self, seed: u64) -> Result<(), String> {

@@ -96,11 +96,14 @@ impl Service {
                     return Ok(());
                 }
                 let fresh = copies.with_extension(self.copy.to_string());
+                // Answers under way may still be read from the copy before the last.
+                let stale = copies.with_extension(self.copy.wrapping_sub(2).to_string());
                 self.copy += 1;
                 copy_journal(journal, &fresh).map_err(failed)?;
                 self.store.journal = JournalReader::open(&fresh).ok();
-                // Readers keep what they have mapped.
-                fs::remove_dir_all(&fresh).map_err(failed)?;
+                if stale.is_dir() {
+                    fs::remove_dir_all(&stale).map_err(failed)?;
+                }
                 counts.hit(Fault::Lag);
             }
             _ => {}
