@@ -51,6 +51,7 @@ pub(crate) fn run(args: &Simulate, global: &Global) -> Result<Finish, Failure> {
     let options = Options {
         messages: args.messages,
         trace: args.trace,
+        ..Options::default()
     };
     let report = match args.seed {
         Some(seed) => one(seed, &options),
