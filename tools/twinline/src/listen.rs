@@ -30,11 +30,10 @@ use twinline_recovery::ClientConfig;
 /// recovery services. Everything delivered goes into the listener's own journal, which is also its position: the same
 /// command goes on with the next message. What cannot be had is announced in the stream itself, never left out silently.
 /// It may be started before the publisher and the recovery service: then it waits.
-///
-///     twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener
-///     twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq ."
+)]
 pub(crate) struct Listen {
     #[command(flatten)]
     lines: LineArgs,
