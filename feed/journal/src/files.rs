@@ -119,14 +119,34 @@ pub(crate) fn allocate(dir: &Path, size: usize) -> Result<File, JournalError> {
     })
 }
 
-fn reserve(file: &File, size: u64) -> io::Result<()> {
+/// Allocates all of a segment that is there: a copy may have holes, and writing to one on a full disk is a signal.
+pub(crate) fn fill_holes(dir: &Path, index: u64, size: usize) -> Result<(), JournalError> {
+    let path = segment_path(dir, index);
+    let file = OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .map_err(write_error("open", &path))?;
+    match try_fallocate(&file, size as u64) {
+        // Such a file system has no holes.
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        result => result.map_err(|error| space_error(error.into(), dir, size as u64, "allocate", &path)),
+    }
+}
+
+fn try_fallocate(file: &File, size: u64) -> rustix::io::Result<()> {
     loop {
         match fallocate(file, FallocateFlags::empty(), 0, size) {
-            Err(Errno::INTR) => continue,
-            // The file system cannot: write the zeros.
-            Err(Errno::OPNOTSUPP) => break,
-            result => return result.map_err(io::Error::from),
+            Err(Errno::INTR) => {}
+            result => return result,
         }
+    }
+}
+
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    match try_fallocate(file, size) {
+        // The file system cannot: write the zeros.
+        Err(Errno::OPNOTSUPP) => {}
+        result => return result.map_err(io::Error::from),
     }
     let mut file = file;
     io::copy(&mut io::repeat(0).take(size), &mut file)?;

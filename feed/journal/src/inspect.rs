@@ -278,3 +278,77 @@ fn count(report: &mut VerifyReport, packet: &Packet<'_>) {
     report.messages += messages;
     report.bytes += packet.bytes().len() as u64;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::JournalWriter;
+    use crate::testing::{CHANNEL, Stream, config, fill};
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use twinline_wire::Message;
+    use twinline_wire::session::LineEvent;
+
+    #[test]
+    fn a_journal_is_described_while_it_is_written_and_after() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+        let mut first = Stream::new(3);
+        fill(&mut writer, &mut first, 200);
+        writer.append(&first.new_epoch(5000)).unwrap();
+        fill(&mut writer, &mut first, 200);
+        writer.append(&first.end_of_session()).unwrap();
+        writer
+            .append(&first.notice(&LineEvent::NULL, first.next))
+            .unwrap();
+        let mut second = Stream::new(4);
+        fill(&mut writer, &mut second, 10);
+        let found = info(dir.path()).unwrap();
+        let session = |session, next, ended, epochs: &[_]| SessionInfo {
+            session,
+            oldest: 1,
+            next,
+            ended,
+            epochs: epochs.to_vec(),
+        };
+        let sessions = [
+            session(3, first.next, true, &[(1, 1), (2, 5000)]),
+            session(4, second.next, false, &[(1, 1)]),
+        ];
+        assert_eq!(found.sessions, sessions);
+        assert_eq!(
+            (found.channel, found.max_packet, found.segment_size),
+            (CHANNEL, 1408, 1 << 16)
+        );
+        assert_eq!((found.bytes, found.locked), (found.segments << 16, true));
+        let report = verify(dir.path()).unwrap();
+        assert_eq!(
+            (report.packets, report.notices, report.segments),
+            (412, 1, found.segments)
+        );
+        assert_eq!(report.messages, 598 + 602 + 28);
+        drop(writer);
+        let after = info(dir.path()).unwrap();
+        assert_eq!((after.locked, after.holder), (false, Some(std::process::id())));
+        assert!(after.synced > found.synced);
+    }
+
+    #[test]
+    fn checking_goes_on_while_segments_are_retired() {
+        let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+        let mut keep = config();
+        keep.retention.segments = Some(3);
+        let mut writer = JournalWriter::open(dir.path(), keep).unwrap();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                fill(&mut writer, &mut Stream::new(1), 10_000);
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                let report = verify(dir.path()).unwrap();
+                assert_eq!((report.broken, report.torn), (None, None));
+                info(dir.path()).unwrap();
+            }
+        });
+    }
+}

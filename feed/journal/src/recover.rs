@@ -268,10 +268,12 @@ impl Scan<'_> {
         if seen {
             map = discard::rewrite(self.dir, &self.geometry, index, at)?;
         } else {
+            files::fill_holes(self.dir, index, self.geometry.size)?;
             zero(&mut map, at, self.geometry.size);
         }
         let indexed = entries.write(&map, &self.geometry);
         map.flush(0, map.len())
+            .and_then(|()| map.prefault())
             .map_err(JournalError::io("sync", &self.path(index)))?;
         Ok((index, map, at, indexed))
     }

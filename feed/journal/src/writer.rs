@@ -68,6 +68,13 @@ impl JournalWriter {
             max_packet: config.max_packet,
         };
         let geometry = Geometry::new(&made)?;
+        if let (Prepare::Inline, SyncPolicy::Every(period)) = (config.prepare, config.sync) {
+            return Err(JournalError::Config {
+                what: "without helper threads, a sync period in milliseconds of",
+                value: period.as_millis() as u64,
+                must: "it needs Prepare::Thread",
+            });
+        }
         fs::create_dir_all(dir).map_err(files::write_error("create", dir))?;
         if !control::exists(dir) && !files::is_empty(dir)? {
             return Err(JournalError::NotAJournal(dir.to_owned()));
@@ -76,6 +83,9 @@ impl JournalWriter {
         let created = !control::exists(dir);
         if created {
             control::create(dir, &made)?;
+            if let Some(parent) = dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+                files::sync_dir(parent)?;
+            }
         }
         let (control, found) = ControlWriter::open(dir)?;
         check_same(dir, &found, &made)?;
@@ -115,17 +125,7 @@ impl JournalWriter {
             _lock: lock,
         };
         writer.publish_position();
-        writer.supply = match (config.prepare, config.sync) {
-            (Prepare::Inline, SyncPolicy::None | SyncPolicy::EveryPacket) => Supply::Inline(preparer),
-            (Prepare::Inline, SyncPolicy::Every(_)) => {
-                return Err(JournalError::Config {
-                    what: "preparing segments inline, syncing every so many ms,",
-                    value: 0,
-                    must: "syncing by the clock needs the helper thread",
-                });
-            }
-            (Prepare::Thread, _) => writer.start_helper(preparer)?,
-        };
+        writer.supply = writer.resupply(preparer, config.prepare == Prepare::Thread)?;
         Ok(writer)
     }
 
@@ -430,42 +430,5 @@ fn check_same(dir: &Path, found: &Made, asked: &Made) -> Result<(), JournalError
             found,
             asked,
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::JournalReader;
-    use crate::testing::{Stream, config, fill, read_all};
-
-    #[test]
-    fn what_was_written_is_read_across_many_segments_and_after_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut stream, mut written) = (Stream::new(1), Vec::new());
-        for round in 0..3 {
-            let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
-            assert_eq!(writer.recovered().created, round == 0);
-            written.extend(fill(&mut writer, &mut stream, 200));
-            let tail = writer.tail().unwrap();
-            assert_eq!((tail.session, tail.next, tail.ended), (1, stream.next, false));
-            let mut reader = JournalReader::open(dir.path()).unwrap();
-            assert_eq!(read_all(&mut reader), written);
-        }
-    }
-
-    #[test]
-    fn the_helper_thread_makes_the_same_journal() {
-        let dir = tempfile::tempdir().unwrap();
-        let config = JournalConfig {
-            prepare: Prepare::Thread,
-            sync: SyncPolicy::Every(std::time::Duration::from_millis(1)),
-            ..config()
-        };
-        let mut writer = JournalWriter::open(dir.path(), config).unwrap();
-        let mut stream = Stream::new(1);
-        let mut reader = JournalReader::open(dir.path()).unwrap();
-        let written = fill(&mut writer, &mut stream, 1000);
-        assert_eq!(read_all(&mut reader), written);
     }
 }

@@ -6,6 +6,8 @@
 
 mod decide;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use decide::{
     ChannelRecord, Cut, EpochRecord, Grant, Holder, Refusal, Request, decide, end_session, extend,
