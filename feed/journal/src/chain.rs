@@ -2,7 +2,8 @@
 
 use crate::Tail;
 use twinline_wire::header::{HEADER_LEN, PacketHeader, flags};
-use twinline_wire::session::{EndOfSession, EpochStart, Lost, StateReplaced, Void};
+use twinline_wire::field::SessionState;
+use twinline_wire::session::{EndOfSession, EpochStart, Lost, SessionEvent, StateReplaced, Void};
 use twinline_wire::{Frame, Message, Packet};
 
 /// Where a journal stands after a packet.
@@ -26,13 +27,20 @@ pub(crate) fn after_notice(frame: Option<Frame<'_>>, next: u64) -> u64 {
         StateReplaced::TEMPLATE => frame.view::<StateReplaced>().map(|notice| notice.sequence.get()),
         _ => None,
     };
-    next.max(moved.unwrap_or(next))
+    // A session whose end nobody knows is lost without an end: the record stays where it is.
+    next.max(moved.filter(|&end| end != u64::MAX).unwrap_or(next))
 }
 
 /// True if the last message of `packet` is EndOfSession.
 pub(crate) fn ends_session(packet: &Packet<'_>) -> bool {
     let last = packet.messages().last();
     last.is_some_and(|(_, frame)| frame.template() == EndOfSession::TEMPLATE)
+}
+
+/// True for the notice that a session ended without its last message. `bytes`: a whole packet.
+fn abandons(bytes: &[u8]) -> bool {
+    let event = first_frame(bytes).and_then(|frame| frame.view::<SessionEvent>().map(|event| event.state));
+    event == Some(SessionState::ABANDONED)
 }
 
 /// The first frame of a packet's bytes.
@@ -107,7 +115,12 @@ pub(crate) fn pass(before: &Chain, packet: &Packet<'_>) -> Chain {
     let mut chain = after(packet);
     if packet.header().flags & flags::LOCAL != 0 {
         let next = after_notice(first_frame(packet.bytes()), before.tail.next);
-        chain.tail = Tail { next, ..before.tail };
+        let ended = before.tail.ended || abandons(packet.bytes());
+        chain.tail = Tail {
+            next,
+            ended,
+            ..before.tail
+        };
     }
     chain
 }
@@ -124,7 +137,9 @@ fn continue_session(
     let next = before.tail.next;
     if notice {
         chain.tail.next = after_notice(first_frame(bytes), next);
-        chain.loose |= chain.tail.next != next;
+        let void = first_frame(bytes).is_some_and(|frame| frame.template() == Void::TEMPLATE);
+        chain.loose |= void || chain.tail.next != next;
+        chain.tail.ended |= abandons(bytes);
         if sequence < next || sequence > chain.tail.next {
             return Err("a notice at another sequence");
         }

@@ -226,6 +226,9 @@ impl JournalWriter {
         self.chain = Some(chain);
         if flags & bits::LOCAL == 0 {
             self.last = Some(at);
+        } else if chain.tail.ended {
+            // The notice itself ended the session.
+            self.last = None;
         }
         self.time = time;
         self.at = next;

@@ -133,6 +133,12 @@ pub struct GapPolicy {
     stats: GapStats,
 }
 
+/// `marks` with a service's bit added. Once every service had one, a new round begins with this one: none is asked over
+/// and over while another may have changed.
+fn turn_from(marks: u8, bit: u8, everyone: u8) -> u8 {
+    if marks == everyone { bit } else { marks | bit }
+}
+
 impl GapPolicy {
     /// A policy that knows of no gap and no connected service yet.
     ///
@@ -269,6 +275,7 @@ impl GapPolicy {
     }
 
     fn give_up_slow_requests(&mut self, now: u64) {
+        let everyone = self.everyone();
         while let Some(at) = self
             .open
             .iter()
@@ -279,9 +286,14 @@ impl GapPolicy {
             self.services[slow.service].delay += self.config.slow;
             for gap in self.gaps.iter_mut().filter(|gap| gap.request == slow.id) {
                 gap.request = 0;
-                gap.avoid |= 1 << slow.service;
+                gap.avoid = turn_from(gap.avoid, 1 << slow.service, everyone);
             }
         }
+    }
+
+    /// A bit for each service.
+    fn everyone(&self) -> u8 {
+        ((1u16 << self.config.services) - 1) as u8
     }
 
     /// Acts on the gap that delivery waits for, if nobody has it. True if something changed.
@@ -289,7 +301,7 @@ impl GapPolicy {
         let Some(gap) = self.gaps.first().copied() else {
             return false;
         };
-        let everyone = ((1u16 << self.config.services) - 1) as u8;
+        let everyone = self.everyone();
         if self.config.services > 0
             && gap.unpublished == everyone
             && gap.span.begin >= arbiter.highest()

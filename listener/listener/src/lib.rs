@@ -9,6 +9,8 @@ pub mod daemon;
 mod fetch;
 pub mod gaps;
 pub mod lines;
+#[cfg_attr(not(feature = "planted-bugs"), doc(hidden))]
+pub mod planted;
 mod record;
 pub mod report;
 
@@ -16,5 +18,5 @@ pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartA
 pub use daemon::{ListenError, Listener, ListenerConfig};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use lines::LineStats;
-pub use record::NoticeCounts;
+pub use record::{NoticeCounts, Record};
 pub use report::{Live, Report};

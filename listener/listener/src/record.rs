@@ -37,7 +37,7 @@ pub struct NoticeCounts {
 
 /// The [`Sink`] of the daemon's arbiter: re-frames what is partly new, writes notices, and measures latency.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub struct Record {
     journal: JournalWriter,
     channel: u16,
     /// For packets that are made here: notices, and packets of which only a part is new.
@@ -46,11 +46,12 @@ pub(crate) struct Record {
     pub(crate) bytes: u64,
     pub(crate) notices: NoticeCounts,
     /// The first failure; nothing is written after it, and the daemon stops.
-    pub(crate) error: Option<JournalError>,
+    pub error: Option<JournalError>,
 }
 
 impl Record {
-    pub(crate) fn new(journal: JournalWriter, channel: u16, max_packet: usize) -> Self {
+    /// A record of `channel`, with packets of up to `max_packet` bytes, that goes on where `journal` ends.
+    pub fn new(journal: JournalWriter, channel: u16, max_packet: usize) -> Self {
         Self {
             journal,
             channel,
@@ -63,7 +64,7 @@ impl Record {
     }
 
     /// Where the journal ends: the arbiter goes on from there.
-    pub(crate) fn position(&self) -> Option<Position> {
+    pub fn position(&self) -> Option<Position> {
         self.journal.tail().map(|tail| Position {
             session: tail.session,
             epoch: tail.epoch,
@@ -74,7 +75,10 @@ impl Record {
     }
 
     /// Makes everything durable.
-    pub(crate) fn sync(&mut self) -> Result<(), JournalError> {
+    ///
+    /// # Errors
+    /// If the system cannot.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
         self.journal.sync()
     }
 

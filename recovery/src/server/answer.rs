@@ -102,7 +102,16 @@ pub(super) fn answer(
             }
         }
         Seek::NotYet => {}
-        Seek::TooOld { oldest } => return Ok(Answer::Refused(too_old(end.min(oldest.max(begin + 1))))),
+        Seek::TooOld { oldest } => {
+            // Where a power cut took all that a session had published, it begins with a later epoch: what that cut off
+            // is void, not too old.
+            if cursor.reader.seek(session, oldest)? == Seek::Found
+                && let Some(Answer::Refused(refusal)) = read_on(cursor, wanted, room)?
+            {
+                return Ok(Answer::Refused(refusal));
+            }
+            return Ok(Answer::Refused(too_old(end.min(oldest.max(begin + 1)))));
+        }
         Seek::UnknownSession => return Ok(Answer::Refused(unknown_session(wanted, head.session))),
     }
     // The session has nothing there, for now or for good.

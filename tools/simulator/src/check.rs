@@ -1,9 +1,7 @@
 //! The judge: is a listener's stream the journal's, and where it is not, does a notice name the difference exactly?
 
 use crate::ledger::{Ledger, Session};
-use crate::record::{Item, Record};
-use twinline_listener::Notice;
-use twinline_listener::arbiter::NoticeKind;
+use crate::record::{Item, Stream};
 use twinline_listener::arbiter::ranges::Span;
 use twinline_wire::field::{LossReason, SessionState};
 
@@ -13,8 +11,6 @@ pub(crate) struct Loss {
     pub(crate) session: u32,
     pub(crate) span: Span,
     pub(crate) reason: LossReason,
-    /// When, in virtual nanoseconds.
-    pub(crate) at: u64,
 }
 
 /// What a stream was found to hold.
@@ -23,6 +19,7 @@ pub(crate) struct Verdict {
     pub(crate) messages: u64,
     pub(crate) lost: u64,
     pub(crate) void: u64,
+    pub(crate) sessions_missed: u64,
     /// To be judged by whoever knows what was reachable when.
     pub(crate) losses: Vec<Loss>,
     /// Where the stream ends.
@@ -32,7 +29,7 @@ pub(crate) struct Verdict {
 }
 
 struct Judge<'a> {
-    record: &'a Record,
+    stream: &'a Stream,
     ledger: &'a Ledger,
     nothing: &'a Session,
     session: u32,
@@ -49,9 +46,9 @@ struct Judge<'a> {
 ///
 /// # Errors
 /// The first thing in it that is not as it must be.
-pub(crate) fn judge(record: &Record, ledger: &Ledger) -> Result<Verdict, String> {
+pub(crate) fn judge(stream: &Stream, ledger: &Ledger) -> Result<Verdict, String> {
     let mut judge = Judge {
-        record,
+        stream,
         ledger,
         nothing: &Session::default(),
         session: 0,
@@ -60,11 +57,14 @@ pub(crate) fn judge(record: &Record, ledger: &Ledger) -> Result<Verdict, String>
         suspects: Vec::new(),
         verdict: Verdict::default(),
     };
-    for (at, item) in record.items.iter().enumerate() {
+    for (at, item) in stream.items.iter().enumerate() {
         judge.item(item).map_err(|what| {
-            let near = &record.items[at.saturating_sub(6)..=at];
+            let near = &stream.items[at.saturating_sub(6)..=at];
             let near: Vec<String> = near.iter().map(|item| format!("{item:?}")).collect();
-            format!("item {at}: {what}; the stream there:\n    {}", near.join("\n    "))
+            format!(
+                "item {at}: {what}; the stream there:\n    {}",
+                near.join("\n    ")
+            )
         })?;
     }
     judge.no_suspects()?;
@@ -83,7 +83,9 @@ impl<'a> Judge<'a> {
 
     fn item(&mut self, item: &Item) -> Result<(), String> {
         match *item {
-            Item::Notice(notice, at) => self.notice(&notice, at),
+            Item::Lost(session, span, reason) => self.lost(session, span, reason),
+            Item::Void(session, span, epoch) => self.void(session, span, epoch),
+            Item::Session(session, state) => self.session_notice(session, state),
             Item::Message {
                 session,
                 epoch,
@@ -91,7 +93,6 @@ impl<'a> Judge<'a> {
                 at,
                 length,
                 end_of_session,
-                ..
             } => {
                 self.enter(session)?;
                 if self.closed {
@@ -101,10 +102,13 @@ impl<'a> Judge<'a> {
                 let truth = self.truth();
                 match truth.get(sequence) {
                     None => self.suspects.push(sequence),
-                    Some(entry) if entry.epoch == epoch && truth.bytes(entry) == self.record.frame(at, length) => {}
+                    Some(entry)
+                        if entry.epoch == epoch && truth.bytes(entry) == self.stream.frame(at, length) => {}
                     Some(entry) => {
                         let valid = entry.epoch;
-                        return Err(format!("sequence {sequence} of epoch {epoch} is not the journal's (epoch {valid})"));
+                        return Err(format!(
+                            "sequence {sequence} of epoch {epoch} is not the journal's (epoch {valid})"
+                        ));
                     }
                 }
                 self.next = sequence + 1;
@@ -124,11 +128,9 @@ impl<'a> Judge<'a> {
             return Err(format!("session {session} after session {}", self.session));
         }
         self.leave_session()?;
-        if let Some((&between, _)) = self.ledger.sessions.range(self.session + 1..session).next()
-            && self.session > 0
-        {
-            return Err(format!("session {between} is not in the stream, which goes on with {session}"));
-        }
+        // A listener that was away for a whole session is not told of it: it sees that from the numbers.
+        let between = self.ledger.sessions.range(self.session + 1..session);
+        self.verdict.sessions_missed += between.filter(|_| self.session > 0).count() as u64;
         (self.session, self.next, self.closed) = (session, 1, false);
         Ok(())
     }
@@ -136,7 +138,10 @@ impl<'a> Judge<'a> {
     /// The session is over in the stream: is it whole?
     fn leave_session(&mut self) -> Result<(), String> {
         if !self.closed {
-            return Err(format!("session {} is left without an end at {}", self.session, self.next));
+            return Err(format!(
+                "session {} is left without an end at {}",
+                self.session, self.next
+            ));
         }
         self.skip_to(u64::MAX)?;
         self.no_suspects()
@@ -171,63 +176,61 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn notice(&mut self, notice: &Notice, at: u64) -> Result<(), String> {
-        match notice.kind {
-            NoticeKind::Lost(span, reason) => {
-                self.enter(notice.session)?;
-                self.skip_to(span.begin)?;
-                if span.is_empty() || self.closed {
-                    return Err(format!("lost {span:?}: nothing, or after the end"));
-                }
-                self.next = span.end;
-                let session = self.session;
-                self.verdict.losses.push(Loss {
-                    session,
-                    span,
-                    reason,
-                    at,
-                });
-                if span.end != u64::MAX {
-                    self.verdict.lost += span.len();
-                }
-                Ok(())
-            }
-            NoticeKind::Void(span, epoch) => self.void(notice, span, epoch),
-            NoticeKind::Session(state) => self.session_notice(notice, state),
-            NoticeKind::Line(..) => Ok(()),
+    fn lost(&mut self, session: u32, span: Span, reason: LossReason) -> Result<(), String> {
+        self.enter(session)?;
+        if span.is_empty() || self.closed {
+            return Err(format!("lost {span:?}: nothing, or after the end"));
         }
+        self.skip_to(span.begin)?;
+        let end = self.truth().end();
+        if span.end != u64::MAX && span.end > end && end > 1 {
+            return Err(format!("lost {span:?}, but the session ends at {end}"));
+        }
+        // Who lost an EpochStart cannot be told what it cut off; that the state is invalid, the loss itself says.
+        let starts = self.truth().bases.values();
+        if let Some(&base) = starts
+            .filter(|&&base| (span.begin..span.end).contains(&base))
+            .max()
+        {
+            self.suspects.retain(|&sequence| sequence >= base);
+        }
+        self.next = span.end;
+        self.verdict.losses.push(Loss {
+            session,
+            span,
+            reason,
+        });
+        if span.end != u64::MAX {
+            self.verdict.lost += span.len();
+        }
+        Ok(())
     }
 
-    fn void(&mut self, notice: &Notice, span: Span, epoch: u32) -> Result<(), String> {
-        self.enter(notice.session)?;
+    fn void(&mut self, session: u32, span: Span, epoch: u32) -> Result<(), String> {
+        self.enter(session)?;
         if span.is_empty() || span.end != self.next {
-            return Err(format!("void {span:?}, but {} comes next", self.next));
+            return Err(format!(
+                "void {span:?} by epoch {epoch}, but {} comes next",
+                self.next
+            ));
         }
         if let Some(entry) = self.truth().first_in(span.begin, span.end) {
             return Err(format!("sequence {} is valid and called void", entry.sequence));
         }
-        if let Some(&base) = self.truth().bases.get(&epoch)
-            && base != notice.next
-        {
-            return Err(format!("the stream goes on at {} after a void range, not at {base}", notice.next));
-        }
-        self.skip_to(notice.next)?;
-        self.suspects.retain(|sequence| !(span.begin..span.end).contains(sequence));
-        self.next = notice.next;
+        self.suspects
+            .retain(|sequence| !(span.begin..span.end).contains(sequence));
         self.verdict.void += span.len();
         Ok(())
     }
 
-    fn session_notice(&mut self, notice: &Notice, state: SessionState) -> Result<(), String> {
+    fn session_notice(&mut self, session: u32, state: SessionState) -> Result<(), String> {
         match state {
-            SessionState::ENDED if !self.closed || notice.session != self.session => {
+            SessionState::ENDED if !self.closed || session != self.session => {
                 Err("an end is announced that was not delivered".into())
             }
             SessionState::ABANDONED => {
-                self.enter(notice.session)?;
-                if self.truth().ended && self.next < self.truth().end() {
-                    self.skip_to(u64::MAX)?;
-                }
+                self.enter(session)?;
+                self.skip_to(u64::MAX)?;
                 self.closed = true;
                 Ok(())
             }

@@ -111,6 +111,8 @@ pub struct Counts {
     pub lost: u64,
     /// Sequences declared void.
     pub void: u64,
+    /// Sessions that listeners were away for as a whole.
+    pub sessions_missed: u64,
     /// Epochs that publishers opened.
     pub epochs: u64,
     /// Gaps that were filled after they were asked for.
@@ -133,7 +135,10 @@ impl Counts {
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Counts) {
-        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+        self.faults
+            .iter_mut()
+            .zip(other.faults)
+            .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
         self.datagrams += other.datagrams;
@@ -141,6 +146,7 @@ impl Counts {
         self.recovered += other.recovered;
         self.lost += other.lost;
         self.void += other.void;
+        self.sessions_missed += other.sessions_missed;
         self.epochs += other.epochs;
         self.filled += other.filled;
         self.withdrawn += other.withdrawn;
@@ -227,7 +233,7 @@ impl Plan {
             both: *rng.pick(&[0, 2_000, 10_000, 50_000]),
             services: (0..rng.range(1, 2)).map(|at| service(rng, at)).collect(),
             outage,
-            packet_limit: *rng.pick(&[192, 256, 512, 1408]),
+            packet_limit: *rng.pick(&[320, 384, 512, 1408]),
             window: *rng.pick(&[4, 16, 64, 256]),
             leap: *rng.pick(&[200, 1_000, 10_000]),
             burst_events: *rng.pick(&[2, 4, 12, 40]),
@@ -268,7 +274,7 @@ fn service(rng: &mut Rng, at: u64) -> RecoveryPlan {
         cut: *rng.pick(&[0, 500, 5_000]),
         stall: *rng.pick(&[0, 500, 5_000]),
         copy_every: if at > 0 { rng.range(20, 200) as u32 } else { 0 },
-        max_messages: *rng.pick(&[3, 50, 100_000]),
+        max_messages: *rng.pick(&[20, 200, 100_000]),
         max_ranges: *rng.pick(&[1, 4, 64]),
         latency: rng.range(20, 2_000) * 1_000,
     }

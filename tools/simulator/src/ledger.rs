@@ -38,7 +38,9 @@ impl Session {
 
     /// The message with this sequence, if it is valid.
     pub(crate) fn get(&self, sequence: u64) -> Option<&Entry> {
-        let at = self.entries.binary_search_by_key(&sequence, |entry| entry.sequence);
+        let at = self
+            .entries
+            .binary_search_by_key(&sequence, |entry| entry.sequence);
         at.ok().map(|at| &self.entries[at])
     }
 
@@ -51,7 +53,11 @@ impl Session {
     fn add(&mut self, packet: &Packet<'_>) -> Result<(), String> {
         let epoch = packet.header().epoch.get();
         if packet.sequence() < self.end() {
-            return Err(format!("the journal holds {} after {}", packet.sequence(), self.end()));
+            return Err(format!(
+                "the journal holds {} after {}",
+                packet.sequence(),
+                self.end()
+            ));
         }
         for (sequence, frame) in packet.messages() {
             if frame.template() == EpochStart::TEMPLATE {
@@ -109,7 +115,10 @@ impl Ledger {
             last.cut(next);
             let found = reader.seek(session, last.end()).map_err(explain)?;
             if !matches!(found, Seek::Found | Seek::NotYet) {
-                return Err(format!("session {session} sequence {} is not found: {found:?}", last.end()));
+                return Err(format!(
+                    "session {session} sequence {} is not found: {found:?}",
+                    last.end()
+                ));
             }
         }
         self.reader = Some(reader);
@@ -122,10 +131,36 @@ impl Ledger {
             return Ok(());
         };
         while let Some(packet) = reader.next().map_err(explain)? {
-            Packet::parse(packet.bytes()).map_err(|error| format!("the journal holds a bad packet: {error}"))?;
+            Packet::parse(packet.bytes())
+                .map_err(|error| format!("the journal holds a bad packet: {error}"))?;
             let session = self.sessions.entry(packet.header().session.get()).or_default();
             if packet.end() > session.end() || packet.sequence() >= session.end() {
                 session.add(&packet)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that the journal still holds what it held when it was read first.
+    pub(crate) fn check_journal(&self, dir: &Path) -> Result<(), String> {
+        let mut again = Ledger {
+            sessions: BTreeMap::new(),
+            reader: Some(JournalReader::open(dir).map_err(explain)?),
+        };
+        again.follow()?;
+        for (number, session) in &again.sessions {
+            let before = self.sessions.get(number);
+            let same = |entry: &Entry| {
+                let known = before.and_then(|known| Some((known, known.get(entry.sequence)?)));
+                known.is_some_and(|(known, old)| {
+                    old.epoch == entry.epoch && known.bytes(old) == session.bytes(entry)
+                })
+            };
+            if let Some(entry) = session.entries.iter().find(|&entry| !same(entry)) {
+                return Err(format!(
+                    "the journal's session {number} sequence {} has changed",
+                    entry.sequence
+                ));
             }
         }
         Ok(())
@@ -138,7 +173,10 @@ impl Ledger {
             let mut expected = Expected::new(seed, number);
             for entry in &session.entries {
                 let Some((frame, _)) = twinline_wire::Frame::split(session.bytes(entry)) else {
-                    return Err(format!("session {number} sequence {}: not a frame", entry.sequence));
+                    return Err(format!(
+                        "session {number} sequence {}: not a frame",
+                        entry.sequence
+                    ));
                 };
                 if (10..60).contains(&frame.template()) && !expected.is_next(&frame) {
                     return Err(format!(

@@ -13,6 +13,8 @@ mod faults;
 mod ledger;
 mod listener;
 mod network;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod powercut;
 mod publisher;
 mod record;
@@ -23,4 +25,6 @@ mod source;
 mod world;
 
 pub use faults::{Counts, Fault};
+#[cfg(feature = "planted-bugs")]
+pub use planted::Plant;
 pub use run::{Failure, Options, Report, run_many, simulate};

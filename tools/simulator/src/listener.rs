@@ -3,14 +3,16 @@
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::network::Lines;
 use crate::publisher::CHANNEL;
-use crate::record::Record;
+use crate::record::Recorder;
 use crate::rng::Rng;
+use crate::run::{Options, is_planted};
 use crate::service::{Connection, Service};
+use std::path::Path;
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
-use twinline_wire::field::CompleteStatus;
 use twinline_recovery::{ClientEvent, Range, range};
+use twinline_wire::field::{CompleteStatus, RejectCode};
 
 /// How long an arbiter holds what it does not believe.
 pub(crate) const PATIENCE: u64 = 100 * MS;
@@ -23,7 +25,7 @@ pub(crate) struct ListenerHost {
     config: ArbiterConfig,
     gap_config: GapConfig,
     pub(crate) lines: Lines,
-    pub(crate) record: Record,
+    pub(crate) record: Recorder,
     pub(crate) live: Option<Live>,
     kill: u32,
     power_cut: u32,
@@ -31,6 +33,8 @@ pub(crate) struct ListenerHost {
     /// When no service could be asked: begin and end of each such time.
     cut_off: Vec<(u64, u64)>,
     calm: bool,
+    /// A planted bug.
+    unpublished_is_void: bool,
 }
 
 /// What a kill takes.
@@ -40,11 +44,21 @@ pub(crate) struct Live {
     connections: Vec<Connection>,
     /// Ranges that each service takes in a request.
     max_ranges: Vec<usize>,
+    unpublished_is_void: bool,
     requests: Vec<Request>,
 }
 
 impl ListenerHost {
-    pub(crate) fn new(seed: u64, number: usize, plan: &Plan, now: u64) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        number: usize,
+        plan: &Plan,
+        options: &Options,
+        dir: &Path,
+        now: u64,
+    ) -> Self {
+        let mut record = Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit);
+        record.trace = options.trace.then(Vec::new);
         let config = ArbiterConfig {
             channel: CHANNEL,
             max_packet: plan.packet_limit,
@@ -58,20 +72,25 @@ impl ListenerHost {
             services: plan.services.len(),
             reorder: 2 * MS,
             slow: 25 * MS,
-            timeout: TIMEOUT,
+            timeout: if is_planted!(options, LossTooEarly) {
+                5 * MS
+            } else {
+                TIMEOUT
+            },
         };
         Self {
             rng: Rng::mixed(&[seed, number as u64, 0x115]),
             config,
             gap_config,
             lines: Lines::new(seed, number, plan.lines[number], plan.both, PATIENCE),
-            record: Record::default(),
+            record,
             live: None,
             kill: plan.listener_kill,
             power_cut: plan.listener_power_cut,
             restart_at: now,
             cut_off: vec![(now, now)],
             calm: false,
+            unpublished_is_void: is_planted!(options, UnpublishedCalledVoid),
         }
     }
 
@@ -81,16 +100,20 @@ impl ListenerHost {
     }
 
     /// Starts the listener where its record ends.
-    fn start(&mut self, seed: u64, number: usize, now: u64) {
+    fn start(&mut self, seed: u64, number: usize, now: u64) -> Result<(), String> {
+        let position = self.record.open()?;
+        self.record.note(|| format!("starts at {position:?}"));
         self.live = Some(Live {
-            arbiter: Arbiter::new(self.config, self.record.position(), now),
+            arbiter: Arbiter::new(self.config, position, now),
             gaps: GapPolicy::new(self.gap_config),
             connections: (0..self.gap_config.services)
                 .map(|service| Connection::new(seed, number, service, now))
                 .collect(),
             max_ranges: vec![0; self.gap_config.services],
+            unpublished_is_void: self.unpublished_is_void,
             requests: Vec::new(),
         });
+        Ok(())
     }
 
     /// A datagram arrived.
@@ -99,7 +122,6 @@ impl ListenerHost {
         if let Some(live) = &mut self.live {
             let origin = [Origin::LineA, Origin::LineB][line];
             live.arbiter.on_packet(origin, bytes, now, &mut self.record);
-            live.policy(now, &mut self.record);
         }
     }
 
@@ -110,24 +132,28 @@ impl ListenerHost {
         services: &mut [Service],
         now: u64,
         counts: &mut Counts,
-    ) {
+    ) -> Result<(), String> {
         self.record.now = now;
         let Some(live) = &mut self.live else {
             if now >= self.restart_at {
-                self.start(seed, number, now);
+                self.start(seed, number, now)?;
             }
-            return;
+            return Ok(());
         };
         live.step(services, now, counts, &mut self.record);
-        let healthy = live.connections.iter().any(|connection| connection.is_healthy(now));
+        let healthy = live
+            .connections
+            .iter()
+            .any(|connection| connection.is_healthy(now));
         if !healthy {
             self.is_cut_off(now);
         }
         if self.rng.one_in(10) {
-            self.record.sync();
+            self.record.sync()?;
         }
+        self.record.check()?;
         if self.calm {
-            return;
+            return Ok(());
         }
         let kill = self.rng.chance(self.kill);
         let power_cut = self.rng.chance(self.power_cut);
@@ -135,15 +161,18 @@ impl ListenerHost {
             self.collect(counts);
             self.live = None;
             self.is_cut_off(now);
+            self.record
+                .note(|| if power_cut { "power cut" } else { "killed" }.into());
             self.restart_at = now + self.rng.range(1, 60) * MS;
         }
         if power_cut {
             counts.hit(Fault::ListenerPowerCut);
-            let rng = &mut self.rng;
-            self.record.cut(|unsynced| rng.range(0, unsynced));
+            self.record.spoil(&mut self.rng)?;
         } else if kill {
             counts.hit(Fault::ListenerKill);
+            self.record.close()?;
         }
+        Ok(())
     }
 
     /// No service can be asked now.
@@ -175,7 +204,9 @@ impl ListenerHost {
         let Some(live) = &self.live else { return Ok(()) };
         let (waiting, gaps) = (live.arbiter.waiting(), live.gaps.open_gaps());
         if waiting > window + 8 || gaps > 256 {
-            return Err(format!("a listener holds {waiting} packets and {gaps} gaps (window {window})"));
+            return Err(format!(
+                "a listener holds {waiting} packets and {gaps} gaps (window {window})"
+            ));
         }
         Ok(())
     }
@@ -193,7 +224,11 @@ impl ListenerHost {
     pub(crate) fn collect(&self, counts: &mut Counts) {
         let Some(live) = &self.live else { return };
         let stats = live.arbiter.stats();
-        let full: u64 = stats.dropped.iter().map(|dropped| dropped.get(Dropped::WindowFull)).sum();
+        let full: u64 = stats
+            .dropped
+            .iter()
+            .map(|dropped| dropped.get(Dropped::WindowFull))
+            .sum();
         counts.faults[Fault::WindowFull as usize] += full;
         counts.filled += live.gaps.stats().filled;
         counts.withdrawn += live.gaps.stats().withdrawn;
@@ -201,15 +236,27 @@ impl ListenerHost {
 }
 
 impl Live {
-    fn step(&mut self, services: &mut [Service], now: u64, counts: &mut Counts, record: &mut Record) {
+    fn step(&mut self, services: &mut [Service], now: u64, counts: &mut Counts, record: &mut Recorder) {
         self.arbiter.tick(now, record);
         for (number, service) in services.iter_mut().enumerate() {
             let (arbiter, gaps) = (&mut self.arbiter, &mut self.gaps);
+            let unpublished_is_void = self.unpublished_is_void;
             let (mut partial, max_ranges) = (0, &mut self.max_ranges[number]);
-            let mut on_event = |event: ClientEvent<'_>| {
+            let mut on_event = |mut event: ClientEvent<'_>| {
+                if let ClientEvent::Reject { code, .. } = &mut event
+                    && unpublished_is_void
+                    && *code == RejectCode::NOT_YET_PUBLISHED
+                {
+                    *code = RejectCode::VOID;
+                }
                 match event {
-                    ClientEvent::Accepted { max_ranges: allowed, .. } => *max_ranges = allowed,
-                    ClientEvent::Complete { status: CompleteStatus::PARTIAL, .. } => partial += 1,
+                    ClientEvent::Accepted {
+                        max_ranges: allowed, ..
+                    } => *max_ranges = allowed,
+                    ClientEvent::Complete {
+                        status: CompleteStatus::PARTIAL,
+                        ..
+                    } => partial += 1,
                     _ => {}
                 }
                 on_event(number, event, arbiter, gaps, now, record);
@@ -220,15 +267,31 @@ impl Live {
         self.policy(now, record);
     }
 
-    fn policy(&mut self, now: u64, record: &mut Record) {
+    fn policy(&mut self, now: u64, record: &mut Recorder) {
         let requests = &mut self.requests;
-        self.gaps.tick(&mut self.arbiter, now, record, |request| requests.push(*request));
+        self.gaps
+            .tick(&mut self.arbiter, now, record, |request| requests.push(*request));
         for request in self.requests.drain(..) {
-            let ranges: Vec<Range> = request.ranges().iter().map(|span| range(span.begin, span.end)).collect();
+            record.note(|| {
+                format!(
+                    "asks service {} in {}: {:?}",
+                    request.service,
+                    request.id,
+                    request.ranges()
+                )
+            });
+            let ranges: Vec<Range> = request
+                .ranges()
+                .iter()
+                .map(|span| range(span.begin, span.end))
+                .collect();
             let client = &mut self.connections[request.service].client;
             // What one request does not take is asked for again when it is answered.
             let allowed = ranges.len().min(self.max_ranges[request.service]);
-            if client.request(request.id, request.session, &ranges[..allowed], now).is_err() {
+            if client
+                .request(request.id, request.session, &ranges[..allowed], now)
+                .is_err()
+            {
                 self.gaps.on_complete(request.id);
             }
         }
@@ -241,10 +304,31 @@ fn on_event(
     arbiter: &mut Arbiter,
     gaps: &mut GapPolicy,
     now: u64,
-    record: &mut Record,
+    record: &mut Recorder,
 ) {
+    match &event {
+        ClientEvent::Packet { request_id, packet } => {
+            record.note(|| format!("{request_id}: packet {}..{}", packet.sequence(), packet.end()));
+        }
+        other => record.note(|| format!("service {service}: {other:?}")),
+    }
     match event {
-        ClientEvent::Accepted { .. } => gaps.on_connected(service),
+        ClientEvent::Accepted {
+            session,
+            epoch,
+            epoch_base,
+            next,
+            ..
+        } => {
+            gaps.on_connected(service);
+            arbiter.on_service_head(session, epoch, epoch_base, next, record);
+        }
+        ClientEvent::Heartbeat {
+            session,
+            epoch,
+            epoch_base,
+            next,
+        } => arbiter.on_service_head(session, epoch, epoch_base, next, record),
         ClientEvent::Packet { request_id, packet } => {
             gaps.on_progress(request_id, now);
             arbiter.on_valid(Origin::Recovery, packet, now, record);
@@ -258,10 +342,18 @@ fn on_event(
             ..
         } => {
             let retry = u64::from(retry_after_ms) * MS;
-            gaps.on_reject(request_id, Span::new(begin, end), code, retry, arbiter, now, record);
+            gaps.on_reject(
+                request_id,
+                Span::new(begin, end),
+                code,
+                retry,
+                arbiter,
+                now,
+                record,
+            );
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),
-        ClientEvent::BadPacket { .. } | ClientEvent::Heartbeat { .. } => {}
+        ClientEvent::BadPacket { .. } => {}
     }
 }

@@ -173,7 +173,9 @@ impl Lines {
             return bytes.into();
         }
         if self.rng.chance(plan.forge) {
-            return self.forge(packet, now, counts).unwrap_or_else(|| Rc::clone(packet));
+            return self
+                .forge(packet, now, counts)
+                .unwrap_or_else(|| Rc::clone(packet));
         }
         Rc::clone(packet)
     }
@@ -196,7 +198,9 @@ impl Lines {
             Fault::ForgedSession => header.session.set(header.session.get() ^ 1 << rng.below(32)),
             Fault::ForgedEpoch => header.epoch.set(header.epoch.get() ^ 1 << rng.below(32)),
             Fault::ForgedHeartbeat => header.sequence.set(header.sequence.get() ^ 1 << rng.below(48)),
-            _ => header.sequence.set(header.sequence.get() ^ 1 << rng.range(24, 60)),
+            _ => header
+                .sequence
+                .set(header.sequence.get() ^ 1 << rng.range(24, 60)),
         }
         let sum = checksum(&bytes);
         let (header, _) = PacketHeader::mut_from_prefix(&mut bytes[..HEADER_LEN]).ok()?;

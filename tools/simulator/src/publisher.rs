@@ -5,6 +5,7 @@
 
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::rng::Rng;
+use crate::run::{Options, is_planted};
 use crate::{powercut, source};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,11 +17,14 @@ use twinline_feed::publisher::{
 };
 use twinline_journal::epoch::{EpochStore, Grant, Holder};
 use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
+use twinline_wire::header::{PacketHeader, checksum};
 use twinline_wire::{OpenPacket, Stamp};
+use zerocopy::FromBytes;
 
 /// The channel of every run.
 pub(crate) const CHANNEL: u16 = 1;
-const SEGMENT: usize = 64 << 10;
+/// Bytes of a journal's segment: small, so that runs cross many.
+pub(crate) const SEGMENT: usize = 64 << 10;
 
 /// What a kill unwinds with.
 struct Killed;
@@ -31,6 +35,8 @@ pub(crate) struct Outgoing {
     sent: Vec<(usize, Rc<[u8]>)>,
     /// Sends left until the publisher is killed in one.
     kill_in: Option<u32>,
+    /// The planted bug: heartbeats name sequences that are not sent yet.
+    overtaking: bool,
 }
 
 /// The publisher's end of the lines.
@@ -48,12 +54,28 @@ impl Lines for Wires {
             *left -= 1;
         }
         let bytes = match out.sent.last() {
+            _ if out.overtaking => overtaken(packet),
             Some((_, last)) if **last == *packet => Rc::clone(last),
             _ => packet.into(),
         };
         out.sent.push((line as usize, bytes));
         true
     }
+}
+
+/// The planted bug's heartbeat; any other packet as it is.
+fn overtaken(packet: &[u8]) -> Rc<[u8]> {
+    let mut bytes = packet.to_vec();
+    if let Ok((header, _)) = PacketHeader::mut_from_prefix(&mut bytes)
+        && header.is_heartbeat()
+    {
+        header.sequence.set(header.sequence.get() + 3);
+        let sum = checksum(&bytes);
+        if let Ok((header, _)) = PacketHeader::mut_from_prefix(&mut bytes) {
+            header.checksum.set(sum);
+        }
+    }
+    bytes.into()
 }
 
 struct Live {
@@ -98,10 +120,18 @@ pub(crate) struct PublisherHost {
     /// Everything that was to be published is.
     pub(crate) finished: bool,
     calm: bool,
+    /// Planted bugs.
+    leaves_out: bool,
+    accepts_torn: bool,
 }
 
 impl PublisherHost {
-    pub(crate) fn new(seed: u64, plan: &Plan, messages: u64, dir: &Path) -> Self {
+    pub(crate) fn new(seed: u64, plan: &Plan, options: &Options, dir: &Path) -> Self {
+        let messages = options.messages;
+        let out = Rc::new(RefCell::new(Outgoing {
+            overtaking: is_planted!(options, HeartbeatOvertakes),
+            ..Outgoing::default()
+        }));
         let mut rng = Rng::new(seed, "publisher");
         let ms = Duration::from_millis;
         let config = PublisherConfig {
@@ -142,7 +172,9 @@ impl PublisherHost {
             config,
             place,
             live: None,
-            out: Rc::default(),
+            out,
+            leaves_out: is_planted!(options, EventLeftOut),
+            accepts_torn: is_planted!(options, TornTailAccepted),
             session: 1,
             last_session: plan.sessions,
             abandon: plan.abandon,
@@ -196,29 +228,35 @@ impl PublisherHost {
         let Some(mut live) = self.live.take() else {
             return Ok(Step::Running);
         };
+        let step = self.step_live(&mut live, now, counts)?;
+        if step == Step::Running {
+            self.live = Some(live);
+        } else {
+            let killed = powercut::kill(&self.place.journal, live);
+            killed.map_err(|error| format!("the journal's control file: {error}"))?;
+        }
+        Ok(step)
+    }
+
+    fn step_live(&mut self, live: &mut Live, now: u64, counts: &mut Counts) -> Result<Step, String> {
         let dies = !self.calm && self.rng.chance(self.kill);
         // Six sends: three packets, so a kill may also fall into a later one of this step, or in a heartbeat.
         let kill_in = (dies && self.rng.one_in(2)).then(|| self.rng.below(6) as u32);
         self.out.borrow_mut().kill_in = kill_in;
-        let work = catch_unwind(AssertUnwindSafe(|| self.work(&mut live, now)));
-        let killed_in_send = match work {
-            Ok(result) => {
-                result.map_err(|error| format!("the publisher failed: {error}"))?;
-                false
+        match catch_unwind(AssertUnwindSafe(|| self.work(live, now))) {
+            Ok(result) => result.map_err(|error| format!("the publisher failed: {error}"))?,
+            Err(panic) if panic.is::<Killed>() => {
+                counts.hit(match kill_in.unwrap_or(0) % 2 {
+                    0 => Fault::KillBeforeA,
+                    _ => Fault::KillBeforeB,
+                });
+                return Ok(Step::Killed);
             }
-            Err(panic) if panic.is::<Killed>() => true,
             Err(panic) => resume_unwind(panic),
-        };
-        if killed_in_send {
-            counts.hit(match kill_in.unwrap_or(0) % 2 {
-                0 => Fault::KillBeforeA,
-                _ => Fault::KillBeforeB,
-            });
-            return Ok(Step::Killed);
         }
         if dies {
             if self.rng.one_in(2) {
-                self.die_before_commit(&mut live, now)?;
+                self.die_before_commit(live, now)?;
                 counts.hit(Fault::KillBeforeCommit);
             } else {
                 counts.hit(Fault::KillIdle);
@@ -228,8 +266,7 @@ impl PublisherHost {
         if !self.calm && self.rng.chance(self.power_cut) {
             return Ok(Step::PowerCut);
         }
-        self.next_session(&mut live, now, counts)?;
-        self.live = Some(live);
+        self.next_session(live, now, counts)?;
         Ok(Step::Running)
     }
 
@@ -238,7 +275,9 @@ impl PublisherHost {
         if publisher.phase() == Phase::Live && !self.is_quota_reached(publisher) {
             let (seed, session) = (self.seed, publisher.session());
             for _ in 0..self.rng.range(0, self.burst_events) {
-                let number = publisher.position(source::EVENTS);
+                let left_out =
+                    self.leaves_out && publisher.epoch() > 1 && publisher.source_messages() % 7 == 3;
+                let number = publisher.position(source::EVENTS) + u64::from(left_out);
                 publisher.event(now, |sink| source::event(seed, session, number, sink))?;
             }
             publisher.flush(now)?;
@@ -251,7 +290,8 @@ impl PublisherHost {
         self.keep_reserved(live);
         if self.rng.chance(self.sync) {
             live.publisher.journal().sync()?;
-            self.synced = (live.publisher.session(), live.publisher.next_sequence());
+            let tail = live.publisher.journal().tail();
+            self.synced = tail.map_or((0, 1), |tail| (tail.session, tail.next));
         }
         Ok(())
     }
@@ -337,7 +377,7 @@ impl PublisherHost {
 
     /// Does to the journal what the power cut did. Nobody may have it open.
     pub(crate) fn spoil(&mut self, counts: &mut Counts) -> Result<(), String> {
-        let way = powercut::cut(&self.place.journal, self.synced, &mut self.rng);
+        let way = powercut::cut(&self.place.journal, &mut self.rng, self.accepts_torn);
         counts.hit(way.map_err(|error| format!("cannot spoil the journal: {error}"))?);
         self.boot += 1;
         Ok(())
@@ -363,6 +403,10 @@ impl PublisherHost {
 
     /// Time to the next step.
     pub(crate) fn pause(&mut self, pause: u64) -> u64 {
-        if self.finished { MS } else { 1 + self.rng.below(pause) }
+        if self.finished {
+            MS
+        } else {
+            1 + self.rng.below(pause)
+        }
     }
 }

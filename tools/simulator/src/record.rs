@@ -1,122 +1,192 @@
-//! What a listener delivered: its stream, message by message and notice by notice, in memory that outlives its restarts.
+//! A listener's record: the real one, over a real journal, and what it holds in the end.
 
-use twinline_listener::arbiter::{NoticeKind, Position};
-use twinline_listener::{Delivery, Notice, Origin, Sink};
-use twinline_wire::Message;
-use twinline_wire::session::EndOfSession;
+use crate::powercut;
+use crate::publisher::{CHANNEL, SEGMENT};
+use crate::rng::Rng;
+use std::path::{Path, PathBuf};
+use twinline_journal::{
+    JournalConfig, JournalError, JournalReader, JournalWriter, Prepare, Retention, SyncPolicy,
+};
+use twinline_listener::arbiter::Position;
+use twinline_listener::arbiter::ranges::Span;
+use twinline_listener::{Delivery, Notice, Origin, Record, Sink};
+use twinline_wire::field::{LossReason, SessionState};
+use twinline_wire::header::flags;
+use twinline_wire::session::{EndOfSession, Lost, SessionEvent, Void};
+use twinline_wire::{Message, Packet};
 
 /// One thing in a listener's stream.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     Message {
         session: u32,
         epoch: u32,
-        base: u64,
         sequence: u64,
-        at: u32,
-        length: u16,
+        /// Where its bytes are.
+        at: usize,
+        length: usize,
         end_of_session: bool,
     },
-    /// A notice, and when it was said (virtual nanoseconds).
-    Notice(Notice, u64),
+    Lost(u32, Span, LossReason),
+    Void(u32, Span, u32),
+    Session(u32, SessionState),
 }
 
-/// A listener's stream, and how much of it a power cut leaves.
+/// A listener's stream, read back.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
+pub(crate) struct Stream {
     pub(crate) items: Vec<Item>,
     bytes: Vec<u8>,
-    synced: usize,
-    pub(crate) now: u64,
-    pub(crate) recovered: u64,
 }
 
-impl Record {
-    pub(crate) fn frame(&self, at: u32, length: u16) -> &[u8] {
-        &self.bytes[at as usize..][..usize::from(length)]
+impl Stream {
+    /// Reads the journal of a listener.
+    pub(crate) fn read(dir: &Path) -> Result<Self, JournalError> {
+        let mut stream = Self::default();
+        let mut reader = JournalReader::open(dir)?;
+        reader.seek_oldest()?;
+        while let Some(packet) = reader.next()? {
+            stream.add(&packet);
+        }
+        Ok(stream)
+    }
+
+    pub(crate) fn frame(&self, at: usize, length: usize) -> &[u8] {
+        &self.bytes[at..at + length]
+    }
+
+    fn add(&mut self, packet: &Packet<'_>) {
+        let header = packet.header();
+        let session = header.session.get();
+        for (sequence, frame) in packet.messages() {
+            if header.flags & flags::LOCAL == 0 {
+                self.items.push(Item::Message {
+                    session,
+                    epoch: header.epoch.get(),
+                    sequence,
+                    at: self.bytes.len(),
+                    length: frame.bytes().len(),
+                    end_of_session: frame.template() == EndOfSession::TEMPLATE,
+                });
+                self.bytes.extend_from_slice(frame.bytes());
+            } else if let Some(lost) = frame.view::<Lost>() {
+                let span = Span::new(lost.begin.get(), lost.end.get());
+                self.items.push(Item::Lost(session, span, lost.reason));
+            } else if let Some(void) = frame.view::<Void>() {
+                let span = Span::new(void.begin.get(), void.end.get());
+                self.items.push(Item::Void(session, span, void.epoch.get()));
+            } else if let Some(event) = frame.view::<SessionEvent>() {
+                self.items.push(Item::Session(session, event.state));
+            }
+        }
+    }
+}
+
+/// A listener's journal, and beside it what the journal does not say: when notices were given.
+pub(crate) struct Recorder {
+    dir: PathBuf,
+    config: JournalConfig,
+    record: Option<Record>,
+    /// Notices with their virtual time.
+    pub(crate) notices: Vec<(u64, Notice)>,
+    pub(crate) now: u64,
+    pub(crate) recovered: u64,
+    /// What the listener did, with the virtual time, if that is wanted.
+    pub(crate) trace: Option<Vec<(u64, String)>>,
+}
+
+impl Recorder {
+    pub(crate) fn new(dir: PathBuf, max_packet: usize) -> Self {
+        let config = JournalConfig {
+            channel: CHANNEL,
+            max_packet,
+            segment_size: SEGMENT,
+            sync: SyncPolicy::None,
+            retention: Retention::default(),
+            prepare: Prepare::Inline,
+        };
+        Self {
+            dir,
+            config,
+            record: None,
+            notices: Vec::new(),
+            now: 0,
+            recovered: 0,
+            trace: None,
+        }
+    }
+
+    /// Adds to the trace, if there is one.
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push((self.now, what()));
+        }
+    }
+
+    /// Opens the journal, as a listener does that starts. Tells where to go on.
+    pub(crate) fn open(&mut self) -> Result<Option<Position>, String> {
+        let journal = JournalWriter::open(&self.dir, self.config.clone())
+            .map_err(|error| format!("a listener does not start again: {error}"))?;
+        let record = Record::new(journal, CHANNEL, self.config.max_packet);
+        let position = record.position();
+        self.record = Some(record);
+        Ok(position)
+    }
+
+    /// Where the journal ends.
+    pub(crate) fn position(&self) -> Option<Position> {
+        self.record.as_ref().and_then(Record::position)
     }
 
     /// Everything so far survives a power cut.
-    pub(crate) fn sync(&mut self) {
-        self.synced = self.items.len();
+    pub(crate) fn sync(&mut self) -> Result<(), String> {
+        let record = self.record.as_mut();
+        record.map_or(Ok(()), |record| record.sync().map_err(|error| error.to_string()))
     }
 
-    /// The power is cut: what was not synced is gone, all of it or the newest part. Returns how many items are.
-    pub(crate) fn cut(&mut self, lose: impl FnOnce(u64) -> u64) -> usize {
-        let unsynced = self.items.len() - self.synced;
-        let lost = lose(unsynced as u64) as usize;
-        self.items.truncate(self.items.len() - lost.min(unsynced));
-        self.sync();
-        lost
+    /// Why a listener had to stop, if it had to.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        match self.record.as_ref().and_then(|record| record.error.as_ref()) {
+            None => Ok(()),
+            Some(error) => Err(format!("a listener cannot write its journal: {error}")),
+        }
     }
 
-    /// Where the listener goes on, as the tail of a listener's journal says it.
-    pub(crate) fn position(&self) -> Option<Position> {
-        Some(match *self.items.last()? {
-            Item::Message {
-                session,
-                epoch,
-                base,
-                sequence,
-                end_of_session,
-                ..
-            } => Position {
-                session,
-                epoch,
-                epoch_base: base,
-                next: sequence + 1,
-                ended: end_of_session,
-            },
-            Item::Notice(notice, _) => Position {
-                session: notice.session,
-                epoch: notice.epoch,
-                epoch_base: notice.epoch_base,
-                next: notice.next,
-                ended: self.ended_before(self.items.len()),
-            },
-        })
+    /// The listener is killed.
+    pub(crate) fn close(&mut self) -> Result<(), String> {
+        let killed = powercut::kill(&self.dir, self.record.take());
+        killed.map_err(|error| format!("a listener's journal: {error}"))
     }
 
-    /// True if the last message before item `end` ended its session.
-    fn ended_before(&self, end: usize) -> bool {
-        self.items[..end]
-            .iter()
-            .rev()
-            .find_map(|item| match item {
-                Item::Message { end_of_session, .. } => Some(*end_of_session),
-                Item::Notice(notice, _) => matches!(
-                    notice.kind,
-                    NoticeKind::Session(twinline_wire::field::SessionState::ABANDONED)
-                )
-                .then_some(true),
-            })
-            .unwrap_or(false)
+    /// The listener's power was cut.
+    pub(crate) fn spoil(&mut self, rng: &mut Rng) -> Result<(), String> {
+        self.close()?;
+        powercut::cut(&self.dir, rng, false)
+            .map_err(|error| format!("cannot spoil a listener's journal: {error}"))?;
+        Ok(())
+    }
+
+    /// What the journal holds.
+    pub(crate) fn stream(&self) -> Result<Stream, String> {
+        Stream::read(&self.dir).map_err(|error| format!("a listener's journal: {error}"))
     }
 }
 
-impl Sink for Record {
+impl Sink for Recorder {
     fn deliver(&mut self, delivery: &Delivery<'_>) {
-        let header = delivery.packet.header();
-        let (skip, take) = (usize::from(delivery.skip), usize::from(delivery.take));
         if delivery.origin == Origin::Recovery {
             self.recovered += u64::from(delivery.take);
         }
-        for (sequence, frame) in delivery.packet.messages().skip(skip).take(take) {
-            let at = self.bytes.len() as u32;
-            self.bytes.extend_from_slice(frame.bytes());
-            self.items.push(Item::Message {
-                session: header.session.get(),
-                epoch: header.epoch.get(),
-                base: header.epoch_base.get(),
-                sequence,
-                at,
-                length: frame.bytes().len() as u16,
-                end_of_session: frame.template() == EndOfSession::TEMPLATE,
-            });
+        if let Some(record) = &mut self.record {
+            record.deliver(delivery);
         }
     }
 
     fn notice(&mut self, notice: &Notice) {
-        self.items.push(Item::Notice(*notice, self.now));
+        self.notices.push((self.now, *notice));
+        self.note(|| format!("{notice:?}"));
+        if let Some(record) = &mut self.record {
+            record.notice(notice);
+        }
     }
 }

@@ -15,13 +15,33 @@ pub struct Options {
     pub messages: u64,
     /// Keep a trace of what happened.
     pub trace: bool,
+    /// A bug to be planted.
+    #[cfg(feature = "planted-bugs")]
+    pub plant: Option<crate::Plant>,
 }
+
+/// Asks whether a bug is planted; without the feature the answer is no, and costs nothing.
+macro_rules! is_planted {
+    ($options:expr, $plant:ident) => {{
+        #[cfg(feature = "planted-bugs")]
+        let planted = $options.plant == Some(crate::Plant::$plant);
+        #[cfg(not(feature = "planted-bugs"))]
+        let planted = {
+            let _ = &$options;
+            false
+        };
+        planted
+    }};
+}
+pub(crate) use is_planted;
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             messages: 2_000,
             trace: false,
+            #[cfg(feature = "planted-bugs")]
+            plant: None,
         }
     }
 }
@@ -75,6 +95,11 @@ pub fn simulate(seed: u64, options: &Options) -> Result<(Counts, Vec<String>), F
         trace: Vec::new(),
     };
     let dir = scratch().map_err(|error| failed(format!("no temporary directory: {error}")))?;
+    #[cfg(feature = "planted-bugs")]
+    twinline_listener::planted::plant(match options.plant {
+        Some(crate::Plant::Arbiter(bug)) => Some(bug),
+        _ => None,
+    });
     let run = catch_unwind(AssertUnwindSafe(|| World::new(seed, options, dir.path()).run()));
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -88,7 +113,11 @@ fn scratch() -> std::io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();
     builder.prefix("twinline-simulator-");
-    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
+    if memory.is_dir() {
+        builder.tempdir_in(memory)
+    } else {
+        builder.tempdir()
+    }
 }
 
 /// Runs `seeds` on so many threads. `progress` is told after each seed how many are done; it stops the run by returning
@@ -126,7 +155,9 @@ pub fn run_many(
             scope.spawn(work);
         }
     });
-    let mut report = report.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut report = report
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     report.failures.sort_by_key(|failure| failure.seed);
     report
 }

@@ -86,17 +86,24 @@ impl Service {
         }
         let failed = |error: io::Error| format!("cannot copy the journal: {error}");
         match &self.copies {
-            None if self.store.journal.is_none() && !self.down => self.store.journal = JournalReader::open(journal).ok(),
-            Some(copies) if self.rng.one_in(u64::from(self.plan.copy_every)) || self.store.journal.is_none() => {
+            None if self.store.journal.is_none() && !self.down => {
+                self.store.journal = JournalReader::open(journal).ok()
+            }
+            Some(copies)
+                if self.rng.one_in(u64::from(self.plan.copy_every)) || self.store.journal.is_none() =>
+            {
                 if !journal.is_dir() {
                     return Ok(());
                 }
                 let fresh = copies.with_extension(self.copy.to_string());
+                // Answers under way may still be read from the copy before the last.
+                let stale = copies.with_extension(self.copy.wrapping_sub(2).to_string());
                 self.copy += 1;
                 copy_journal(journal, &fresh).map_err(failed)?;
                 self.store.journal = JournalReader::open(&fresh).ok();
-                // Readers keep what they have mapped.
-                fs::remove_dir_all(&fresh).map_err(failed)?;
+                if stale.is_dir() {
+                    fs::remove_dir_all(&stale).map_err(failed)?;
+                }
                 counts.hit(Fault::Lag);
             }
             _ => {}

@@ -23,7 +23,11 @@ pub(crate) fn event(seed: u64, session: u32, number: u64, sink: &mut impl EventS
 }
 
 fn message(rng: &mut Rng, number: u64, last: bool, sink: &mut impl EventSink) {
-    let flags = if last { EventFlags::END_OF_EVENT } else { EventFlags::default() };
+    let flags = if last {
+        EventFlags::END_OF_EVENT
+    } else {
+        EventFlags::default()
+    };
     let source_time = number.into();
     let instrument = (u32::from(EVENTS) << 16 | rng.below(50) as u32).into();
     let price = Price::new(rng.below(1 << 40) as i64);
@@ -125,7 +129,8 @@ impl EventSink for Frames {
         let mut buffer = [0; 256];
         let mut packet = twinline_wire::OpenPacket::new();
         packet.push(&mut buffer, message);
-        self.0.push(buffer[twinline_wire::header::HEADER_LEN..packet.len()].to_vec());
+        self.0
+            .push(buffer[twinline_wire::header::HEADER_LEN..packet.len()].to_vec());
     }
 
     fn end_event(&mut self, _: u16, _: u64) {}

@@ -12,12 +12,15 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::Path;
 use std::rc::Rc;
+use twinline_listener::arbiter::NoticeKind;
+use twinline_wire::Packet;
 use twinline_wire::field::LossReason;
+use twinline_wire::header::flags;
 
 /// When a run begins: nanoseconds since the Unix epoch.
 const BEGIN: u64 = 1_700_000_000_000_000_000;
-/// A run that has not settled this long after its last fault has failed.
-const SETTLE: u64 = 8_000 * MS;
+/// A run that is not complete and does not move for this long after its last fault has failed.
+const SETTLE: u64 = 3_000 * MS;
 /// Virtual time that goes on after everything is complete: nothing more may come.
 const AFTERMATH: u64 = 30 * MS;
 /// A run with faults is not longer than this.
@@ -73,6 +76,34 @@ impl Queue {
     }
 }
 
+/// Where a line stands.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    /// The sequence after the last message sent by the publisher that runs; 0 before it sent any.
+    next: u64,
+}
+
+impl Sent {
+    /// A heartbeat names what comes next on its line, and packets follow each other without a hole.
+    fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let packet =
+            Packet::parse(bytes).map_err(|error| format!("the publisher sends a bad packet: {error}"))?;
+        let sequence = packet.sequence();
+        let base = packet.header().epoch_base.get();
+        let is_end = packet.header().flags & flags::END_OF_SESSION != 0;
+        let expected = if self.next == 0 { base } else { self.next };
+        if sequence != expected && !(is_end && self.next == 0) {
+            return Err(format!(
+                "a line carries sequence {sequence} where {expected} comes next"
+            ));
+        }
+        if packet.header().count.get() > 0 {
+            self.next = packet.end();
+        }
+        Ok(())
+    }
+}
+
 pub(crate) struct World<'a> {
     seed: u64,
     options: &'a Options,
@@ -84,9 +115,13 @@ pub(crate) struct World<'a> {
     services: Vec<Service>,
     listeners: Vec<ListenerHost>,
     ledger: Ledger,
+    /// What was last sent on each line.
+    sent: [Sent; 2],
     counts: Counts,
     /// When the faults ended.
     calm_since: Option<u64>,
+    /// When a listener's position was last seen to change, and the sum of them.
+    progress: (u64, u64),
     /// When everything was complete.
     complete_since: Option<u64>,
     trace: Vec<String>,
@@ -103,15 +138,21 @@ impl<'a> World<'a> {
             rng: Rng::new(seed, "world"),
             now,
             queue: Queue::default(),
-            publisher: PublisherHost::new(seed, &plan, options.messages, dir),
-            services: services.map(|(at, service)| Service::new(seed, at, *service, dir, now)).collect(),
-            listeners: (0..plan.listeners).map(|at| ListenerHost::new(seed, at, &plan, now)).collect(),
+            publisher: PublisherHost::new(seed, &plan, options, dir),
+            services: services
+                .map(|(at, service)| Service::new(seed, at, *service, dir, now))
+                .collect(),
+            listeners: (0..plan.listeners)
+                .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
+                .collect(),
             ledger: Ledger::default(),
+            sent: [Sent::default(); 2],
             counts: Counts {
                 seeds: 1,
                 ..Counts::default()
             },
             calm_since: None,
+            progress: (0, 0),
             complete_since: None,
             trace: Vec::new(),
             plan,
@@ -120,7 +161,9 @@ impl<'a> World<'a> {
 
     /// Runs to the end.
     pub(crate) fn run(mut self) -> Result<(Counts, Vec<String>), Failure> {
-        match self.run_through() {
+        let result = self.run_through();
+        self.gather_trace();
+        match result {
             Ok(()) => {
                 self.counts.virtual_time = self.now - BEGIN;
                 Ok((self.counts, self.trace))
@@ -137,8 +180,20 @@ impl<'a> World<'a> {
     fn note(&mut self, what: impl FnOnce(&Self) -> String) {
         if self.options.trace {
             let line = what(self);
-            self.trace.push(format!("{:>12.6} {line}", (self.now - BEGIN) as f64 / 1e9));
+            self.trace
+                .push(format!("{:>12.6} {line}", (self.now - BEGIN) as f64 / 1e9));
         }
+    }
+
+    /// Adds what the listeners noted to the trace.
+    fn gather_trace(&mut self) {
+        for (number, listener) in self.listeners.iter().enumerate() {
+            for (at, what) in listener.record.trace.iter().flatten() {
+                let at = (at - BEGIN) as f64 / 1e9;
+                self.trace.push(format!("{at:>12.6} listener {number}: {what}"));
+            }
+        }
+        self.trace.sort();
     }
 
     fn run_through(&mut self) -> Result<(), String> {
@@ -152,7 +207,10 @@ impl<'a> World<'a> {
         while let Some(Reverse(next)) = self.queue.heap.pop() {
             self.now = next.at;
             self.happen(next.what)?;
-            if self.complete_since.is_some_and(|since| self.now > since + AFTERMATH) {
+            if self
+                .complete_since
+                .is_some_and(|since| self.now > since + AFTERMATH)
+            {
                 break;
             }
         }
@@ -161,7 +219,11 @@ impl<'a> World<'a> {
 
     fn happen(&mut self, what: What) -> Result<(), String> {
         match what {
-            What::Datagram { listener, line, bytes } => {
+            What::Datagram {
+                listener,
+                line,
+                bytes,
+            } => {
                 self.listeners[listener].on_datagram(line, &bytes, self.now);
                 Ok(())
             }
@@ -176,6 +238,7 @@ impl<'a> World<'a> {
         self.publisher.start(self.now, &mut self.counts)?;
         let synced = self.publisher.synced();
         self.ledger.attach(self.publisher.journal(), synced)?;
+        self.sent = [Sent::default(); 2];
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
             service.down = false;
         }
@@ -187,7 +250,7 @@ impl<'a> World<'a> {
     fn step_publisher(&mut self) -> Result<(), String> {
         let step = self.publisher.step(self.now, &mut self.counts)?;
         self.ledger.follow()?;
-        self.send();
+        self.send()?;
         match step {
             Step::Running if self.publisher.must_restart() => {
                 self.publisher.stop();
@@ -226,21 +289,25 @@ impl<'a> World<'a> {
     }
 
     /// Puts what the publisher sent onto the lines to every listener.
-    fn send(&mut self) {
+    fn send(&mut self) -> Result<(), String> {
         let (now, elapsed) = (self.now, self.now - BEGIN);
         let (queue, counts) = (&mut self.queue, &mut self.counts);
         for (line, packet) in self.publisher.take_sent() {
+            self.sent[line].check(&packet)?;
             for (at, listener) in self.listeners.iter_mut().enumerate() {
-                listener.lines.send(line, &packet, now, elapsed, counts, |(time, bytes)| {
-                    let what = What::Datagram {
-                        listener: at,
-                        line,
-                        bytes,
-                    };
-                    queue.add(time, what);
-                });
+                listener
+                    .lines
+                    .send(line, &packet, now, elapsed, counts, |(time, bytes)| {
+                        let what = What::Datagram {
+                            listener: at,
+                            line,
+                            bytes,
+                        };
+                        queue.add(time, what);
+                    });
             }
         }
+        Ok(())
     }
 
     fn step_services(&mut self) -> Result<(), String> {
@@ -261,7 +328,12 @@ impl<'a> World<'a> {
 
     fn step_listener(&mut self, listener: usize) -> Result<(), String> {
         let host = &mut self.listeners[listener];
-        host.step((self.seed, listener), &mut self.services, self.now, &mut self.counts);
+        host.step(
+            (self.seed, listener),
+            &mut self.services,
+            self.now,
+            &mut self.counts,
+        )?;
         host.check_memory(self.plan.window)?;
         let pause = MS / 2 + self.rng.below(MS);
         self.queue.add(self.now + pause, What::Listener(listener));
@@ -287,11 +359,21 @@ impl<'a> World<'a> {
         if self.complete_since.is_none() && self.publisher.finished && self.is_complete() {
             self.complete_since = Some(self.now);
         }
-        if self.complete_since.is_none() && self.now > calm + SETTLE {
+        let positions = self
+            .listeners
+            .iter()
+            .filter_map(|listener| listener.record.position());
+        let sum = positions
+            .map(|at| u64::from(at.session) << 32 | at.next)
+            .sum::<u64>();
+        if sum != self.progress.1 {
+            self.progress = (self.now, sum);
+        }
+        if self.complete_since.is_none() && self.now > calm.max(self.progress.0) + SETTLE {
             let positions: Vec<String> = self.listeners.iter().map(ListenerHost::describe).collect();
             let end = self.ledger.sessions.iter().next_back();
             return Err(format!(
-                "not settled {} ms after the last fault: the journal ends at session {:?} sequence {:?}, listeners at {}",
+                "nothing moves for {} ms after the last fault: the journal ends at session {:?} sequence {:?}, listeners at {}",
                 SETTLE / MS,
                 end.map(|(number, _)| number),
                 end.map(|(_, session)| session.end()),
@@ -307,42 +389,67 @@ impl<'a> World<'a> {
         };
         let reached = |listener: &ListenerHost| {
             listener.record.position().is_some_and(|position| {
-                (position.session, position.next) == (number, session.end()) && position.ended == session.ended
+                (position.session, position.next) == (number, session.end())
+                    && position.ended == session.ended
             })
         };
-        self.listeners.iter().all(|listener| listener.live.is_some() && reached(listener))
+        self.listeners
+            .iter()
+            .all(|listener| listener.live.is_some() && reached(listener))
     }
 
     /// Judges every stream.
     fn finish(&mut self) -> Result<(), String> {
         self.ledger.check_sources(self.seed)?;
+        self.ledger.check_journal(self.publisher.journal())?;
         for (at, listener) in self.listeners.iter().enumerate() {
             listener.collect(&mut self.counts);
-            let verdict = check::judge(&listener.record, &self.ledger).map_err(|what| format!("listener {at}: {what}"))?;
+            let stream = listener.record.stream()?;
+            let verdict =
+                check::judge(&stream, &self.ledger).map_err(|what| format!("listener {at}: {what}"))?;
             for loss in &verdict.losses {
-                self.judge_loss(listener, loss).map_err(|what| format!("listener {at}: {what}"))?;
+                self.judge_loss(listener, loss)
+                    .map_err(|what| format!("listener {at}: {what}"))?;
             }
             self.counts.delivered += verdict.messages;
             self.counts.recovered += listener.record.recovered;
             self.counts.lost += verdict.lost;
             self.counts.void += verdict.void;
-            let (&number, session) = self.ledger.sessions.iter().next_back().ok_or("nothing was published")?;
+            self.counts.sessions_missed += verdict.sessions_missed;
+            let (&number, session) = self
+                .ledger
+                .sessions
+                .iter()
+                .next_back()
+                .ok_or("nothing was published")?;
             if (verdict.session, verdict.next, verdict.closed) != (number, session.end(), session.ended) {
                 return Err(format!(
                     "listener {at} ends at session {} sequence {} (ended: {}), the journal at {number}, {} ({})",
-                    verdict.session, verdict.next, verdict.closed, session.end(), session.ended
+                    verdict.session,
+                    verdict.next,
+                    verdict.closed,
+                    session.end(),
+                    session.ended
                 ));
             }
         }
-        let messages = self.ledger.sessions.values().map(|session| session.entries.len() as u64);
+        let messages = self
+            .ledger
+            .sessions
+            .values()
+            .map(|session| session.entries.len() as u64);
         self.counts.messages += messages.sum::<u64>();
         Ok(())
     }
 
     /// A loss is legal only where recovery could not be asked for a good part of the gap time-out.
     fn judge_loss(&self, listener: &ListenerHost, loss: &Loss) -> Result<(), String> {
+        let said = listener.record.notices.iter().rev().find(|(_, notice)| {
+            notice.session == loss.session && notice.kind == NoticeKind::Lost(loss.span, loss.reason)
+        });
+        let at = said.map_or(self.now, |(at, _)| *at);
         let legal = match loss.reason {
-            LossReason::TIMED_OUT => listener.was_cut_off(loss.at.saturating_sub(TIMEOUT), loss.at, TIMEOUT / 2),
+            LossReason::TIMED_OUT => listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2),
             _ => false,
         };
         if legal {
@@ -353,7 +460,7 @@ impl<'a> World<'a> {
             loss.session,
             loss.span,
             loss.reason,
-            (loss.at - BEGIN) / MS
+            (at - BEGIN) / MS
         ))
     }
 }

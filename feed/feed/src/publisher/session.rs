@@ -127,7 +127,8 @@ impl<L: Lines> Publisher<L> {
         self.stamp.flags = flags::END_OF_SESSION;
         self.phase = Phase::Ending;
         self.since = now;
-        Ok(())
+        // What the caller tells the epoch store next must not outlive what it speaks of.
+        self.journal.sync().map_err(|error| failed(&mut self.phase, error))
     }
 }
 

@@ -16,6 +16,7 @@ mod types;
 mod window;
 
 use crate::lines::{LineStats, LineTracker};
+use crate::planted::{Bug, is_planted};
 pub use dropped::{DropCounts, Dropped};
 use epochs::{Epoch, Epochs};
 use hold::Hold;
@@ -36,14 +37,22 @@ pub struct Arbiter {
     session: u32,
     epoch: u32,
     base: u64,
+    /// The newest epoch, and its base, before the one whose EpochStart delivery waits for.
+    started: (u32, u64),
     next: u64,
+    /// The end of what the stream has spoken of: behind it may be a hole, and then `next`.
+    told: u64,
+    /// The end of what was delivered in the session.
+    delivered: u64,
+    /// Epoch and base of the last message delivered in the session; those of the first epoch before any was.
+    told_epoch: (u32, u64),
     ended: bool,
     /// The end of what packets have shown to exist.
     highest: u64,
     /// The end of what believed heartbeats have shown to exist.
     announced: u64,
-    /// The last heartbeat's sequence, checksum and origin: the next one is believed as far as they agree.
-    last_heartbeat: Option<(u64, u32, Origin)>,
+    /// The last heartbeat: the next one is believed as far as they agree.
+    last_heartbeat: Option<Heartbeat>,
     epochs: Epochs,
     window: Window,
     hold: Hold,
@@ -59,6 +68,28 @@ pub struct Arbiter {
     stats: ArbiterStats,
 }
 
+/// Epoch and base that a session begins with, unless a power cut took all of that epoch.
+const FIRST_EPOCH: (u32, u64) = (1, 1);
+
+/// What a heartbeat said.
+#[derive(Clone, Copy, Debug)]
+struct Heartbeat {
+    sequence: u64,
+    checksum: u32,
+    origin: Origin,
+    /// Nothing comes after `sequence`.
+    ends: bool,
+    at: u64,
+}
+
+impl Heartbeat {
+    /// True if `last` is not the very same again, and not too long ago to count.
+    fn agrees(&self, last: &Heartbeat, patience: u64) -> bool {
+        let other = (last.checksum, last.origin) != (self.checksum, self.origin);
+        other && self.at.saturating_sub(last.at) <= patience
+    }
+}
+
 impl Arbiter {
     /// An arbiter that goes on from `position`, or without one as `config.start` says.
     pub fn new(config: ArbiterConfig, position: Option<Position>, now: u64) -> Self {
@@ -67,7 +98,11 @@ impl Arbiter {
             session: 0,
             epoch: 0,
             base: 0,
+            started: (0, 0),
             next: 1,
+            told: 1,
+            delivered: 1,
+            told_epoch: FIRST_EPOCH,
             ended: false,
             highest: 1,
             announced: 1,
@@ -88,7 +123,14 @@ impl Arbiter {
             arbiter.session = position.session;
             arbiter.epoch = position.epoch;
             arbiter.base = position.epoch_base;
+            arbiter.told_epoch = (position.epoch, position.epoch_base);
+            if arbiter.base < position.next {
+                arbiter.started = arbiter.told_epoch;
+            }
             arbiter.next = position.next;
+            arbiter.told = position.next;
+            // Behind that there may be nothing but a loss.
+            arbiter.delivered = (position.epoch_base + 1).min(position.next);
             arbiter.ended = position.ended;
             arbiter.highest = position.next;
             arbiter.announced = position.next;
@@ -143,7 +185,7 @@ impl Arbiter {
             let known = self
                 .upcoming
                 .is_some_and(|up| up.session == session && up.epoch == epoch);
-            return session > self.session && !known;
+            return session > self.session && !known && !is_planted(Bug::SessionBelieved);
         }
         epoch > self.epoch
             || packet.sequence() > self.highest.max(self.announced).saturating_add(self.config.leap)
@@ -170,7 +212,8 @@ impl Arbiter {
         let epoch = header.epoch.get();
         if epoch != self.epoch || header.epoch_base.get() != self.base {
             if epoch > self.epoch {
-                if header.epoch_base.get() < self.next {
+                // The position may be beyond the base, where the EpochStart was lost; what was delivered may not.
+                if header.epoch_base.get() < self.delivered {
                     return self.drop_packet(origin, Dropped::WrongEpoch);
                 }
                 self.enter_epoch(epoch, header.epoch_base.get());
@@ -178,29 +221,69 @@ impl Arbiter {
                 return self.drop_packet(origin, Dropped::WrongEpoch);
             }
         }
-        let limit = self.epochs.limit(epoch);
+        let limit = self.limit(epoch);
         if packet.sequence() >= limit && !(header.is_heartbeat() && packet.sequence() == limit) {
             return self.drop_packet(origin, Dropped::VoidEpoch);
         }
         if header.count.get() == 0 {
-            return self.on_heartbeat(origin, &packet, limit);
+            return self.on_heartbeat(origin, &packet, limit, now, sink);
         }
         self.on_messages(origin, packet, limit, sink);
+    }
+
+    /// What packets of this epoch put at or beyond this sequence is void. What older epochs put at or beyond the current
+    /// one's base is, even where its EpochStart came before a restart and how much it cut off is not known any more.
+    #[inline]
+    fn limit(&self, epoch: u32) -> u64 {
+        if is_planted(Bug::OlderEpochAccepted) {
+            return u64::MAX;
+        }
+        let known = self.epochs.limit(epoch);
+        if epoch < self.epoch {
+            known.min(self.base)
+        } else {
+            known
+        }
     }
 
     /// A higher epoch is believed. Nothing is delivered before its EpochStart is here.
     #[cold]
     fn enter_epoch(&mut self, epoch: u32, base: u64) {
+        if self.may_deliver() {
+            self.started = (self.epoch, self.base);
+        }
         self.epoch = epoch;
         self.base = base;
         self.last_heartbeat = None;
-        // The EpochStart stands at the base: it exists, and is missing until it comes.
-        self.announced = self.announced.max(base + 1);
+        if is_planted(Bug::StartNotAwaited) {
+            self.next = base;
+        }
     }
 
-    fn on_heartbeat(&mut self, origin: Origin, packet: &Packet<'_>, limit: u64) {
+    /// The epoch that delivery waits for was announced and never started: what was before it goes on.
+    #[cold]
+    pub(super) fn leave_epoch(&mut self) {
+        (self.epoch, self.base) = self.started;
+        self.last_heartbeat = None;
+    }
+
+    fn on_heartbeat(
+        &mut self,
+        origin: Origin,
+        packet: &Packet<'_>,
+        limit: u64,
+        now: u64,
+        sink: &mut impl Sink,
+    ) {
         let sequence = packet.sequence();
-        let checksum = packet.header().checksum.get();
+        let last = self.last_heartbeat;
+        let heartbeat = Heartbeat {
+            sequence,
+            checksum: packet.header().checksum.get(),
+            origin,
+            ends: packet.header().flags & flags::END_OF_SESSION != 0,
+            at: now,
+        };
         if let Some(line) = line_index(origin) {
             self.lines[line].heartbeat();
             if self.lines.iter().all(LineTracker::is_idle) {
@@ -208,16 +291,27 @@ impl Arbiter {
             }
         }
         // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
-        let agreed = match self.last_heartbeat {
-            Some((last, sum, from)) if sum != checksum || from != origin => sequence.min(last),
+        let agreed = match last {
+            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
+            _ if is_planted(Bug::HeartbeatBelieved) => sequence,
             _ => 0,
         };
-        self.last_heartbeat = Some((sequence, checksum, origin));
+        self.last_heartbeat = Some(heartbeat);
         if !self.ended {
             self.announced = self.announced.max(agreed.min(limit));
         }
         if let Some(line) = line_index(origin) {
             self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
+        }
+        // The session's last message is among what was lost: its end is known from two heartbeats that say so.
+        let next = if is_planted(Bug::EndTooEarly) {
+            agreed
+        } else {
+            self.next
+        };
+        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == next;
+        if agreed == next && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
+            self.end_session(SessionState::ABANDONED, sink);
         }
     }
 
@@ -236,6 +330,15 @@ impl Arbiter {
         self.highest = self.highest.max(end);
         self.notice_epoch_start(&packet, sink);
         if end <= self.next {
+            if is_planted(Bug::DuplicatePassed) && origin == Origin::LineB && self.may_deliver() {
+                let (skip, take) = (0, (end - begin) as u16);
+                sink.deliver(&Delivery {
+                    packet,
+                    skip,
+                    take,
+                    origin,
+                });
+            }
             return self.not_new(origin, begin, end);
         }
         if begin <= self.next && self.may_deliver() {
@@ -246,7 +349,12 @@ impl Arbiter {
         match self.window.offer(&packet, origin) {
             Offer::Kept => self.stats.window_peak = self.stats.window_peak.max(self.window.len()),
             Offer::Duplicate => {}
-            Offer::Full => self.drop_packet(origin, Dropped::WindowFull),
+            Offer::Full => {
+                if is_planted(Bug::GapForgotten) {
+                    self.closed.insert(Span::new(begin, end));
+                }
+                self.drop_packet(origin, Dropped::WindowFull);
+            }
         }
         // The packet may stand behind a hole that its own EpochStart has just shown.
         self.drain(sink);
@@ -267,7 +375,7 @@ impl Arbiter {
 
     /// Nothing goes out while the current epoch's EpochStart stands ahead and is not here yet.
     #[inline]
-    fn may_deliver(&self) -> bool {
+    pub(super) fn may_deliver(&self) -> bool {
         self.next > self.base || self.epochs.knows(self.epoch)
     }
 
@@ -294,16 +402,25 @@ impl Arbiter {
             return;
         }
         let epochs = &self.epochs;
-        self.window
-            .retain(|early| early.begin < epochs.limit(early.epoch));
+        let (current, newest_base) = (self.epoch, self.base);
+        self.window.retain(|early| {
+            let older = early.epoch < current && early.begin >= newest_base;
+            !older && early.begin < epochs.limit(early.epoch)
+        });
         for line in &mut self.lines {
             line.hole(Span::new(valid_end, base));
         }
         if self.next > valid_end && self.next <= base {
-            let void = Span::new(valid_end, self.next);
+            let void = Span::new(valid_end, self.told);
             self.next = base;
-            self.stats.void += void.len();
-            self.say(NoticeKind::Void(void, epoch), sink);
+            // Nothing is void where only a hole was passed, which an epoch left that is void itself.
+            if !void.is_empty() {
+                self.stats.void += void.len();
+                if !is_planted(Bug::VoidNotSaid) {
+                    self.say(NoticeKind::Void(void, epoch), sink);
+                }
+                self.told = base;
+            }
         }
     }
 
@@ -311,8 +428,11 @@ impl Arbiter {
     #[inline]
     fn deliver(&mut self, packet: &Packet<'_>, end: u64, origin: Origin, sink: &mut impl Sink) {
         let begin = packet.sequence();
-        let skip = (self.next - begin) as u16;
-        let take = (end - self.next) as u16;
+        let mut skip = (self.next - begin) as u16;
+        let mut take = (end - self.next) as u16;
+        if is_planted(Bug::FillTrimmedTooFar) && origin == Origin::Recovery && skip > 0 && take > 1 {
+            (skip, take) = (skip + 1, take - 1);
+        }
         sink.deliver(&Delivery {
             packet: *packet,
             skip,
@@ -320,6 +440,9 @@ impl Arbiter {
             origin,
         });
         self.next = end;
+        self.told = end;
+        self.delivered = end;
+        self.told_epoch = (packet.header().epoch.get(), packet.header().epoch_base.get());
         self.stats.delivered[origin as usize] += u64::from(take);
         self.stats.packets += 1;
         if let Some(line) = line_index(origin) {
@@ -333,7 +456,7 @@ impl Arbiter {
                 } else {
                     SessionState::EPOCH_STARTED
                 };
-                self.say_of(packet, NoticeKind::Session(state), sink);
+                self.say(NoticeKind::Session(state), sink);
             }
             Some(EndOfSession::TEMPLATE) if end == packet.end() => {
                 self.end_session(SessionState::ENDED, sink)
@@ -346,23 +469,25 @@ impl Arbiter {
     #[inline]
     fn drain(&mut self, sink: &mut impl Sink) {
         while self.may_deliver() && !self.ended {
-            if let Some(hole) = self
-                .epochs
-                .hole(self.next)
-                .or_else(|| self.closed.containing(self.next))
-            {
-                if hole.end == u64::MAX {
-                    return self.end_session(SessionState::ABANDONED, sink);
-                }
+            if let Some(hole) = self.epochs.hole(self.next) {
                 self.next = hole.end;
                 continue;
+            }
+            // What a service calls void is not asked for again. Which epoch made it so, and what else that cut off, only
+            // the EpochStart behind it says: delivery waits for that, unless the session is over there.
+            match self.closed.containing(self.next) {
+                Some(closed) if closed.end == u64::MAX => {
+                    return self.end_session(SessionState::ABANDONED, sink);
+                }
+                Some(_) => return,
+                None => {}
             }
             let Some(front) = self.window.front() else { return };
             if front.begin > self.next {
                 return;
             }
             let Some(early) = self.window.pop() else { return };
-            let end = early.end.min(self.epochs.limit(early.epoch));
+            let end = early.end.min(self.limit(early.epoch));
             if end <= self.next {
                 continue;
             }
@@ -389,7 +514,7 @@ impl Arbiter {
     /// there is nothing to take back.
     pub fn withdraw_announced(&mut self) -> bool {
         let known = self.highest.max(self.next);
-        if self.is_closing() || !self.may_deliver() || self.announced <= known {
+        if self.is_closing() || self.announced <= known {
             return false;
         }
         self.announced = known;
@@ -418,6 +543,13 @@ impl Arbiter {
         if self.session == 0 || self.ended {
             return;
         }
+        if !self.may_deliver() {
+            // Nothing else is of use before it. Heartbeats may announce an epoch whose start is not published yet.
+            if reach > self.base {
+                out.push(Span::new(self.base, self.base + 1));
+            }
+            return;
+        }
         let mut from = self.next;
         let mut add = |begin: u64, end: u64| {
             let mut begin = begin;
@@ -439,7 +571,7 @@ impl Arbiter {
             }
         };
         for early in self.window.iter() {
-            let end = early.end.min(self.epochs.limit(early.epoch));
+            let end = early.end.min(self.limit(early.epoch));
             if early.begin > from {
                 add(from, early.begin);
             }
@@ -487,25 +619,14 @@ impl Arbiter {
         }
     }
 
+    /// A notice, which stands behind the last message delivered and is of its epoch.
     fn say(&mut self, kind: NoticeKind, sink: &mut impl Sink) {
-        let (session, epoch, epoch_base, next) = (self.session, self.epoch, self.base, self.next);
-        sink.notice(&Notice {
-            session,
-            epoch,
-            epoch_base,
-            next,
-            kind,
-        });
-    }
-
-    /// A notice that belongs to the packet just delivered, which may be of an older epoch than the newest known.
-    fn say_of(&mut self, packet: &Packet<'_>, kind: NoticeKind, sink: &mut impl Sink) {
-        let header = packet.header();
+        let (epoch, epoch_base) = self.told_epoch;
         sink.notice(&Notice {
             session: self.session,
-            epoch: header.epoch.get(),
-            epoch_base: header.epoch_base.get(),
-            next: self.next,
+            epoch,
+            epoch_base,
+            next: self.told,
             kind,
         });
     }

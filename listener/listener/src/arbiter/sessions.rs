@@ -2,7 +2,7 @@
 //! services say of either, and what is declared lost.
 
 use super::ranges::Span;
-use super::{Arbiter, Dropped, NoticeKind, Origin, Sink, StartAt};
+use super::{Arbiter, Dropped, FIRST_EPOCH, NoticeKind, Origin, Sink, StartAt};
 use twinline_wire::Packet;
 use twinline_wire::field::{LossReason, SessionState};
 
@@ -14,8 +14,6 @@ pub(super) struct Upcoming {
     base: u64,
     /// The first sequence seen of it.
     first: u64,
-    /// The end of what was seen of it.
-    highest: u64,
 }
 
 impl Arbiter {
@@ -38,17 +36,8 @@ impl Arbiter {
             epoch: header.epoch.get(),
             base: header.epoch_base.get(),
             first: packet.sequence(),
-            highest: packet.end(),
         };
-        self.upcoming = Some(match self.upcoming {
-            Some(known) if known.session == session && known.epoch >= seen.epoch => Upcoming {
-                first: known.first.min(seen.first),
-                highest: known.highest.max(seen.highest),
-                ..known
-            },
-            Some(known) if known.session < session => known,
-            _ => seen,
-        });
+        self.note_upcoming(seen);
         if self.session == 0 || self.ended {
             self.begin_session(sink);
             return self.accept(origin, packet, now, sink);
@@ -60,12 +49,8 @@ impl Arbiter {
     fn note_upcoming(&mut self, seen: Upcoming) {
         self.upcoming = Some(match self.upcoming {
             Some(known) if known.session == seen.session && known.epoch >= seen.epoch => {
-                let (first, highest) = (known.first.min(seen.first), known.highest.max(seen.highest));
-                Upcoming {
-                    first,
-                    highest,
-                    ..known
-                }
+                let first = known.first.min(seen.first);
+                Upcoming { first, ..known }
             }
             Some(known) if known.session < seen.session => known,
             _ => seen,
@@ -85,9 +70,14 @@ impl Arbiter {
         self.epoch = upcoming.epoch;
         self.base = upcoming.base;
         self.ended = false;
+        self.started = (0, 0);
         self.next = 1;
+        self.told = 1;
+        self.delivered = 1;
+        self.told_epoch = FIRST_EPOCH;
+        // How far the session is, its next packets and heartbeats say again, and those are not believed alone.
         self.highest = 1;
-        self.announced = upcoming.highest.max(upcoming.base + 1);
+        self.announced = 1;
         self.last_heartbeat = None;
         self.epochs.clear();
         self.window.clear();
@@ -123,19 +113,33 @@ impl Arbiter {
         if span.end == u64::MAX && !self.is_closing() {
             return;
         }
+        if !self.may_deliver() {
+            if (span.begin..span.end).contains(&self.base) {
+                self.leave_epoch();
+                self.drain(sink);
+            }
+            return;
+        }
         self.closed.insert(Span::new(span.begin.max(self.next), span.end));
         self.drain(sink);
     }
 
-    /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it.
+    /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it. If it is
+    /// the EpochStart that delivery waits for, everything before it is lost too: what of it was valid is not known.
     pub fn declare_lost(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+        let span = match self.may_deliver() {
+            false if span.begin == self.base => Span::new(self.next, span.end),
+            // Nor is what was made void by an EpochStart that nobody has.
+            true if self.closed.containing(self.next).is_some() => Span::new(self.next, span.end),
+            _ => span,
+        };
         if span.begin != self.next || span.is_empty() || self.ended {
             return;
         }
         if span.end == u64::MAX {
             // The tail of a session that a newer one has overtaken: how long it was is not known.
             self.lose(span, reason, sink);
-            self.next = span.begin;
+            (self.next, self.told) = (span.begin, span.begin);
             return self.end_session(SessionState::ABANDONED, sink);
         }
         self.lose(span, reason, sink);
@@ -144,6 +148,7 @@ impl Arbiter {
 
     fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
         self.next = span.end;
+        self.told = span.end;
         self.highest = self.highest.max(if span.end == u64::MAX {
             span.begin
         } else {
@@ -167,7 +172,6 @@ impl Arbiter {
                 epoch,
                 base,
                 first: next,
-                highest: next,
             };
             self.note_upcoming(seen);
             if self.session == 0 || self.ended {
@@ -175,11 +179,11 @@ impl Arbiter {
             }
             return;
         }
-        if epoch > self.epoch && base >= self.next {
+        if epoch > self.epoch && base >= self.delivered {
             self.enter_epoch(epoch, base);
         }
         if !self.ended {
-            self.announced = self.announced.max(next.min(self.epochs.limit(epoch)));
+            self.announced = self.announced.max(next.min(self.limit(epoch)));
         }
     }
 

@@ -42,7 +42,7 @@ impl Delivery<'_> {
     }
 }
 
-/// What the stream says besides the messages. Stands before the message with sequence [`next`](Self::next).
+/// What the stream says besides the messages. Stands at [`next`](Self::next).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Notice {
     /// Session.
@@ -51,7 +51,7 @@ pub struct Notice {
     pub epoch: u32,
     /// First sequence of the epoch.
     pub epoch_base: u64,
-    /// The sequence that is delivered next after this notice.
+    /// Where the notice stands: the end of what the stream has spoken of. The next message may be behind a hole.
     pub next: u64,
     /// What it says.
     pub kind: NoticeKind,

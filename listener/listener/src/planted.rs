@@ -1,0 +1,56 @@
+//! Bugs put in on purpose, to see that the simulator catches them. Only with the feature `planted-bugs` can one be
+//! selected, for the thread that selects it; without it every question is answered "no" when the code is compiled.
+
+/// A bug in the arbiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// An older epoch counts beyond what a later one cut off.
+    OlderEpochAccepted,
+    /// What was delivered and is void is not said.
+    VoidNotSaid,
+    /// Of a fill that is partly new, one message too many is trimmed.
+    FillTrimmedTooFar,
+    /// What was delivered is delivered again when it comes on line B.
+    DuplicatePassed,
+    /// One heartbeat alone is believed.
+    HeartbeatBelieved,
+    /// A packet that does not fit the window counts as if it were there.
+    GapForgotten,
+    /// One packet of a higher session is believed.
+    SessionBelieved,
+    /// A new epoch begins at once, without its EpochStart.
+    StartNotAwaited,
+    /// The end of the session is announced while gaps are open.
+    EndTooEarly,
+}
+
+#[cfg(any(test, feature = "planted-bugs"))]
+mod select {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Plants `bug` on this thread, instead of any other.
+    pub fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+
+    pub(crate) fn is_planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+}
+
+#[cfg(any(test, feature = "planted-bugs"))]
+pub(crate) use select::is_planted;
+#[cfg(any(test, feature = "planted-bugs"))]
+pub use select::plant;
+
+/// No: bugs are not compiled in.
+#[cfg(not(any(test, feature = "planted-bugs")))]
+#[inline(always)]
+pub(crate) const fn is_planted(_: Bug) -> bool {
+    false
+}

@@ -1,0 +1,41 @@
+//! Bugs put in on purpose, one at a time, to see that a run catches them: in the arbiter (see
+//! [`twinline_listener::planted`]) and at the seams between the state machines.
+
+use twinline_listener::planted::Bug;
+
+/// A bug that can be planted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// One in the arbiter.
+    Arbiter(Bug),
+    /// Heartbeats name sequences that are not sent yet.
+    HeartbeatOvertakes,
+    /// Gaps are declared lost while a service has them.
+    LossTooEarly,
+    /// The journal takes a packet of its torn end for good.
+    TornTailAccepted,
+    /// A publisher that starts again leaves out a source event.
+    EventLeftOut,
+    /// What is not published yet is called void.
+    UnpublishedCalledVoid,
+}
+
+impl Plant {
+    /// All of them.
+    pub const ALL: &'static [Plant] = &[
+        Plant::Arbiter(Bug::OlderEpochAccepted),
+        Plant::Arbiter(Bug::VoidNotSaid),
+        Plant::Arbiter(Bug::FillTrimmedTooFar),
+        Plant::Arbiter(Bug::DuplicatePassed),
+        Plant::Arbiter(Bug::HeartbeatBelieved),
+        Plant::Arbiter(Bug::GapForgotten),
+        Plant::Arbiter(Bug::SessionBelieved),
+        Plant::Arbiter(Bug::StartNotAwaited),
+        Plant::Arbiter(Bug::EndTooEarly),
+        Plant::HeartbeatOvertakes,
+        Plant::LossTooEarly,
+        Plant::TornTailAccepted,
+        Plant::EventLeftOut,
+        Plant::UnpublishedCalledVoid,
+    ];
+}
