@@ -68,10 +68,10 @@ pub(crate) struct Listen {
     gap_timeout: Duration,
     /// Where to start without a position: beginning (of the session), live (what was before is announced as skipped), or
     /// a sequence
-    #[arg(long, value_name = "WHERE", default_value = "beginning", value_parser = start_at)]
+    #[arg(long, value_name = "WHERE", default_value = "beginning", value_parser = start_at, help_heading = "Start and end")]
     from: StartAt,
     /// End once a session is complete
-    #[arg(long)]
+    #[arg(long, help_heading = "Start and end")]
     until_end: bool,
     /// Print each message and notice that is delivered as one JSON object on stdout
     #[arg(long, help_heading = "Output")]
