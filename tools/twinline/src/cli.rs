@@ -40,7 +40,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Publish(publish::Publish),
+    Publish(Box<publish::Publish>),
     Recover(recover::Recover),
     Listen(Box<listen::Listen>),
     Journal(journal::Journal),
