@@ -116,11 +116,16 @@ impl Bed {
 
     /// A listener that ends with the session, into the journal `name`, ready.
     pub(crate) fn listen(&self, name: &str, more: &[&str]) -> Process {
-        let mut arguments = self.on_lines("listen", name, &["--until-end"]);
-        arguments.extend(more.iter().map(ToString::to_string));
-        let listener = Process::start(&arguments);
+        let listener = Process::start(&self.listen_arguments(name, more));
         listener.wait_ready();
         listener
+    }
+
+    /// The arguments of a listener that ends with the session.
+    pub(crate) fn listen_arguments(&self, name: &str, more: &[&str]) -> Vec<String> {
+        let mut arguments = self.on_lines("listen", name, &["--until-end"]);
+        arguments.extend(more.iter().map(ToString::to_string));
+        arguments
     }
 
     /// A recovery service of the publisher's journal, ready, and its address.
@@ -195,15 +200,28 @@ impl Process {
         Self::start_with(arguments, &[], true)
     }
 
+    /// Starts it in a network namespace.
+    pub(crate) fn start_in(namespace: &str, arguments: &[impl AsRef<str>]) -> Self {
+        let mut command = Command::new("ip");
+        // `ip` becomes the command: signals and the exit code are its own.
+        command.args(["netns", "exec", namespace, TWINLINE]);
+        Self::spawn(command, arguments, true)
+    }
+
     /// Starts it with environment variables; `json`: progress and summary as JSON.
     pub(crate) fn start_with(
         arguments: &[impl AsRef<str>],
         environment: &[(&str, &str)],
         json: bool,
     ) -> Self {
-        let arguments: Vec<String> = arguments.iter().map(|text| text.as_ref().to_string()).collect();
         let mut command = Command::new(TWINLINE);
-        command.args(&arguments).envs(environment.iter().copied());
+        command.envs(environment.iter().copied());
+        Self::spawn(command, arguments, json)
+    }
+
+    fn spawn(mut command: Command, arguments: &[impl AsRef<str>], json: bool) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|text| text.as_ref().to_string()).collect();
+        command.args(&arguments);
         if json {
             command.args(["--json", "--progress", "json"]);
         }

@@ -6,4 +6,5 @@ mod demo;
 mod failpoints;
 mod hostile;
 mod kills;
+mod namespaces;
 mod processes;
