@@ -9,12 +9,8 @@ use clap::{Args, Parser, Subcommand};
 ///
 /// A publisher sends a market's data over two redundant multicast lines, A and B. Listeners turn the two lossy lines
 /// into one complete, ordered stream; what both lines lost comes from the recovery service over TCP.
-///
-/// See all of it work on this machine:
-///
-///     twinline demo
 #[derive(Debug, Parser)]
-#[command(name = "twinline", version, after_help = EXIT_CODES, verbatim_doc_comment, max_term_width = 120)]
+#[command(name = "twinline", version, after_help = EXIT_CODES, max_term_width = 120)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -44,7 +40,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    Publish(publish::Publish),
+    Publish(Box<publish::Publish>),
     Recover(recover::Recover),
     Listen(Box<listen::Listen>),
     Journal(journal::Journal),

@@ -22,8 +22,11 @@ pub(crate) enum Exit {
     Simulation = 6,
 }
 
-/// What `--help` says about exit codes.
+/// What `--help` ends with.
 pub(crate) const EXIT_CODES: &str = "\
+See all of it work on this machine:
+  twinline demo
+
 Exit codes:
   0  all delivered (or all that was asked for is done)
   1  an error: one line on stderr says what, where and what to do

@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 use twinline_journal::{Info, VerifyReport};
 
 /// Describe or check a journal, also while it is written.
-///
-///     twinline journal info /var/lib/twinline/publisher
-///     twinline journal verify /var/lib/twinline/listener
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Examples:\n  twinline journal info /var/lib/twinline/publisher\n  twinline journal verify /var/lib/twinline/listener"
+)]
 pub(crate) struct Journal {
     #[command(subcommand)]
     action: Action,
@@ -22,9 +21,7 @@ pub(crate) struct Journal {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show channel, sizes, writer, sessions and epochs
-    ///
-    ///     twinline journal info /var/lib/twinline/publisher
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:\n  twinline journal info /var/lib/twinline/publisher")]
     Info {
         /// The journal's directory
         dir: PathBuf,
@@ -32,9 +29,7 @@ enum Action {
     /// Check every packet: checksum, messages, and that each continues the one before
     ///
     /// Exit code 0 if all is right, 5 if something is not; it says where.
-    ///
-    ///     twinline journal verify /var/lib/twinline/listener
-    #[command(verbatim_doc_comment)]
+    #[command(after_help = "Example:\n  twinline journal verify /var/lib/twinline/listener")]
     Verify {
         /// The journal's directory
         dir: PathBuf,

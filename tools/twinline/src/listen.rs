@@ -30,11 +30,10 @@ use twinline_recovery::ClientConfig;
 /// recovery services. Everything delivered goes into the listener's own journal, which is also its position: the same
 /// command goes on with the next message. What cannot be had is announced in the stream itself, never left out silently.
 /// It may be started before the publisher and the recovery service: then it waits.
-///
-///     twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener
-///     twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq ."
+)]
 pub(crate) struct Listen {
     #[command(flatten)]
     lines: LineArgs,
@@ -69,10 +68,10 @@ pub(crate) struct Listen {
     gap_timeout: Duration,
     /// Where to start without a position: beginning (of the session), live (what was before is announced as skipped), or
     /// a sequence
-    #[arg(long, value_name = "WHERE", default_value = "beginning", value_parser = start_at)]
+    #[arg(long, value_name = "WHERE", default_value = "beginning", value_parser = start_at, help_heading = "Start and end")]
     from: StartAt,
     /// End once a session is complete
-    #[arg(long)]
+    #[arg(long, help_heading = "Start and end")]
     until_end: bool,
     /// Print each message and notice that is delivered as one JSON object on stdout
     #[arg(long, help_heading = "Output")]

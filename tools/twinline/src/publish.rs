@@ -31,10 +31,10 @@ use twinline_line::{LineHealth, SenderOptions};
 /// What was published is in the journal before it is on a line. However the publisher ends, the same command goes on
 /// where the journal ends, in the same session; once the source has said everything, the session is complete, and the
 /// same command only says so. A new session starts with a higher --session.
-///
-///     twinline publish --from day.itch50.gz --pace 10x --journal /var/lib/twinline/publisher
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Example:\n  twinline publish --from day.itch50.gz --pace 10x --journal /var/lib/twinline/publisher"
+)]
 pub(crate) struct Publish {
     #[command(flatten)]
     source: SourceArgs,

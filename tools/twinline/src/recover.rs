@@ -20,10 +20,10 @@ use twinline_wire::field::{LogoutReason, RejectCode};
 /// It may be started before the publisher: then it waits for the journal. It reads the journal while it is written and
 /// never changes it; any number of services can serve one journal. Without TLS and tokens, which it does not have yet,
 /// it belongs on a network that only listeners reach: it listens on loopback unless told otherwise.
-///
-///     twinline recover --journal /var/lib/twinline/publisher --listen 10.0.0.5:17010
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Example:\n  twinline recover --journal /var/lib/twinline/publisher --listen 10.0.0.5:17010"
+)]
 pub(crate) struct Recover {
     /// The publisher's journal
     #[arg(long, value_name = "DIR")]

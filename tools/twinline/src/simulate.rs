@@ -20,11 +20,10 @@ use twinline_simulator::{Fault, Options, Report, run_many, simulate};
 /// sockets and clocks) in which everything goes wrong that can. At its end each listener's stream must be what was
 /// validly published, or a notice must name the difference exactly. A seed that fails is printed with the command that
 /// runs it alone; it always runs the same way. Exit code 6 if any failed.
-///
-///     twinline simulate --seeds 10000
-///     twinline simulate --seed 4711 --trace
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Examples:\n  twinline simulate --seeds 10000\n  twinline simulate --seed 4711 --trace"
+)]
 pub(crate) struct Simulate {
     /// Run so many seeds
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
@@ -45,6 +44,9 @@ pub(crate) struct Simulate {
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
 }
+
+/// Failed seeds that are shown with what failed; of more only the numbers.
+const SHOWN: usize = 10;
 
 /// Runs `twinline simulate`.
 pub(crate) fn run(args: &Simulate, global: &Global) -> Result<Finish, Failure> {
@@ -145,7 +147,7 @@ fn text(args: &Simulate, report: &Report, faults: &Counts) -> String {
     for (name, count) in faults {
         let _ = writeln!(text, "  {name:<28} {:>14}", show_count(*count));
     }
-    for failure in &report.failures {
+    for failure in report.failures.iter().take(SHOWN) {
         let messages = match args.messages == Options::default().messages {
             true => String::new(),
             false => format!(" --messages {}", args.messages),
@@ -158,6 +160,10 @@ fn text(args: &Simulate, report: &Report, faults: &Counts) -> String {
             failure.what,
             failure.seed
         );
+    }
+    if let Some(more) = report.failures.get(SHOWN..).filter(|more| !more.is_empty()) {
+        let seeds: Vec<String> = more.iter().map(|failure| failure.seed.to_string()).collect();
+        let _ = writeln!(text, "FAILED too: seeds {}", seeds.join(", "));
     }
     text
 }

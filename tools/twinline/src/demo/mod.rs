@@ -31,11 +31,10 @@ const DEFAULT_RATE: u64 = 20_000;
 /// and reorders packets as a bad network does, each with a seed of its own; what both lines lost comes from the recovery
 /// service. At the end another process compares each listener's journal with the publisher's, message by message. Exit
 /// code 0 only if all are equal.
-///
-///     twinline demo
-///     twinline demo --from day.itch50.gz --pace max --listeners 5 --json
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Examples:\n  twinline demo\n  twinline demo --from day.itch50.gz --pace max --listeners 5 --json"
+)]
 pub(crate) struct Demo {
     /// Publish this file of NASDAQ ITCH 5.0 messages, plain or gzip, in place of made-up order flow
     #[arg(long, value_name = "FILE", conflicts_with = "length")]

@@ -3,14 +3,14 @@
 use crate::progress::Mode;
 use crate::summary::Summary;
 use crate::units::{show_count, show_nanos};
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 const HEAD: [&str; 10] = [
     "",
     "messages",
-    "per second",
+    "rate/s",
     "lost on A",
     "lost on B",
     "kernel drops",
@@ -87,15 +87,22 @@ impl LiveTable {
     }
 }
 
-/// One row a part.
+/// One row a part; a column that nobody fills is left out.
 pub(super) fn table(parts: &[Summary]) -> String {
+    let rows: Vec<_> = parts.iter().map(row).collect();
+    let filled: Vec<usize> = (0..HEAD.len())
+        .filter(|&column| rows.iter().any(|row| !row[column].is_empty()))
+        .collect();
     let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(HEAD);
+    table
+        .load_style(presets::UTF8_BORDERS_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(filled.iter().map(|&column| HEAD[column]));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    for part in parts {
-        table.add_row(row(part));
+    for row in rows {
+        table.add_row(filled.iter().map(|&column| &row[column]));
     }
     format!("{table}\n")
 }

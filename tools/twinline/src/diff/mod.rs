@@ -21,10 +21,10 @@ use twinline_wire::message;
 /// Messages are equal by session, epoch, sequence and every byte; how they are packed into packets does not matter, and
 /// neither do a listener's notices. Exit code 0 only if all journals are equal, otherwise 5: then the first difference
 /// and all missing and extra ranges are named. A journal that is still written is compared as far as it goes.
-///
-///     twinline diff /var/lib/twinline/publisher /var/lib/twinline/listener-1 /var/lib/twinline/listener-2
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(
+    after_help = "Example:\n  twinline diff /var/lib/twinline/publisher /var/lib/twinline/listener-1 /var/lib/twinline/listener-2"
+)]
 pub(crate) struct Diff {
     /// The publisher's journal
     publisher: PathBuf,

@@ -2,7 +2,7 @@
 
 use crate::exit::Failure;
 use crate::summary::{NotPublished, SourceSummary};
-use clap::Args;
+use clap::{ArgGroup, Args};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
 use twinline_feed::source::generator::{Generator, GeneratorConfig};
@@ -12,11 +12,11 @@ use twinline_feed::source::{EventSink, Outcome, Source, SourceError, SourceState
 
 /// Where the data comes from, and how fast.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Source")]
-#[group(required = true, multiple = true)]
+#[command(next_help_heading = "Source", group(ArgGroup::new("what").required(true).args(["from", "generate"])))]
+#[group(skip)]
 pub(crate) struct SourceArgs {
     /// A file of NASDAQ ITCH 5.0 messages, plain or gzip
-    #[arg(long, value_name = "FILE", conflicts_with = "generate")]
+    #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// So many messages of made-up order flow
     #[arg(long, value_name = "MESSAGES")]

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -53,16 +53,14 @@ pub(crate) struct Bed {
 
 impl Bed {
     pub(crate) fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(2, Ordering::Relaxed);
+        static NEXT: AtomicU8 = AtomicU8::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let ports = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port"));
         let [_, high, middle, low] = std::process::id().to_be_bytes();
-        let mut line = 0;
-        let groups = ports.each_ref().map(|port| {
-            line += 1;
-            let block = 64 + (high & 31) + if (number + line) % 2 == 0 { 32 } else { 0 };
-            let port = port.local_addr().expect("bound").port();
-            (Ipv4Addr::new(239, block, middle ^ (number as u8), low), port)
+        let groups = [0, 1].map(|line: u8| {
+            let port = ports[usize::from(line)].local_addr().expect("bound").port();
+            let group = Ipv4Addr::new(239, 64 + 32 * line + (high & 31), middle ^ number, low);
+            (group, port)
         });
         Self {
             dir: tempfile::tempdir().expect("a directory"),
