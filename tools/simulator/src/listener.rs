@@ -308,7 +308,14 @@ fn on_event(
 ) {
     match &event {
         ClientEvent::Packet { request_id, packet } => {
-            record.note(|| format!("{request_id}: packet {}..{}", packet.sequence(), packet.end()));
+            let header = packet.header();
+            let what = (
+                header.session.get(),
+                header.epoch.get(),
+                packet.sequence(),
+                packet.end(),
+            );
+            record.note(|| format!("{request_id}: packet {what:?} at {:?}", arbiter.position()));
         }
         other => record.note(|| format!("service {service}: {other:?}")),
     }

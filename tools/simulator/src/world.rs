@@ -115,6 +115,8 @@ pub(crate) struct World<'a> {
     services: Vec<Service>,
     listeners: Vec<ListenerHost>,
     ledger: Ledger,
+    /// A power cut has spoilt the journal, and the publisher has not recovered it yet.
+    spoilt: bool,
     /// What was last sent on each line.
     sent: [Sent; 2],
     counts: Counts,
@@ -146,6 +148,7 @@ impl<'a> World<'a> {
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
                 .collect(),
             ledger: Ledger::default(),
+            spoilt: false,
             sent: [Sent::default(); 2],
             counts: Counts {
                 seeds: 1,
@@ -237,6 +240,7 @@ impl<'a> World<'a> {
     fn start_publisher(&mut self) -> Result<(), String> {
         self.publisher.start(self.now, &mut self.counts)?;
         let synced = self.publisher.synced();
+        self.spoilt = false;
         self.ledger.attach(self.publisher.journal(), synced)?;
         self.sent = [Sent::default(); 2];
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
@@ -275,6 +279,7 @@ impl<'a> World<'a> {
     fn publisher_power_cut(&mut self) -> Result<(), String> {
         self.note(|world| format!("publisher's power cut, synced {:?}", world.publisher.synced()));
         self.ledger.detach();
+        self.spoilt = true;
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
             service.detach();
             service.down = true;
@@ -319,7 +324,7 @@ impl<'a> World<'a> {
                 self.counts.hit(Fault::Outage);
             }
             service.out = out;
-            service.step(self.publisher.journal(), self.now, &mut self.counts)?;
+            service.step(self.publisher.journal(), self.spoilt, self.now, &mut self.counts)?;
         }
         self.look_around()?;
         self.queue.add(self.now + MS, What::Services);
@@ -448,7 +453,11 @@ impl<'a> World<'a> {
             notice.session == loss.session && notice.kind == NoticeKind::Lost(loss.span, loss.reason)
         });
         let at = said.map_or(self.now, |(at, _)| *at);
+        // An open end in which there was nothing: the session was left before its end was published.
+        let session = self.ledger.sessions.get(&loss.session);
+        let is_empty = session.is_none_or(|session| session.end() <= loss.span.begin);
         let legal = match loss.reason {
+            LossReason::TIMED_OUT if loss.span.end == u64::MAX && is_empty => true,
             LossReason::TIMED_OUT => listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2),
             _ => false,
         };

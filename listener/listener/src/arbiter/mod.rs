@@ -430,7 +430,7 @@ impl Arbiter {
         let begin = packet.sequence();
         let mut skip = (self.next - begin) as u16;
         let mut take = (end - self.next) as u16;
-        if is_planted(Bug::FillTrimmedTooFar) && origin == Origin::Recovery && skip > 0 && take > 1 {
+        if is_planted(Bug::FillTrimmedTooFar) && origin == Origin::Recovery && take > 1 {
             (skip, take) = (skip + 1, take - 1);
         }
         sink.deliver(&Delivery {
