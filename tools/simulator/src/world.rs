@@ -2,14 +2,14 @@
 
 use crate::check::{self, Loss};
 use crate::faults::{Counts, Fault, MS, Plan};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Session};
 use crate::listener::{ListenerHost, TIMEOUT};
 use crate::publisher::{PublisherHost, Step};
 use crate::rng::Rng;
 use crate::service::Service;
 use crate::{Failure, Options};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
 use std::rc::Rc;
 use twinline_listener::arbiter::NoticeKind;
@@ -85,7 +85,8 @@ struct Sent {
 
 impl Sent {
     /// A heartbeat names what comes next on its line, and packets follow each other without a hole.
-    fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Returns session and end of what the packet speaks of.
+    fn check(&mut self, bytes: &[u8]) -> Result<(u32, u64), String> {
         let packet =
             Packet::parse(bytes).map_err(|error| format!("the publisher sends a bad packet: {error}"))?;
         let sequence = packet.sequence();
@@ -100,7 +101,7 @@ impl Sent {
         if packet.header().count.get() > 0 {
             self.next = packet.end();
         }
-        Ok(())
+        Ok((packet.header().session.get(), packet.end()))
     }
 }
 
@@ -119,6 +120,8 @@ pub(crate) struct World<'a> {
     spoilt: bool,
     /// What was last sent on each line.
     sent: [Sent; 2],
+    /// The end of what the lines have spoken of, by session.
+    announced: BTreeMap<u32, u64>,
     counts: Counts,
     /// When the faults ended.
     calm_since: Option<u64>,
@@ -150,6 +153,7 @@ impl<'a> World<'a> {
             ledger: Ledger::default(),
             spoilt: false,
             sent: [Sent::default(); 2],
+            announced: BTreeMap::new(),
             counts: Counts {
                 seeds: 1,
                 ..Counts::default()
@@ -298,7 +302,9 @@ impl<'a> World<'a> {
         let (now, elapsed) = (self.now, self.now - BEGIN);
         let (queue, counts) = (&mut self.queue, &mut self.counts);
         for (line, packet) in self.publisher.take_sent() {
-            self.sent[line].check(&packet)?;
+            let (session, end) = self.sent[line].check(&packet)?;
+            let announced = self.announced.entry(session).or_default();
+            *announced = end.max(*announced);
             for (at, listener) in self.listeners.iter_mut().enumerate() {
                 listener
                     .lines
@@ -340,6 +346,15 @@ impl<'a> World<'a> {
             &mut self.counts,
         )?;
         host.check_memory(self.plan.window)?;
+        if let Some((session, end)) = host.take_asked() {
+            let known = self.ledger.sessions.get(&session).map_or(1, Session::end);
+            let announced = self.announced.get(&session).copied().unwrap_or(1);
+            if end > known.max(announced) {
+                return Err(format!(
+                    "listener {listener} asks for session {session} up to {end}, of which nobody has spoken"
+                ));
+            }
+        }
         let pause = MS / 2 + self.rng.below(MS);
         self.queue.add(self.now + pause, What::Listener(listener));
         Ok(())

@@ -187,6 +187,9 @@ impl Arbiter {
                 .is_some_and(|up| up.session == session && up.epoch == epoch);
             return session > self.session && !known && !is_planted(Bug::SessionBelieved);
         }
+        if header.is_heartbeat() && epoch == self.epoch && is_planted(Bug::HeartbeatBelieved) {
+            return false;
+        }
         epoch > self.epoch
             || packet.sequence() > self.highest.max(self.announced).saturating_add(self.config.leap)
     }
@@ -292,8 +295,8 @@ impl Arbiter {
         }
         // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
         let agreed = match last {
-            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
             _ if is_planted(Bug::HeartbeatBelieved) => sequence,
+            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
             _ => 0,
         };
         self.last_heartbeat = Some(heartbeat);
