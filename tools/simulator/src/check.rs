@@ -105,9 +105,11 @@ impl<'a> Judge<'a> {
                     Some(entry)
                         if entry.epoch == epoch && truth.bytes(entry) == self.stream.frame(at, length) => {}
                     Some(entry) => {
-                        let valid = entry.epoch;
+                        let (valid, bytes) = (entry.epoch, truth.bytes(entry));
+                        let frame = self.stream.frame(at, length);
                         return Err(format!(
-                            "sequence {sequence} of epoch {epoch} is not the journal's (epoch {valid})"
+                            "sequence {sequence} of epoch {epoch} is not the journal's, of epoch {valid}: \
+                             {frame:02x?}, not {bytes:02x?}"
                         ));
                     }
                 }

@@ -226,7 +226,7 @@ impl Plan {
             let begin = rng.range(20, 400) * MS;
             (begin, begin + rng.range(1_200, 2_200) * MS)
         });
-        let sessions = if rng.one_in(2) { rng.range(2, 3) as u32 } else { 1 };
+        let sessions = *rng.pick(&[1, 1, 2, 3, 3]);
         Self {
             listeners,
             lines: (0..listeners).map(|_| [line(rng, 0), line(rng, 1)]).collect(),
@@ -244,7 +244,7 @@ impl Plan {
             listener_kill: *rng.pick(&[0, 500, 3_000]),
             listener_power_cut: *rng.pick(&[0, 500, 3_000]),
             sessions,
-            abandon: rng.one_in(3),
+            abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
             keep_segments: None,
         }

@@ -46,6 +46,8 @@ pub(crate) struct Live {
     max_ranges: Vec<usize>,
     unpublished_is_void: bool,
     requests: Vec<Request>,
+    /// Session and end of what was asked for last.
+    asked: Option<(u32, u64)>,
 }
 
 impl ListenerHost {
@@ -112,6 +114,7 @@ impl ListenerHost {
             max_ranges: vec![0; self.gap_config.services],
             unpublished_is_void: self.unpublished_is_void,
             requests: Vec::new(),
+            asked: None,
         });
         Ok(())
     }
@@ -211,6 +214,11 @@ impl ListenerHost {
         Ok(())
     }
 
+    /// Session and end of what was asked for since this was called last.
+    pub(crate) fn take_asked(&mut self) -> Option<(u32, u64)> {
+        self.live.as_mut().and_then(|live| live.asked.take())
+    }
+
     pub(crate) fn describe(&self) -> String {
         let live = self.live.as_ref().map(|live| {
             let mut missing = Vec::with_capacity(4);
@@ -285,6 +293,8 @@ impl Live {
                 .iter()
                 .map(|span| range(span.begin, span.end))
                 .collect();
+            let last = request.ranges().last().filter(|span| span.end != u64::MAX);
+            self.asked = last.map(|span| (request.session, span.end)).or(self.asked);
             let client = &mut self.connections[request.service].client;
             // What one request does not take is asked for again when it is answered.
             let allowed = ranges.len().min(self.max_ranges[request.service]);
@@ -308,7 +318,14 @@ fn on_event(
 ) {
     match &event {
         ClientEvent::Packet { request_id, packet } => {
-            record.note(|| format!("{request_id}: packet {}..{}", packet.sequence(), packet.end()));
+            let header = packet.header();
+            let what = (
+                header.session.get(),
+                header.epoch.get(),
+                packet.sequence(),
+                packet.end(),
+            );
+            record.note(|| format!("{request_id}: packet {what:?} at {:?}", arbiter.position()));
         }
         other => record.note(|| format!("service {service}: {other:?}")),
     }

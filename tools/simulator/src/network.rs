@@ -2,7 +2,8 @@
 //!
 //! Forged packets (a field changed, the checksum made right) hit only session, epoch, a heartbeat's sequence and sequences
 //! far out of any window, and at most one of a kind reaches a listener within the time for which its arbiter holds what it
-//! does not believe: two forgeries that agree with each other are beyond what a receiver can see.
+//! does not believe: two forgeries that agree with each other are beyond what a receiver can see. So is one that names
+//! what really comes next: forged sessions and higher epochs are numbers that no run reaches.
 
 use crate::faults::{Counts, Fault, LinePlan, MS};
 use crate::rng::Rng;
@@ -188,15 +189,22 @@ impl Lines {
             (_, true) => 2,
             (_, false) => 3,
         };
-        if now < self.forge_after[kind] {
+        // A heartbeat and a packet that name sequences far away can agree: they share a ration.
+        let ration = kind.min(2);
+        if now < self.forge_after[ration] {
             return None;
         }
         let mut bytes = packet.to_vec();
         let (header, _) = PacketHeader::mut_from_prefix(&mut bytes[..HEADER_LEN]).ok()?;
         let rng = &mut self.rng;
         match KINDS[kind] {
-            Fault::ForgedSession => header.session.set(header.session.get() ^ 1 << rng.below(32)),
-            Fault::ForgedEpoch => header.epoch.set(header.epoch.get() ^ 1 << rng.below(32)),
+            Fault::ForgedSession => header.session.set(header.session.get() ^ 1 << rng.range(3, 31)),
+            Fault::ForgedEpoch => {
+                let epoch = header.epoch.get();
+                let lower = epoch ^ 1 << rng.below(10);
+                let higher = epoch ^ 1 << rng.range(10, 31);
+                header.epoch.set(if lower < epoch { lower } else { higher });
+            }
             Fault::ForgedHeartbeat => header.sequence.set(header.sequence.get() ^ 1 << rng.below(48)),
             _ => header
                 .sequence
@@ -206,7 +214,7 @@ impl Lines {
         let (header, _) = PacketHeader::mut_from_prefix(&mut bytes[..HEADER_LEN]).ok()?;
         header.checksum.set(sum);
         debug_assert_eq!(header.as_bytes().len(), HEADER_LEN);
-        self.forge_after[kind] = now + self.ration;
+        self.forge_after[ration] = now + self.ration;
         counts.hit(KINDS[kind]);
         Some(bytes.into())
     }

@@ -272,7 +272,7 @@ impl PublisherHost {
 
     fn work(&mut self, live: &mut Live, now: u64) -> Result<(), PublishError> {
         let publisher = &mut live.publisher;
-        if publisher.phase() == Phase::Live && !self.is_quota_reached(publisher) {
+        if publisher.phase() == Phase::Live && !self.finished && !self.is_quota_reached(publisher) {
             let (seed, session) = (self.seed, publisher.session());
             for _ in 0..self.rng.range(0, self.burst_events) {
                 let left_out =

@@ -79,10 +79,20 @@ impl Service {
     }
 
     /// A step of 1 ms: opens the journal if it was not there, makes a new copy when it is time.
-    pub(crate) fn step(&mut self, journal: &Path, now: u64, counts: &mut Counts) -> Result<(), String> {
+    /// Nobody reads a journal between a power cut and its recovery (`spoilt`).
+    pub(crate) fn step(
+        &mut self,
+        journal: &Path,
+        spoilt: bool,
+        now: u64,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
         if !self.calm && self.rng.chance(self.plan.refuse) {
             counts.hit(Fault::Refused);
             self.refusing_until = now + self.rng.range(5, 100) * MS;
+        }
+        if spoilt {
+            return Ok(());
         }
         let failed = |error: io::Error| format!("cannot copy the journal: {error}");
         match &self.copies {

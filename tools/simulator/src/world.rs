@@ -2,14 +2,14 @@
 
 use crate::check::{self, Loss};
 use crate::faults::{Counts, Fault, MS, Plan};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Session};
 use crate::listener::{ListenerHost, TIMEOUT};
 use crate::publisher::{PublisherHost, Step};
 use crate::rng::Rng;
 use crate::service::Service;
 use crate::{Failure, Options};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
 use std::rc::Rc;
 use twinline_listener::arbiter::NoticeKind;
@@ -85,7 +85,8 @@ struct Sent {
 
 impl Sent {
     /// A heartbeat names what comes next on its line, and packets follow each other without a hole.
-    fn check(&mut self, bytes: &[u8]) -> Result<(), String> {
+    /// Returns session and end of what the packet speaks of.
+    fn check(&mut self, bytes: &[u8]) -> Result<(u32, u64), String> {
         let packet =
             Packet::parse(bytes).map_err(|error| format!("the publisher sends a bad packet: {error}"))?;
         let sequence = packet.sequence();
@@ -100,7 +101,7 @@ impl Sent {
         if packet.header().count.get() > 0 {
             self.next = packet.end();
         }
-        Ok(())
+        Ok((packet.header().session.get(), packet.end()))
     }
 }
 
@@ -115,8 +116,12 @@ pub(crate) struct World<'a> {
     services: Vec<Service>,
     listeners: Vec<ListenerHost>,
     ledger: Ledger,
+    /// A power cut has spoilt the journal, and the publisher has not recovered it yet.
+    spoilt: bool,
     /// What was last sent on each line.
     sent: [Sent; 2],
+    /// The end of what the lines have spoken of, by session.
+    announced: BTreeMap<u32, u64>,
     counts: Counts,
     /// When the faults ended.
     calm_since: Option<u64>,
@@ -146,7 +151,9 @@ impl<'a> World<'a> {
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
                 .collect(),
             ledger: Ledger::default(),
+            spoilt: false,
             sent: [Sent::default(); 2],
+            announced: BTreeMap::new(),
             counts: Counts {
                 seeds: 1,
                 ..Counts::default()
@@ -237,6 +244,7 @@ impl<'a> World<'a> {
     fn start_publisher(&mut self) -> Result<(), String> {
         self.publisher.start(self.now, &mut self.counts)?;
         let synced = self.publisher.synced();
+        self.spoilt = false;
         self.ledger.attach(self.publisher.journal(), synced)?;
         self.sent = [Sent::default(); 2];
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
@@ -275,6 +283,7 @@ impl<'a> World<'a> {
     fn publisher_power_cut(&mut self) -> Result<(), String> {
         self.note(|world| format!("publisher's power cut, synced {:?}", world.publisher.synced()));
         self.ledger.detach();
+        self.spoilt = true;
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
             service.detach();
             service.down = true;
@@ -293,7 +302,9 @@ impl<'a> World<'a> {
         let (now, elapsed) = (self.now, self.now - BEGIN);
         let (queue, counts) = (&mut self.queue, &mut self.counts);
         for (line, packet) in self.publisher.take_sent() {
-            self.sent[line].check(&packet)?;
+            let (session, end) = self.sent[line].check(&packet)?;
+            let announced = self.announced.entry(session).or_default();
+            *announced = end.max(*announced);
             for (at, listener) in self.listeners.iter_mut().enumerate() {
                 listener
                     .lines
@@ -319,7 +330,7 @@ impl<'a> World<'a> {
                 self.counts.hit(Fault::Outage);
             }
             service.out = out;
-            service.step(self.publisher.journal(), self.now, &mut self.counts)?;
+            service.step(self.publisher.journal(), self.spoilt, self.now, &mut self.counts)?;
         }
         self.look_around()?;
         self.queue.add(self.now + MS, What::Services);
@@ -335,6 +346,15 @@ impl<'a> World<'a> {
             &mut self.counts,
         )?;
         host.check_memory(self.plan.window)?;
+        if let Some((session, end)) = host.take_asked() {
+            let known = self.ledger.sessions.get(&session).map_or(1, Session::end);
+            let announced = self.announced.get(&session).copied().unwrap_or(1);
+            if end > known.max(announced) {
+                return Err(format!(
+                    "listener {listener} asks for session {session} up to {end}, of which nobody has spoken"
+                ));
+            }
+        }
         let pause = MS / 2 + self.rng.below(MS);
         self.queue.add(self.now + pause, What::Listener(listener));
         Ok(())
@@ -448,7 +468,11 @@ impl<'a> World<'a> {
             notice.session == loss.session && notice.kind == NoticeKind::Lost(loss.span, loss.reason)
         });
         let at = said.map_or(self.now, |(at, _)| *at);
+        // An open end in which there was nothing: the session was left before its end was published.
+        let session = self.ledger.sessions.get(&loss.session);
+        let is_empty = session.is_none_or(|session| session.end() <= loss.span.begin);
         let legal = match loss.reason {
+            LossReason::TIMED_OUT if loss.span.end == u64::MAX && is_empty => true,
             LossReason::TIMED_OUT => listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2),
             _ => false,
         };

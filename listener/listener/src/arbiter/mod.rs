@@ -187,6 +187,9 @@ impl Arbiter {
                 .is_some_and(|up| up.session == session && up.epoch == epoch);
             return session > self.session && !known && !is_planted(Bug::SessionBelieved);
         }
+        if header.is_heartbeat() && epoch == self.epoch && is_planted(Bug::HeartbeatBelieved) {
+            return false;
+        }
         epoch > self.epoch
             || packet.sequence() > self.highest.max(self.announced).saturating_add(self.config.leap)
     }
@@ -292,8 +295,8 @@ impl Arbiter {
         }
         // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
         let agreed = match last {
-            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
             _ if is_planted(Bug::HeartbeatBelieved) => sequence,
+            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
             _ => 0,
         };
         self.last_heartbeat = Some(heartbeat);
@@ -430,7 +433,7 @@ impl Arbiter {
         let begin = packet.sequence();
         let mut skip = (self.next - begin) as u16;
         let mut take = (end - self.next) as u16;
-        if is_planted(Bug::FillTrimmedTooFar) && origin == Origin::Recovery && skip > 0 && take > 1 {
+        if is_planted(Bug::FillTrimmedTooFar) && origin == Origin::Recovery && take > 1 {
             (skip, take) = (skip + 1, take - 1);
         }
         sink.deliver(&Delivery {
