@@ -1,8 +1,8 @@
 //! Which packet may follow which. Pure; used by the writer, by recovery after a crash, and by `verify`.
 
 use crate::Tail;
-use twinline_wire::header::{HEADER_LEN, PacketHeader, flags};
 use twinline_wire::field::SessionState;
+use twinline_wire::header::{HEADER_LEN, PacketHeader, flags};
 use twinline_wire::session::{EndOfSession, EpochStart, Lost, SessionEvent, StateReplaced, Void};
 use twinline_wire::{Frame, Message, Packet};
 
