@@ -1,61 +1,11 @@
 //! Readers of a journal, in any process, while it is written.
 
 use crate::seek::{End, Place, Segments};
-use crate::{JournalError, Region};
+use crate::{Head, JournalError, Region, Seek, SessionSpan};
 use std::path::Path;
 use twinline_wire::Packet;
 use twinline_wire::header::{PacketHeader, align_up};
 use twinline_wire::session::EpochStart;
-
-/// What [`JournalReader::seek`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seek {
-    /// The reader stands at the packet that holds the sequence, or the first one after it.
-    Found,
-    /// The session has not come so far: the reader stands at its end and follows from there.
-    NotYet,
-    /// Retention removed it. The reader did not move.
-    TooOld {
-        /// The oldest sequence held of the session.
-        oldest: u64,
-    },
-    /// No packet of the session is held. The reader did not move.
-    UnknownSession,
-}
-
-/// Where a journal ends, and where its newest session begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
-    /// The newest session.
-    pub session: u32,
-    /// Its newest epoch.
-    pub epoch: u32,
-    /// That epoch's first sequence.
-    pub epoch_base: u64,
-    /// The next sequence to come.
-    pub next: u64,
-    /// True if the last message is EndOfSession.
-    pub ended: bool,
-    /// The oldest sequence held of the session.
-    pub oldest: u64,
-}
-
-/// What is held of one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionSpan {
-    /// The oldest sequence held.
-    pub oldest: u64,
-    /// The sequence after the last one held.
-    pub next: u64,
-    /// The newest epoch.
-    pub epoch: u32,
-    /// That epoch's first sequence.
-    pub epoch_base: u64,
-    /// True if the last message is EndOfSession.
-    pub ended: bool,
-    /// True if a newer session exists: nothing more comes in this one.
-    pub superseded: bool,
-}
 
 /// A reader of a journal. A clone reads on its own from the same place and shares the mapped memory.
 #[derive(Clone, Debug)]

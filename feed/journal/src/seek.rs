@@ -4,11 +4,61 @@
 use crate::chain::{self, Chain};
 use crate::control::{Control, Made, Position};
 use crate::segment::Segment;
-use crate::{JournalError, Seek, SessionSpan, files};
+use crate::{JournalError, files};
 use std::path::Path;
 use std::sync::Arc;
 use twinline_wire::Packet;
 use twinline_wire::header::{align_up, flags};
+
+/// What [`JournalReader::seek`](crate::JournalReader::seek) found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// The reader stands at the packet that holds the sequence, or the first one after it.
+    Found,
+    /// The session has not come so far: the reader stands at its end and follows from there.
+    NotYet,
+    /// Retention removed it. The reader did not move.
+    TooOld {
+        /// The oldest sequence held of the session.
+        oldest: u64,
+    },
+    /// No packet of the session is held. The reader did not move.
+    UnknownSession,
+}
+
+/// Where a journal ends, and where its newest session begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The newest session.
+    pub session: u32,
+    /// Its newest epoch.
+    pub epoch: u32,
+    /// That epoch's first sequence.
+    pub epoch_base: u64,
+    /// The next sequence to come.
+    pub next: u64,
+    /// True if the last message is EndOfSession.
+    pub ended: bool,
+    /// The oldest sequence held of the session.
+    pub oldest: u64,
+}
+
+/// What is held of one session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionSpan {
+    /// The oldest sequence held.
+    pub oldest: u64,
+    /// The sequence after the last one held.
+    pub next: u64,
+    /// The newest epoch.
+    pub epoch: u32,
+    /// That epoch's first sequence.
+    pub epoch_base: u64,
+    /// True if the last message is EndOfSession.
+    pub ended: bool,
+    /// True if a newer session exists: nothing more comes in this one.
+    pub superseded: bool,
+}
 
 /// Session and sequence of a segment's first packet.
 pub(crate) type Key = (u32, u64);

@@ -115,8 +115,9 @@ impl Listener {
             LineReceiver::open(&config.lines[line.index()], &config.receiver)
                 .map_err(|source| ListenError::Line { line, source })
         };
-        let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
+        // The lines first: where they are wrong no journal is made.
         let receivers = Arc::new([receiver(Line::A)?, receiver(Line::B)?]);
+        let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
         let record = Record::new(journal, config.arbiter.channel, config.arbiter.max_packet);
         let arbiter = Arbiter::new(config.arbiter, record.position(), 0);
         let policy = GapPolicy::new(GapConfig {

@@ -330,7 +330,8 @@ impl GapPolicy {
 
     fn timed_out(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
         if self.config.services == 0 {
-            let wait = if arbiter.is_closing() {
+            // What no packet has shown yet may still be on its way: an EpochStart during the lead-in, for one.
+            let wait = if arbiter.is_closing() || gap.span.begin >= arbiter.highest() {
                 self.config.timeout
             } else {
                 self.config.reorder

@@ -1,2 +1,79 @@
-//! The twinline command.
-fn main() {}
+//! The `twinline` command: every part of Twinline as a process, and the demo that runs them all.
+//!
+//! The libraries decide and move data; this package is where flags, signals, progress and exit codes live. Each
+//! subcommand has a module with its arguments and a `run` that returns a [`Finish`](exit::Finish): a summary, and how it
+//! ended.
+
+mod cli;
+mod demo;
+mod diff;
+mod exit;
+mod journal;
+mod line_args;
+mod listen;
+mod parent;
+mod progress;
+mod publish;
+mod recover;
+mod signals;
+mod simulate;
+mod summary;
+mod units;
+
+use clap::Parser;
+use cli::{Cli, Command, Global};
+use exit::{Failure, Finish};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+use summary::Summary;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let started = Instant::now();
+    let name = cli.command.name();
+    let mut finish =
+        run(cli.command, &cli.global).unwrap_or_else(|failure| Finish::failed(Summary::new(name), failure));
+    let summary = &mut finish.summary;
+    summary.exit_code = Some(finish.exit.code());
+    summary.outcome = Some(finish.exit.meaning().into());
+    summary.error.clone_from(&finish.error);
+    if summary.elapsed_ns == 0 {
+        summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    }
+    report(&finish, &cli.global);
+    ExitCode::from(finish.exit.code())
+}
+
+fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
+    parent::end_with(global.with_parent)?;
+    match command {
+        Command::Publish(args) => publish::run(&args, global),
+        Command::Recover(args) => recover::run(&args, global),
+        Command::Listen(args) => listen::run(&args, global),
+        Command::Journal(args) => journal::run(&args),
+        Command::Diff(args) => diff::run(&args, global),
+        Command::Simulate(args) => simulate::run(&args, global),
+        Command::Demo(args) => demo::run(&args, global),
+    }
+}
+
+/// The last words: the summary on stdout, an error as one line on stderr. A reader that went away is no error.
+fn report(finish: &Finish, global: &Global) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = if global.json {
+        match serde_json::to_string(&finish.summary) {
+            Ok(text) => writeln!(stdout, "{text}"),
+            Err(error) => writeln!(std::io::stderr(), "error: the summary cannot be written: {error}"),
+        }
+    } else if finish.error.is_none() || finish.summary.messages > 0 {
+        write!(stdout, "{}", finish.summary.text())
+    } else {
+        Ok(())
+    };
+    let _ = stdout.flush();
+    if let Some(error) = &finish.error {
+        let line = error.replace('\n', " ");
+        let _ = writeln!(std::io::stderr(), "error: {line}");
+    }
+}

@@ -1,14 +1,24 @@
 //! Finding every sequence, and what is said of those that are not there.
 
 use crate::testing::{Stream, config, fill, read_all};
-use crate::{Head, JournalReader, JournalWriter, Seek, SessionSpan};
+use crate::{Head, JournalConfig, JournalReader, JournalWriter, Seek, SessionSpan};
 use twinline_wire::session::{LineEvent, Lost};
 use twinline_wire::{Message, U64};
 
 #[test]
 fn every_sequence_is_found_in_its_packet() {
+    // Segments of one index block, and of sixteen.
+    for segment_size in [1 << 16, 1 << 20] {
+        find_every_sequence(JournalConfig {
+            segment_size,
+            ..config()
+        });
+    }
+}
+
+fn find_every_sequence(config: JournalConfig) {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+    let mut writer = JournalWriter::open(dir.path(), config).unwrap();
     let mut ends = Vec::new();
     for session in 1..=3 {
         let mut stream = Stream::new(session);
@@ -102,16 +112,58 @@ fn in_a_listeners_journal_a_lost_sequence_is_found_at_its_notice() {
 }
 
 #[test]
-fn the_head_follows_packets_segments_and_sessions() {
+fn notices_at_the_end_of_an_index_block_are_found_with_the_packet_behind_them() {
     let dir = tempfile::tempdir().unwrap();
-    let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+    let config = JournalConfig {
+        segment_size: 1 << 20,
+        ..config()
+    };
+    let mut writer = JournalWriter::open(dir.path(), config).unwrap();
+    let mut stream = Stream {
+        next: 2,
+        ..Stream::new(1)
+    };
+    // 63 packets of 1,024 bytes and 8 notices of 128 fill the first block.
+    fill(&mut writer, &mut stream, 63);
+    for _ in 0..8 {
+        let notice = stream.notice(&LineEvent::NULL, stream.next);
+        assert_eq!(notice.len().next_multiple_of(64), 128);
+        writer.append(&notice).unwrap();
+    }
+    let sequence = stream.next;
+    fill(&mut writer, &mut stream, 100);
+    let mut reader = JournalReader::open(dir.path()).unwrap();
+    assert_eq!(reader.seek(1, sequence).unwrap(), Seek::Found);
+    for _ in 0..8 {
+        assert_eq!(reader.next().unwrap().unwrap().header().count.get(), 0);
+    }
+    assert_eq!(reader.next().unwrap().unwrap().sequence(), sequence);
+}
+
+#[test]
+fn the_head_follows_packets_segments_and_sessions() {
+    for segment_size in [1 << 16, 1 << 20] {
+        follow_head(JournalConfig {
+            segment_size,
+            ..config()
+        });
+    }
+}
+
+fn follow_head(config: JournalConfig) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = JournalWriter::open(dir.path(), config.clone()).unwrap();
     let mut reader = JournalReader::open(dir.path()).unwrap();
     assert_eq!(reader.head().unwrap(), None);
     for session in [1, 2, 5] {
         let mut stream = Stream::new(session);
-        for packet in 0..200 {
+        for packet in 0..100 {
             fill(&mut writer, &mut stream, 1 + packet % 7);
             let head = reader.head().unwrap().unwrap();
+            assert_eq!(
+                JournalReader::open(dir.path()).unwrap().head().unwrap().unwrap(),
+                head
+            );
             let expected = Head {
                 session,
                 epoch: 1,
@@ -138,7 +190,7 @@ fn the_head_follows_packets_segments_and_sessions() {
     assert!(span.ended && span.superseded && span.oldest == 1);
     assert!(!reader.session(5).unwrap().unwrap().superseded);
     drop(writer);
-    let writer = JournalWriter::open(dir.path(), config()).unwrap();
+    let writer = JournalWriter::open(dir.path(), config).unwrap();
     assert!(writer.tail().unwrap().ended, "known again after reopening");
 }
 

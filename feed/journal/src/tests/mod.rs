@@ -1,5 +1,6 @@
 //! What the parts do together: following, crashes, power cuts, limits.
 
+mod append;
 mod crash;
 mod discard;
 mod follow;

@@ -1,0 +1,65 @@
+//! The command line: subcommands and the flags that all of them have.
+
+use crate::exit::EXIT_CODES;
+use crate::progress::Mode;
+use crate::{demo, diff, journal, listen, publish, recover, simulate};
+use clap::{Args, Parser, Subcommand};
+
+/// One publisher, two multicast lines, every listener complete.
+///
+/// A publisher sends a market's data over two redundant multicast lines, A and B. Listeners turn the two lossy lines
+/// into one complete, ordered stream; what both lines lost comes from the recovery service over TCP.
+#[derive(Debug, Parser)]
+#[command(name = "twinline", version, after_help = EXIT_CODES, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What all subcommands take.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Print exactly one JSON object with the final figures on stdout
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+    /// How to show progress on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        help_heading = "Output"
+    )]
+    pub(crate) progress: Mode,
+    /// End when this process, which must be the parent, ends
+    #[arg(long, global = true, hide = true, value_name = "PID")]
+    pub(crate) with_parent: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Publish(Box<publish::Publish>),
+    Recover(recover::Recover),
+    Listen(Box<listen::Listen>),
+    Journal(journal::Journal),
+    Diff(diff::Diff),
+    Simulate(simulate::Simulate),
+    Demo(demo::Demo),
+}
+
+impl Command {
+    /// Its name, as it is typed.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Publish(_) => "publish",
+            Command::Recover(_) => "recover",
+            Command::Listen(_) => "listen",
+            Command::Journal(_) => "journal",
+            Command::Diff(_) => "diff",
+            Command::Simulate(_) => "simulate",
+            Command::Demo(_) => "demo",
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `twinline diff`: compares listeners' journals with a publisher's, message by message.
+
+mod compare;
+mod cursor;
+
+use crate::cli::Global;
+use crate::exit::{Exit, Failure, Finish};
+use crate::progress::Progress;
+use crate::summary::{Counts, Summary, show_counts};
+use crate::units::show_count;
+use clap::Args;
+use compare::{Comparer, Comparison, Ranges, Step};
+use cursor::{Cursor, Scope, is_source};
+use serde::Serialize;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use twinline_wire::message;
+
+/// Compare listeners' journals with a publisher's, message by message.
+///
+/// Messages are equal by session, epoch, sequence and every byte; how they are packed into packets does not matter, and
+/// neither do a listener's notices. Exit code 0 only if all journals are equal, otherwise 5: then the first difference
+/// and all missing and extra ranges are named. A journal that is still written is compared as far as it goes.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  twinline diff /var/lib/twinline/publisher /var/lib/twinline/listener-1 /var/lib/twinline/listener-2"
+)]
+pub(crate) struct Diff {
+    /// The publisher's journal
+    publisher: PathBuf,
+    /// The listeners' journals
+    #[arg(required = true)]
+    listeners: Vec<PathBuf>,
+    /// Compare only what the source said, in its order: for two runs of the same source, one of them interrupted,
+    /// whose sequences differ
+    #[arg(long)]
+    source_messages: bool,
+}
+
+/// One journal, counted.
+#[derive(Debug, Default, Serialize)]
+struct Held {
+    journal: PathBuf,
+    messages: u64,
+    source_messages: u64,
+    by_template: Counts,
+    #[serde(skip)]
+    packets: u64,
+    #[serde(skip)]
+    bytes: u64,
+}
+
+/// One listener's journal, compared.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    equal: bool,
+    #[serde(flatten)]
+    held: Held,
+    lost_announced: u64,
+    #[serde(flatten)]
+    comparison: Comparison,
+}
+
+/// Runs `twinline diff`.
+pub(crate) fn run(args: &Diff, global: &Global) -> Result<Finish, Failure> {
+    let scope = match args.source_messages {
+        true => Scope::SourceMessages,
+        false => Scope::Everything,
+    };
+    let mut progress = Progress::new(global.progress);
+    let mut publisher = Held::default();
+    let mut verdicts = Vec::new();
+    for (number, listener) in args.listeners.iter().enumerate() {
+        let mut left = Cursor::open(&args.publisher, scope)?;
+        let mut right = Cursor::open(listener, scope)?;
+        let title = format!("diff {} of {}", number + 1, args.listeners.len());
+        let comparison = compare(&mut left, &mut right, &mut progress, &title)?;
+        publisher = held(&args.publisher, &left);
+        verdicts.push(Verdict {
+            equal: comparison.is_equal(),
+            held: held(listener, &right),
+            lost_announced: right.lost,
+            comparison,
+        });
+    }
+    Ok(finish(&publisher, &verdicts))
+}
+
+fn compare(
+    left: &mut Cursor,
+    right: &mut Cursor,
+    progress: &mut Progress,
+    title: &str,
+) -> Result<Comparison, Failure> {
+    const LOOK_EVERY: u64 = 1 << 16;
+    let mut comparer = Comparer::default();
+    for count in 1_u64.. {
+        for void in right.voids() {
+            comparer.void(void);
+        }
+        let Some(step) = comparer.step(left.peek(), right.peek()) else {
+            break;
+        };
+        if step != Step::Right {
+            left.advance()?;
+        }
+        if step != Step::Left {
+            right.advance()?;
+        }
+        if count % LOOK_EVERY == 0 {
+            progress.figures(|| {
+                let mut summary = Summary::new(title);
+                summary.messages = count;
+                summary
+            });
+        }
+    }
+    Ok(comparer.finish())
+}
+
+fn held(journal: &Path, cursor: &Cursor) -> Held {
+    let mut held = Held {
+        journal: journal.to_owned(),
+        packets: cursor.packets,
+        bytes: cursor.bytes,
+        ..Held::default()
+    };
+    for (template, count) in cursor.templates() {
+        held.messages += count;
+        if is_source(template) {
+            held.source_messages += count;
+        }
+        let name = message::template(template).map_or("unknown", |definition| definition.name);
+        *held.by_template.entry(name.into()).or_default() += count;
+    }
+    held
+}
+
+fn finish(publisher: &Held, verdicts: &[Verdict]) -> Finish {
+    let equal = verdicts.iter().all(|verdict| verdict.equal);
+    let mut summary = Summary::new("diff");
+    summary.messages = publisher.messages;
+    summary.packets = publisher.packets;
+    summary.bytes = publisher.bytes;
+    summary.set("equal", equal);
+    summary.set("publisher", publisher);
+    summary.set("listeners", verdicts);
+    summary.own_text = text(publisher, verdicts);
+    let exit = if equal { Exit::Success } else { Exit::Differ };
+    Finish::with(summary, exit)
+}
+
+fn text(publisher: &Held, verdicts: &[Verdict]) -> String {
+    let mut text = format!(
+        "{}: {} messages, {} of them from the source ({})\n",
+        publisher.journal.display(),
+        show_count(publisher.messages),
+        show_count(publisher.source_messages),
+        show_counts(publisher.by_template.iter())
+    );
+    for verdict in verdicts {
+        let _ = write_verdict(&mut text, verdict);
+    }
+    text
+}
+
+fn write_verdict(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
+    let found = &verdict.comparison;
+    write!(out, "{}: ", verdict.held.journal.display())?;
+    let void = match found.void {
+        0 => String::new(),
+        void => format!(" (and {} declared void)", show_count(void)),
+    };
+    if verdict.equal {
+        return writeln!(out, "equal, all {} messages{void}", show_count(found.equal));
+    }
+    writeln!(
+        out,
+        "NOT EQUAL; {} messages are equal{void}",
+        show_count(found.equal)
+    )?;
+    if let Some(first) = &found.first {
+        writeln!(
+            out,
+            "  first difference: session {} sequence {}: {}",
+            first.session, first.sequence, first.what
+        )?;
+    }
+    for (name, ranges) in [
+        ("missing", &found.missing),
+        ("extra", &found.extra),
+        ("different", &found.different),
+    ] {
+        write_ranges(out, name, ranges)?;
+    }
+    if found.disorder > 0 {
+        writeln!(out, "  twice or out of order: {}", show_count(found.disorder))?;
+    }
+    if verdict.lost_announced > 0 {
+        writeln!(
+            out,
+            "  the listener's own notices declare {} lost",
+            show_count(verdict.lost_announced)
+        )?;
+    }
+    Ok(())
+}
+
+fn write_ranges(out: &mut String, name: &str, ranges: &Ranges) -> std::fmt::Result {
+    if ranges.messages == 0 {
+        return Ok(());
+    }
+    let list: Vec<_> = ranges.ranges.iter().map(ToString::to_string).collect();
+    writeln!(
+        out,
+        "  {name} {}: {}",
+        show_count(ranges.messages),
+        list.join(", ")
+    )
+}

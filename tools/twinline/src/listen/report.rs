@@ -1,0 +1,152 @@
+//! A listener's report as the summary that every command ends with.
+
+use super::Listen;
+use crate::summary::{
+    Counts, DeliveredSummary, FatesSummary, GapsSummary, HeardSummary, ImpairerSummary, LatencySummary,
+    LineSummary, LinesSummary, LossSummary, Position, Summary, TallySummary,
+};
+use std::time::Instant;
+use twinline_line::Line;
+use twinline_line::impair::{LineFates, Tally};
+use twinline_listener::arbiter::DropCounts;
+use twinline_listener::{NoticeCounts, Report};
+
+pub(super) fn summary(args: &Listen, report: &Report, started: Instant) -> Summary {
+    let mut summary = Summary::new("listen");
+    summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    summary.position = Some(Position {
+        channel: args.lines.channel,
+        session: report.position.session,
+        epoch: report.position.epoch,
+        next: report.position.next,
+        ended: report.position.ended,
+    });
+    summary.messages = report.messages();
+    summary.packets = report.arbiter.packets;
+    summary.bytes = report.bytes;
+    summary.lines = Some(LinesSummary {
+        a: line(args, report, Line::A),
+        b: line(args, report, Line::B),
+    });
+    summary.gaps = Some(GapsSummary {
+        opened: report.gaps.opened,
+        closed_by_lines: report.gaps.closed_by_lines,
+        filled: report.gaps.filled,
+        lost: report.gaps.lost,
+        withdrawn: report.gaps.withdrawn,
+        requests: report.gaps.requests,
+    });
+    let [line_a, line_b, recovery] = report.arbiter.delivered;
+    summary.delivered = Some(DeliveredSummary {
+        line_a,
+        line_b,
+        recovery,
+    });
+    summary.loss = Some(LossSummary {
+        lost: report.arbiter.lost,
+        void: report.arbiter.void,
+        after_loss: report.arbiter.after_loss,
+    });
+    summary.notices = Some(notices(&report.notices));
+    let latency = &report.latency;
+    summary.latency_ns = Some(LatencySummary {
+        count: latency.len(),
+        p50: latency.value_at_quantile(0.5),
+        p90: latency.value_at_quantile(0.9),
+        p99: latency.value_at_quantile(0.99),
+        p99_9: latency.value_at_quantile(0.999),
+        p99_99: latency.value_at_quantile(0.9999),
+        max: latency.max(),
+    });
+    summary.recovery = Some(recovery_counts(report));
+    if let (Some(spec), Some([a, b])) = (&args.impair, &report.impairer) {
+        summary.impairer = Some(ImpairerSummary {
+            spec: spec.to_string(),
+            a: fates(a),
+            b: fates(b),
+        });
+    }
+    summary.set("window_peak", report.arbiter.window_peak);
+    summary
+}
+
+fn line(args: &Listen, report: &Report, line: Line) -> LineSummary {
+    let (stats, socket) = (&report.lines[line.index()], &report.sockets[line.index()]);
+    let mut dropped = drops(&report.dropped()[line.index()]);
+    if socket.truncated > 0 {
+        dropped.insert("longer_than_packet_size".into(), socket.truncated);
+    }
+    LineSummary {
+        address: [&args.lines.line_a, &args.lines.line_b][line.index()].to_string(),
+        packets: socket.received,
+        bytes: socket.bytes,
+        sent: None,
+        heard: Some(HeardSummary {
+            heartbeats: stats.heartbeats,
+            received: stats.received,
+            duplicate: stats.duplicate,
+            lost: stats.lost,
+            late: stats.late,
+            dropped,
+            kernel_drops: socket.kernel_drops,
+        }),
+    }
+}
+
+fn drops(counts: &DropCounts) -> Counts {
+    counts
+        .iter()
+        .map(|(why, count)| (why.name().to_string(), count))
+        .collect()
+}
+
+fn notices(counts: &NoticeCounts) -> Counts {
+    let all = [
+        ("lost", counts.lost),
+        ("void", counts.void),
+        ("line_stalled", counts.line_stalled),
+        ("line_resumed", counts.line_resumed),
+        ("session_started", counts.session_started),
+        ("epoch_started", counts.epoch_started),
+        ("session_ended", counts.session_ended),
+        ("session_abandoned", counts.session_abandoned),
+    ];
+    all.map(|(name, count)| (name.to_string(), count)).into()
+}
+
+fn recovery_counts(report: &Report) -> Counts {
+    let mut counts: Counts = [
+        ("connected", report.recovery_connected),
+        ("failures", report.recovery_failures),
+        ("bad_packets", report.recovery_bad_packets),
+        ("delivered_before", report.arbiter.recovered_again),
+        ("slow_requests", report.gaps.slow),
+    ]
+    .map(|(name, count)| (name.to_string(), count))
+    .into();
+    for (why, count) in report.dropped()[2].iter() {
+        counts.insert(format!("dropped {}", why.name()), count);
+    }
+    counts
+}
+
+fn fates(fates: &LineFates) -> FatesSummary {
+    FatesSummary {
+        missing: fates.missing(),
+        lost: tally(fates.lost),
+        lost_both: tally(fates.lost_both),
+        corrupted: tally(fates.corrupted),
+        duplicated: tally(fates.duplicated),
+        reordered: tally(fates.reordered),
+        passed: tally(fates.passed),
+        foreign: fates.foreign,
+    }
+}
+
+fn tally(tally: Tally) -> TallySummary {
+    TallySummary {
+        packets: tally.packets,
+        messages: tally.messages,
+        heartbeats: tally.heartbeats,
+    }
+}

@@ -1,0 +1,172 @@
+//! What a running command says on stderr: warnings at once, its figures about once a second. For people on a terminal,
+//! or as one JSON object a line for a program such as the demo.
+
+use crate::summary::Summary;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// Human lines if stderr is a terminal, otherwise none.
+    #[default]
+    Auto,
+    /// Human lines.
+    Human,
+    /// One JSON object a line.
+    Json,
+    /// Warnings only.
+    Off,
+}
+
+/// A line of progress as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// Sockets are open, groups are joined: what is sent from now on arrives.
+    Ready {
+        /// What it listens on, if others are to connect to it.
+        address: Option<String>,
+    },
+    /// The figures so far.
+    Progress(Box<Summary>),
+    /// What an operator should know.
+    Warning {
+        /// In a sentence.
+        text: String,
+    },
+}
+
+/// Writes progress.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    mode: Mode,
+    every: Duration,
+    last: Instant,
+    messages: u64,
+    warnings: Vec<String>,
+}
+
+impl Progress {
+    /// For `mode`; machines are told more often, so that a live table moves.
+    pub(crate) fn new(mode: Mode) -> Self {
+        let mode = match mode {
+            Mode::Auto if std::io::stderr().is_terminal() => Mode::Human,
+            Mode::Auto => Mode::Off,
+            mode => mode,
+        };
+        let every = match mode {
+            Mode::Json => Duration::from_millis(250),
+            _ => Duration::from_secs(1),
+        };
+        Self {
+            mode,
+            every,
+            last: Instant::now(),
+            messages: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Everything is open; `text` says it to people.
+    pub(crate) fn ready(&mut self, address: Option<String>, text: &str) {
+        match self.mode {
+            Mode::Json => self.event(&Event::Ready { address }),
+            Mode::Human => self.line(text),
+            Mode::Auto | Mode::Off => {}
+        }
+    }
+
+    /// Something to know; said at once, whatever the mode, and once only.
+    pub(crate) fn warn(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        if self.warnings.contains(&text) {
+            return;
+        }
+        match self.mode {
+            Mode::Json => self.event(&Event::Warning { text: text.clone() }),
+            _ => self.line(&format!("warning: {text}")),
+        }
+        self.warnings.push(text);
+    }
+
+    /// All warnings so far.
+    pub(crate) fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// The figures so far, if it is time for them.
+    pub(crate) fn figures(&mut self, figures: impl FnOnce() -> Summary) {
+        let since = self.last.elapsed();
+        if since < self.every || matches!(self.mode, Mode::Off | Mode::Auto) {
+            return;
+        }
+        self.last = Instant::now();
+        let mut summary = figures();
+        let rate = summary.messages.saturating_sub(self.messages) as f64 / since.as_secs_f64();
+        self.messages = summary.messages;
+        if self.mode == Mode::Json {
+            summary.set("rate", rate as u64);
+            self.event(&Event::Progress(Box::new(summary)));
+        } else {
+            self.line(&line(&summary, rate as u64));
+        }
+    }
+
+    fn event(&self, event: &Event) {
+        if let Ok(text) = serde_json::to_string(event) {
+            self.line(&text);
+        }
+    }
+
+    /// A reader that went away is no reason to stop.
+    fn line(&self, text: &str) {
+        let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+}
+
+/// The figures as one line for people.
+fn line(summary: &Summary, rate: u64) -> String {
+    use crate::units::{show_count, show_nanos};
+    let mut text = format!(
+        "{}: {} messages, {}/s",
+        summary.command,
+        show_count(summary.messages),
+        show_count(rate)
+    );
+    if let Some([a, b]) = summary.heard() {
+        text += &format!(", lost A {} B {}", show_count(a.lost), show_count(b.lost));
+    }
+    if let Some(gaps) = &summary.gaps {
+        text += &format!(", gaps filled {} lost {}", gaps.filled, gaps.lost);
+    }
+    if let Some(latency) = &summary.latency_ns {
+        text += &format!(
+            ", latency p50 {} p99 {}",
+            show_nanos(latency.p50),
+            show_nanos(latency.p99)
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_read_back() {
+        let mut summary = Summary::new("listen");
+        summary.messages = 3;
+        let text = serde_json::to_string(&Event::Progress(Box::new(summary))).unwrap();
+        assert!(text.starts_with("{\"event\":\"progress\""), "{text}");
+        let Event::Progress(back) = serde_json::from_str(&text).unwrap() else {
+            panic!("{text}");
+        };
+        assert_eq!(back.messages, 3);
+        let ready = serde_json::from_str(r#"{"event":"ready","address":"127.0.0.1:1"}"#).unwrap();
+        assert!(matches!(ready, Event::Ready { address: Some(_) }));
+    }
+}

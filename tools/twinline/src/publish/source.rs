@@ -1,0 +1,133 @@
+//! What `twinline publish` can publish: a file, or what the generator makes up.
+
+use crate::exit::Failure;
+use crate::summary::{NotPublished, SourceSummary};
+use clap::{ArgGroup, Args};
+use std::num::{NonZeroU16, NonZeroU64};
+use std::path::PathBuf;
+use twinline_feed::source::generator::{Generator, GeneratorConfig};
+use twinline_feed::source::itch::ItchFile;
+use twinline_feed::source::pace::Pace;
+use twinline_feed::source::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
+
+/// Where the data comes from, and how fast.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Source", group(ArgGroup::new("what").required(true).args(["from", "generate"])))]
+#[group(skip)]
+pub(crate) struct SourceArgs {
+    /// A file of NASDAQ ITCH 5.0 messages, plain or gzip
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// So many messages of made-up order flow
+    #[arg(long, value_name = "MESSAGES")]
+    generate: Option<u64>,
+    /// max, recorded (as the times in the file say), or so many times as fast, as in 10x
+    #[arg(long, default_value = "max", conflicts_with = "rate")]
+    pace: Pace,
+    /// So many messages a second
+    #[arg(long, value_name = "MESSAGES")]
+    rate: Option<NonZeroU64>,
+    /// Decides what the generator makes up
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "generate")]
+    generator_seed: u64,
+    /// Instruments that the generator makes up orders for
+    #[arg(long, value_name = "COUNT", default_value = "100", requires = "generate")]
+    symbols: NonZeroU16,
+}
+
+/// The number of the one source that is published: part of every instrument's number.
+const SOURCE: u16 = 1;
+
+/// Any of them.
+pub(super) enum AnySource {
+    Itch(Box<ItchFile>),
+    Generator(Box<Generator>),
+}
+
+impl AnySource {
+    /// Opens what the arguments name.
+    pub(super) fn open(args: &SourceArgs) -> Result<Self, Failure> {
+        let pace = args.rate.map_or(args.pace, Pace::PerSecond);
+        match (&args.from, args.generate) {
+            (Some(path), _) => Ok(Self::Itch(Box::new(ItchFile::open(path, SOURCE, pace)?))),
+            (None, Some(messages)) => Ok(Self::Generator(Box::new(Generator::new(GeneratorConfig {
+                source: SOURCE,
+                seed: args.generator_seed,
+                symbols: args.symbols,
+                messages: Some(messages),
+                pace,
+            })))),
+            (None, None) => Err(Failure::usage(
+                "name a source: --from FILE or --generate MESSAGES",
+            )),
+        }
+    }
+}
+
+impl Source for AnySource {
+    fn id(&self) -> u16 {
+        match self {
+            Self::Itch(source) => source.id(),
+            Self::Generator(source) => source.id(),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        match self {
+            Self::Itch(source) => source.position(),
+            Self::Generator(source) => source.position(),
+        }
+    }
+
+    fn resume(&mut self, position: u64) -> Result<(), SourceError> {
+        match self {
+            Self::Itch(source) => source.resume(position),
+            Self::Generator(source) => source.resume(position),
+        }
+    }
+
+    #[inline]
+    fn poll(&mut self, now: u64, sink: &mut impl EventSink) -> Result<SourceState, SourceError> {
+        match self {
+            Self::Itch(source) => source.poll(now, sink),
+            Self::Generator(source) => source.poll(now, sink),
+        }
+    }
+
+    fn counts(&self) -> Vec<TypeCount> {
+        match self {
+            Self::Itch(source) => source.counts(),
+            Self::Generator(source) => source.counts(),
+        }
+    }
+}
+
+/// What `source`, taken up at `resumed_at`, said.
+pub(super) fn summary(source: &impl Source, resumed_at: u64, published_in_session: u64) -> SourceSummary {
+    let mut summary = SourceSummary {
+        resumed_at,
+        published_in_session,
+        ..SourceSummary::default()
+    };
+    for count in source.counts() {
+        summary.messages += count.messages;
+        *summary.by_type.entry(count.kind.clone()).or_default() += count.messages;
+        let why = match count.outcome {
+            Outcome::Published => {
+                summary.published += count.messages;
+                continue;
+            }
+            Outcome::NoTemplate => "no template of ours stands for it",
+            Outcome::UnknownType => "the source's specification does not have it",
+            Outcome::WrongLength => "it is not as long as the specification says",
+        };
+        summary.counted += count.messages;
+        let not = NotPublished {
+            messages: count.messages,
+            why: why.into(),
+            first: count.first,
+        };
+        summary.not_published.insert(count.kind, not);
+    }
+    summary
+}

@@ -1,0 +1,10 @@
+//! The command end to end: real processes, sockets and files on this machine.
+
+mod bad_input;
+mod bed;
+mod demo;
+mod failpoints;
+mod hostile;
+mod kills;
+mod namespaces;
+mod processes;
