@@ -210,6 +210,22 @@ fn a_hole_that_an_epoch_left_is_void_and_nothing_else_is() {
 }
 
 #[test]
+fn what_stood_before_a_sessions_first_epoch_that_a_power_cut_left_is_void() {
+    let dir = TempDir::new().expect("a directory");
+    let mut feed = Feed::open(dir.path(), 64 << 10, Retention::default());
+    // The first epoch was never durable: the journal begins with the second.
+    (feed.session, feed.next) = (3, 1);
+    feed.start_epoch(500);
+    feed.publish(1, 10);
+    let mut pair = Pair::over(&dir, Limits::default());
+    let all = pair.ask(1, 3, &[range(1, 505)]);
+    assert_eq!(
+        all,
+        answered(&[(500, 511)], &[(1, 500, RejectCode::VOID)], COMPLETE)
+    );
+}
+
+#[test]
 fn what_was_served_once_and_then_cut_off_is_void() {
     let dir = TempDir::new().expect("a directory");
     let mut feed = simple(&dir);

@@ -332,6 +332,48 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_void_range_the_epoch_that_made_it_so_begins() {
+        let (chain, stream) = at_ten();
+        let void = Void {
+            begin: U64::new(7),
+            end: U64::new(10),
+            epoch: U32::new(2),
+        };
+        let after = next(Some(&chain), false, &stream.clone().notice(&void, 10)).unwrap();
+        assert_eq!((after.tail.next, after.loose), (10, true));
+        let mut new = Stream {
+            epoch: 2,
+            base: 70,
+            next: 70,
+            ..stream
+        };
+        assert_eq!(
+            next(Some(&after), false, &new.epoch_start(7)).unwrap().tail.next,
+            71
+        );
+    }
+
+    #[test]
+    fn a_session_that_is_abandoned_with_an_open_end_has_ended_where_it_stood() {
+        let (chain, stream) = at_ten();
+        let lost = Lost {
+            begin: U64::new(10),
+            end: U64::new(u64::MAX),
+            ..Lost::NULL
+        };
+        let after = next(Some(&chain), false, &stream.clone().notice(&lost, 10)).unwrap();
+        assert_eq!((after.tail.next, after.tail.ended), (10, false));
+        let abandoned = SessionEvent {
+            state: SessionState::ABANDONED,
+            ..SessionEvent::NULL
+        };
+        let packet = stream.clone().notice(&abandoned, 10);
+        let end = next(Some(&after), false, &packet).unwrap();
+        assert_eq!((end.tail.next, end.tail.ended), (10, true));
+        assert!(pass(&after, &Packet::parse(&packet).unwrap()).tail.ended);
+    }
+
+    #[test]
     fn a_listeners_notices_move_the_sequence() {
         let (chain, stream) = at_ten();
         let lost = Lost {

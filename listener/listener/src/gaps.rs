@@ -133,6 +133,11 @@ pub struct GapPolicy {
     stats: GapStats,
 }
 
+/// `marks` with a service's bit added. Where that makes all of them, the others have their turn again.
+fn pass_on(marks: u8, bit: u8, everyone: u8) -> u8 {
+    if marks | bit == everyone { bit } else { marks | bit }
+}
+
 /// `marks` with a service's bit added. Once every service had one, a new round begins with this one: none is asked over
 /// and over while another may have changed.
 fn turn_from(marks: u8, bit: u8, everyone: u8) -> u8 {
@@ -286,7 +291,7 @@ impl GapPolicy {
             self.services[slow.service].delay += self.config.slow;
             for gap in self.gaps.iter_mut().filter(|gap| gap.request == slow.id) {
                 gap.request = 0;
-                gap.avoid = turn_from(gap.avoid, 1 << slow.service, everyone);
+                gap.avoid = pass_on(gap.avoid, 1 << slow.service, everyone);
             }
         }
     }
@@ -476,22 +481,23 @@ impl GapPolicy {
         if code == RejectCode::OVER_LIMITS {
             self.services[service].not_before = now + retry_after;
         }
+        let everyone = self.everyone();
         for gap in self.split_at(span) {
             match code {
                 RejectCode::TOO_OLD => gap.too_old |= bit,
                 // A session from before everything that is held: asking again is of no use.
                 RejectCode::UNKNOWN_SESSION if retry_after == 0 => gap.too_old |= bit,
                 RejectCode::NOT_YET_PUBLISHED => {
-                    gap.unpublished |= bit;
+                    gap.unpublished = turn_from(gap.unpublished, bit, everyone);
                     gap.retry_at = now + retry_after;
                 }
                 RejectCode::UNKNOWN_SESSION => {
-                    gap.unpublished |= bit;
-                    gap.avoid |= bit;
+                    gap.unpublished = turn_from(gap.unpublished, bit, everyone);
+                    gap.avoid = pass_on(gap.avoid, bit, everyone);
                     gap.retry_at = now + retry_after.max(UNKNOWN_RETRY);
                 }
                 _ => {
-                    gap.avoid |= bit;
+                    gap.avoid = pass_on(gap.avoid, bit, everyone);
                     gap.retry_at = now + retry_after;
                 }
             }

@@ -253,6 +253,175 @@ fn what_was_delivered_and_is_void_is_said() {
     assert_eq!(out.sequences, (1..30).chain(100..101).collect::<Vec<_>>());
 }
 
+const SECOND: Make = Make {
+    session: 1,
+    epoch: 2,
+    base: 100,
+};
+
+#[test]
+fn while_an_epochs_start_is_awaited_nothing_else_is_asked_for() {
+    let (mut arbiter, mut out) = started(10);
+    for line in [A, B] {
+        arbiter.on_packet(line, &SECOND.heartbeat(100, 1), 0, &mut out);
+    }
+    assert!(missing(&arbiter).is_empty(), "it is announced, not published");
+    arbiter.on_packet(A, &SECOND.ticks(101, 103), 0, &mut out);
+    assert_eq!(missing(&arbiter), [Span::new(100, 101)]);
+    arbiter.on_packet(R, &SECOND.start(12), 0, &mut out);
+    assert_eq!(missing(&arbiter), [Span::new(10, 12)]);
+    arbiter.on_packet(R, &FIRST.ticks(10, 12), 0, &mut out);
+    assert_eq!(out.sequences, (1..12).chain(100..103).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_epoch_start_that_nobody_has_is_lost_with_everything_before_it() {
+    let (mut arbiter, mut out) = started(10);
+    for line in [A, B] {
+        arbiter.on_packet(line, &SECOND.ticks(101, 103), 0, &mut out);
+    }
+    arbiter.declare_lost(Span::new(100, 101), LossReason::TOO_OLD, &mut out);
+    assert_eq!(
+        out.notices,
+        [NoticeKind::Lost(Span::new(10, 101), LossReason::TOO_OLD)]
+    );
+    assert_eq!(out.sequences, (1..10).chain(101..103).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_epoch_that_began_in_a_loss_is_entered_behind_it() {
+    let (mut arbiter, mut out) = started(10);
+    arbiter.declare_lost(Span::new(10, 102), LossReason::TIMED_OUT, &mut out);
+    for line in [A, B] {
+        arbiter.on_packet(line, &SECOND.ticks(102, 104), 0, &mut out);
+    }
+    assert_eq!(out.sequences, (1..10).chain(102..104).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_restarted_listener_takes_nothing_of_an_older_epoch_beyond_the_base_of_its_own() {
+    let position = Position {
+        session: 1,
+        epoch: 2,
+        epoch_base: 100,
+        next: 105,
+        ended: false,
+    };
+    let (mut arbiter, mut out) = (arbiter(), Out::default());
+    arbiter = Arbiter::new(arbiter.config, Some(position), 0);
+    arbiter.on_packet(A, &FIRST.ticks(105, 107), 0, &mut out);
+    assert!(out.sequences.is_empty());
+    assert_eq!(arbiter.stats().dropped[0].get(Dropped::VoidEpoch), 1);
+}
+
+#[test]
+fn what_a_service_calls_void_is_passed_only_with_the_start_that_says_why() {
+    let (mut arbiter, mut out) = started(10);
+    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+    arbiter.close_void(1, Span::new(10, 12), &mut out);
+    assert!(missing(&arbiter).is_empty(), "not asked for again");
+    assert_eq!(
+        out.sequences,
+        (1..10).collect::<Vec<_>>(),
+        "12 and 13 are void too"
+    );
+    arbiter.on_packet(R, &SECOND.start(10), 0, &mut out);
+    assert_eq!(out.sequences, (1..10).chain(100..101).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_passed_hole_is_not_called_void_when_the_epoch_that_left_it_is() {
+    let (mut arbiter, mut out) = started(10);
+    arbiter.on_packet(A, &FIRST.ticks(11, 12), 0, &mut out);
+    arbiter.on_packet(R, &SECOND.start(10), 0, &mut out);
+    let third = Make {
+        session: 1,
+        epoch: 3,
+        base: 200,
+    };
+    out.notices.clear();
+    arbiter.on_packet(R, &third.start(10), 0, &mut out);
+    assert_eq!(out.notices[0], NoticeKind::Void(Span::new(10, 101), 3));
+    out.notices.clear();
+    let fourth = Make {
+        session: 1,
+        epoch: 4,
+        base: 300,
+    };
+    arbiter.on_packet(R, &fourth.start(201), 0, &mut out);
+    assert_eq!(out.notices, [NoticeKind::Session(SessionState::EPOCH_STARTED)]);
+}
+
+#[test]
+fn a_session_whose_last_message_was_lost_ends_when_two_heartbeats_say_so() {
+    let (mut arbiter, mut out) = started(10);
+    arbiter.declare_lost(Span::new(10, 12), LossReason::TIMED_OUT, &mut out);
+    let mut end = FIRST.heartbeat(12, 1);
+    for (line, time) in [(A, 1), (A, 2)] {
+        let stamp = Stamp {
+            flags: twinline_wire::flags::END_OF_SESSION,
+            sending_time: time,
+            ..FIRST.stamp(12)
+        };
+        OpenPacket::new().finish_whole(&mut end, stamp, 0);
+        assert!(!arbiter.position().ended);
+        arbiter.on_packet(line, &end, time, &mut out);
+    }
+    assert_eq!(
+        out.notices.last(),
+        Some(&NoticeKind::Session(SessionState::ABANDONED))
+    );
+}
+
+#[test]
+fn heartbeats_that_agree_too_late_are_not_believed() {
+    let (mut arbiter, mut out) = started(10);
+    let late = ArbiterConfig::default().patience + 1;
+    arbiter.on_packet(A, &FIRST.heartbeat(5000, 1), 0, &mut out);
+    arbiter.on_packet(A, &FIRST.heartbeat(5000, 2), late, &mut out);
+    assert!(missing(&arbiter).is_empty());
+}
+
+#[test]
+fn one_forged_packet_of_the_next_session_does_not_say_how_long_it_is() {
+    let next = Make {
+        session: 2,
+        epoch: 1,
+        base: 1,
+    };
+    let (mut arbiter, mut out) = started(10);
+    for line in [A, B] {
+        arbiter.on_packet(line, &next.start(1), 0, &mut out);
+    }
+    arbiter.on_packet(A, &next.heartbeat(1 << 40, 1), 0, &mut out);
+    arbiter.close_void(1, Span::new(10, u64::MAX), &mut out);
+    assert_eq!(arbiter.position().session, 2);
+    assert!(missing(&arbiter).is_empty());
+}
+
+#[test]
+fn services_are_asked_in_turn_when_all_have_failed() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(2);
+    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let mut now = GapConfig::default().reorder;
+    let mut asked = Vec::new();
+    for id in 1..=4 {
+        let requests = tick(&mut policy, &mut arbiter, now, &mut out);
+        asked.push(requests[0].1);
+        let span = Span::new(10, 12);
+        policy.on_reject(id, span, RejectCode::INTERNAL, 0, &mut arbiter, now, &mut out);
+        policy.on_complete(id);
+        now += 1;
+    }
+    assert_eq!(
+        asked.iter().filter(|&&service| service == 0).count(),
+        2,
+        "{asked:?}"
+    );
+}
+
 #[test]
 fn an_old_epochs_late_fill_from_below_the_cut_is_still_good() {
     let second = Make {
