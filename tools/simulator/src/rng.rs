@@ -34,7 +34,7 @@ impl Rng {
 
     /// A number in `0..bound`; 0 where the bound is 0.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
     /// A number in `low..=high`.
