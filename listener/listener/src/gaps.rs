@@ -139,6 +139,27 @@ fn turn_from(marks: u8, bit: u8, everyone: u8) -> u8 {
     if marks == everyone { bit } else { marks | bit }
 }
 
+/// A new gap; or more of the one before it, if that grows at its end and nobody was asked for it yet.
+fn open_gap(gaps: &mut Vec<Gap>, span: Span, now: u64) {
+    if let Some(last) = gaps.last_mut()
+        && last.span.end == span.begin
+        && !last.asked
+    {
+        last.span.end = span.end;
+        return;
+    }
+    gaps.push(Gap {
+        span,
+        since: now,
+        retry_at: 0,
+        request: 0,
+        too_old: 0,
+        unpublished: 0,
+        avoid: 0,
+        asked: false,
+    });
+}
+
 impl GapPolicy {
     /// A policy that knows of no gap and no connected service yet.
     ///
@@ -213,7 +234,7 @@ impl GapPolicy {
                         if begin < old.span.begin {
                             let part = Span::new(begin, old.span.begin);
                             begin = part.end;
-                            self.gaps.push(self.opened(part, now));
+                            open_gap(&mut self.gaps, part, now);
                             continue;
                         }
                         let part = Span::new(begin, old.span.end.min(span.end));
@@ -227,7 +248,7 @@ impl GapPolicy {
                         at += 1;
                     }
                     _ => {
-                        self.gaps.push(self.opened(Span::new(begin, span.end), now));
+                        open_gap(&mut self.gaps, Span::new(begin, span.end), now);
                         begin = span.end;
                     }
                 }
@@ -237,19 +258,6 @@ impl GapPolicy {
         let head = self.gaps.first().map_or(0, |gap| gap.span.begin);
         if head != self.head_since.0 {
             self.head_since = (head, now);
-        }
-    }
-
-    fn opened(&self, span: Span, now: u64) -> Gap {
-        Gap {
-            span,
-            since: now,
-            retry_at: 0,
-            request: 0,
-            too_old: 0,
-            unpublished: 0,
-            avoid: 0,
-            asked: false,
         }
     }
 
