@@ -405,15 +405,14 @@ fn services_are_asked_in_turn_when_all_have_failed() {
     let mut policy = policy(2);
     arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
     tick(&mut policy, &mut arbiter, 0, &mut out);
-    let mut now = GapConfig::default().reorder;
     let mut asked = Vec::new();
     for id in 1..=4 {
+        let now = GapConfig::default().reorder + u64::from(id);
         let requests = tick(&mut policy, &mut arbiter, now, &mut out);
         asked.push(requests[0].1);
         let span = Span::new(10, 12);
         policy.on_reject(id, span, RejectCode::INTERNAL, 0, &mut arbiter, now, &mut out);
         policy.on_complete(id);
-        now += 1;
     }
     assert_eq!(
         asked.iter().filter(|&&service| service == 0).count(),
