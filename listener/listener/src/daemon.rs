@@ -331,7 +331,7 @@ impl Listener {
             .map(|impairer| Line::ALL.map(|line| impairer.fates(line)));
         if let Some(fetcher) = &self.fetcher {
             let stats = fetcher.stats();
-            report.recovery_connected = stats.connected.load(Ordering::Relaxed);
+            report.recovery_connected = stats.connected();
             report.recovery_failures = stats.failures.load(Ordering::Relaxed);
             report.recovery_bad_packets = stats.bad_packets.load(Ordering::Relaxed);
         }

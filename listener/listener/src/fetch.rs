@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use twinline_recovery::client::{ClientConfig, ClientError, ClientEvent, CloseReason, RecoveryClient};
+use twinline_recovery::client::{ClientConfig, ClientError, ClientEvent, RecoveryClient};
 use twinline_wire::field::RejectCode;
 
 /// Packets on their way to the line thread at most.
@@ -56,12 +56,19 @@ pub(crate) enum Answer {
 /// Counters of the recovery thread.
 #[derive(Debug, Default)]
 pub(crate) struct FetchStats {
-    /// Services connected now.
-    pub(crate) connected: AtomicU64,
+    /// A bit for each service that is connected now.
+    connected: AtomicU64,
     /// Connections lost, or refused.
     pub(crate) failures: AtomicU64,
     /// Packets from services that were not intact.
     pub(crate) bad_packets: AtomicU64,
+}
+
+impl FetchStats {
+    /// Services connected now.
+    pub(crate) fn connected(&self) -> u64 {
+        self.connected.load(Ordering::Relaxed).count_ones().into()
+    }
 }
 
 /// What the two threads share.
@@ -187,7 +194,7 @@ fn on_event(service: usize, event: ClientEvent<'_>, shared: &Shared) {
             next,
             ..
         } => {
-            shared.stats.connected.fetch_add(1, Ordering::Relaxed);
+            shared.stats.connected.fetch_or(1 << service, Ordering::Relaxed);
             put(shared, Answer::Connected { service });
             put(
                 shared,
@@ -258,14 +265,11 @@ fn on_event(service: usize, event: ClientEvent<'_>, shared: &Shared) {
             );
         }
         ClientEvent::Complete { request_id, .. } => put(shared, Answer::Complete { request: request_id }),
-        ClientEvent::Closed { reason } => {
-            let refused = matches!(reason, CloseReason::Unreachable);
-            if !refused {
-                let _ = shared
-                    .stats
-                    .connected
-                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
-            }
+        ClientEvent::Closed { .. } => {
+            shared
+                .stats
+                .connected
+                .fetch_and(!(1 << service), Ordering::Relaxed);
             shared.stats.failures.fetch_add(1, Ordering::Relaxed);
             put(shared, Answer::Disconnected { service });
         }

@@ -133,11 +133,6 @@ pub struct GapPolicy {
     stats: GapStats,
 }
 
-/// `marks` with a service's bit added. Where that makes all of them, the others have their turn again.
-fn pass_on(marks: u8, bit: u8, everyone: u8) -> u8 {
-    if marks | bit == everyone { bit } else { marks | bit }
-}
-
 /// `marks` with a service's bit added. Once every service had one, a new round begins with this one: none is asked over
 /// and over while another may have changed.
 fn turn_from(marks: u8, bit: u8, everyone: u8) -> u8 {
@@ -291,7 +286,7 @@ impl GapPolicy {
             self.services[slow.service].delay += self.config.slow;
             for gap in self.gaps.iter_mut().filter(|gap| gap.request == slow.id) {
                 gap.request = 0;
-                gap.avoid = pass_on(gap.avoid, 1 << slow.service, everyone);
+                gap.avoid = turn_from(gap.avoid, 1 << slow.service, everyone);
             }
         }
     }
@@ -493,11 +488,11 @@ impl GapPolicy {
                 }
                 RejectCode::UNKNOWN_SESSION => {
                     gap.unpublished = turn_from(gap.unpublished, bit, everyone);
-                    gap.avoid = pass_on(gap.avoid, bit, everyone);
+                    gap.avoid = turn_from(gap.avoid, bit, everyone);
                     gap.retry_at = now + retry_after.max(UNKNOWN_RETRY);
                 }
                 _ => {
-                    gap.avoid = pass_on(gap.avoid, bit, everyone);
+                    gap.avoid = turn_from(gap.avoid, bit, everyone);
                     gap.retry_at = now + retry_after;
                 }
             }

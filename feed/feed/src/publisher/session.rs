@@ -128,7 +128,9 @@ impl<L: Lines> Publisher<L> {
         self.phase = Phase::Ending;
         self.since = now;
         // What the caller tells the epoch store next must not outlive what it speaks of.
-        self.journal.sync().map_err(|error| failed(&mut self.phase, error))
+        self.journal
+            .sync()
+            .map_err(|error| failed(&mut self.phase, error))
     }
 }
 

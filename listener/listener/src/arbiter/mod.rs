@@ -501,10 +501,15 @@ impl Arbiter {
     fn deliver_early(&mut self, early: window::Early, end: u64, sink: &mut impl Sink) {
         // The window lends its memory while the rest of the arbiter moves on.
         let window = std::mem::replace(&mut self.window, Window::empty());
+        let session = self.session;
         if let Ok(packet) = Packet::trusted_prefix(window.bytes(&early)) {
             self.deliver(&packet, end, early.origin, sink);
         }
         self.window = window;
+        // That was the session's last message: what else waits is no part of it, nor of the next one.
+        if self.ended || self.session != session {
+            self.window.clear();
+        }
     }
 
     fn start_lines(&mut self, sequence: u64) {

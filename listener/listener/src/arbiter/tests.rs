@@ -460,6 +460,20 @@ fn a_higher_session_waits_until_the_old_one_is_complete() {
 }
 
 #[test]
+fn what_waits_beyond_a_sessions_end_does_not_come_up_in_the_next_session() {
+    let next = Make { session: 2, ..FIRST };
+    let (mut arbiter, mut out) = started(10);
+    for line in [A, B] {
+        arbiter.on_packet(line, &next.start(1), 0, &mut out);
+    }
+    arbiter.on_packet(A, &FIRST.end(11), 0, &mut out);
+    arbiter.on_packet(A, &FIRST.ticks(20, 22), 0, &mut out);
+    assert_eq!(arbiter.waiting(), 2);
+    arbiter.on_packet(R, &FIRST.ticks(10, 11), 0, &mut out);
+    assert_eq!((arbiter.position().session, arbiter.waiting()), (2, 0));
+}
+
+#[test]
 fn a_session_that_ended_without_saying_so_is_abandoned_where_recovery_calls_the_rest_void() {
     let next = Make {
         session: 2,

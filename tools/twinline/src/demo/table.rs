@@ -173,6 +173,10 @@ mod tests {
             "listener 1: messages 1,234, gaps filled 5, latency p50 4.0 us, p99 9.0 us\n"
         );
         let table = table(&[part]);
-        assert!(table.contains("lost on A") && table.contains("1,234"), "{table}");
+        assert!(
+            table.contains("gaps filled") && table.contains("1,234"),
+            "{table}"
+        );
+        assert!(!table.contains("lost on A"), "nobody fills it: {table}");
     }
 }
