@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use twinline_recovery::client::{ClientConfig, ClientError, ClientEvent, RecoveryClient};
+use twinline_recovery::client::{
+    ClientConfig, ClientError, ClientEvent, RecoveryClient, RequestError, SubmitError,
+};
 use twinline_wire::field::RejectCode;
 
 /// Packets on their way to the line thread at most.
@@ -176,10 +178,15 @@ fn submit(client: &mut RecoveryClient, request: &Request, shared: &Shared) {
         *range = twinline_recovery::range(span.begin, span.end);
     }
     let ranges = &ranges[..request.ranges().len()];
-    if client
-        .submit(request.service, request.id, request.session, ranges)
-        .is_err()
-    {
+    let mut submit = |ranges| client.submit(request.service, request.id, request.session, ranges);
+    let submitted = match submit(ranges) {
+        // What is left out is asked for again once the rest is answered.
+        Err(SubmitError::Request(RequestError::TooManyRanges { allowed, .. })) if allowed > 0 => {
+            submit(&ranges[..allowed])
+        }
+        submitted => submitted,
+    };
+    if submitted.is_err() {
         // Not connected any more, or busy: the gaps are free to be asked for again.
         put(shared, Answer::Complete { request: request.id });
     }

@@ -10,7 +10,7 @@ const EACH: u64 = 500;
 
 #[test]
 fn two_thousand_seeds_deliver_everything_or_say_what_is_missing() {
-    let report = run(0..SEEDS, false);
+    let report = run(0..SEEDS);
     let rare: Vec<&str> = Fault::ALL
         .iter()
         .filter(|&&fault| report.fault(fault) < EACH)
@@ -27,30 +27,16 @@ fn two_thousand_seeds_deliver_everything_or_say_what_is_missing() {
     );
 }
 
-#[test]
-#[ignore = "for seeds named in the environment: SEEDS=17..18 TRACE=1"]
-fn the_seeds_named_in_the_environment() {
-    let text = std::env::var("SEEDS").unwrap_or_else(|_| "2000..4000".into());
-    let (from, to) = text.split_once("..").expect("SEEDS is from..to");
-    let seeds = from.parse().expect("a number")..to.parse().expect("a number");
-    run(seeds, std::env::var("TRACE").is_ok());
-}
-
 /// Runs seeds, prints what happened, and fails with the first failures.
-fn run(seeds: std::ops::Range<u64>, trace: bool) -> Counts {
-    let options = Options {
-        trace,
-        ..Options::default()
-    };
+fn run(seeds: std::ops::Range<u64>) -> Counts {
     let threads = available_parallelism().map_or(2, usize::from);
-    let report = run_many(seeds, threads, &options, |_| true);
+    let report = run_many(seeds, threads, &Options::default(), |_| true);
     for fault in Fault::ALL {
         println!("{:>24} {}", fault.name(), report.counts.fault(*fault));
     }
     println!("{:?}", report.counts);
     for failure in report.failures.iter().take(10) {
         println!("\n{failure}");
-        failure.trace.iter().for_each(|line| println!("{line}"));
     }
     assert!(
         report.failures.is_empty(),
