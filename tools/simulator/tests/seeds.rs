@@ -47,6 +47,18 @@ fn run(seeds: std::ops::Range<u64>) -> Counts {
 }
 
 #[test]
+fn a_seed_is_at_least_two_thousand_messages_to_two_listeners() {
+    for seed in 0..100 {
+        let (counts, _) = simulate(seed, &Options::default()).unwrap_or_else(|failure| panic!("{failure}"));
+        assert!(counts.messages >= 2_000, "seed {seed}: {counts:?}");
+        assert!(
+            counts.delivered + counts.lost >= 2 * 2_000,
+            "seed {seed}: {counts:?}"
+        );
+    }
+}
+
+#[test]
 fn a_seed_runs_the_same_way_each_time() {
     for seed in 0..10 {
         let options = Options {
