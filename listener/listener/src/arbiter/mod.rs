@@ -6,10 +6,14 @@
 //! void. The [gap policy](crate::gaps) asks for that and, where nobody has it, declares it lost.
 
 mod dropped;
+mod epoch_change;
 mod epochs;
+mod heartbeats;
 mod hold;
+mod missing;
 pub mod ranges;
 mod sessions;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -18,11 +22,12 @@ mod window;
 use crate::lines::{LineStats, LineTracker};
 use crate::planted::{Bug, is_planted};
 pub use dropped::{DropCounts, Dropped};
-use epochs::{Epoch, Epochs};
+use epochs::Epochs;
+use heartbeats::Heartbeat;
 use hold::Hold;
 use ranges::{Span, Spans};
 use sessions::Upcoming;
-use twinline_wire::field::{LineName, LineState, SessionState};
+use twinline_wire::field::SessionState;
 use twinline_wire::header::flags;
 use twinline_wire::session::{EndOfSession, EpochStart};
 use twinline_wire::{Message, Packet};
@@ -70,25 +75,6 @@ pub struct Arbiter {
 
 /// Epoch and base that a session begins with, unless a power cut took all of that epoch.
 const FIRST_EPOCH: (u32, u64) = (1, 1);
-
-/// What a heartbeat said.
-#[derive(Clone, Copy, Debug)]
-struct Heartbeat {
-    sequence: u64,
-    checksum: u32,
-    origin: Origin,
-    /// Nothing comes after `sequence`.
-    ends: bool,
-    at: u64,
-}
-
-impl Heartbeat {
-    /// True if `last` is not the very same again, and not too long ago to count.
-    fn agrees(&self, last: &Heartbeat, patience: u64) -> bool {
-        let other = (last.checksum, last.origin) != (self.checksum, self.origin);
-        other && self.at.saturating_sub(last.at) <= patience
-    }
-}
 
 impl Arbiter {
     /// An arbiter that goes on from `position`, or without one as `config.start` says.
@@ -234,90 +220,6 @@ impl Arbiter {
         self.on_messages(origin, packet, limit, sink);
     }
 
-    /// What packets of this epoch put at or beyond this sequence is void. What older epochs put at or beyond the current
-    /// one's base is, even where its EpochStart came before a restart and how much it cut off is not known any more.
-    #[inline]
-    fn limit(&self, epoch: u32) -> u64 {
-        if is_planted(Bug::OlderEpochAccepted) {
-            return u64::MAX;
-        }
-        let known = self.epochs.limit(epoch);
-        if epoch < self.epoch {
-            known.min(self.base)
-        } else {
-            known
-        }
-    }
-
-    /// A higher epoch is believed. Nothing is delivered before its EpochStart is here.
-    #[cold]
-    fn enter_epoch(&mut self, epoch: u32, base: u64) {
-        if self.may_deliver() {
-            self.started = (self.epoch, self.base);
-        }
-        self.epoch = epoch;
-        self.base = base;
-        self.last_heartbeat = None;
-        if is_planted(Bug::StartNotAwaited) {
-            self.next = base;
-        }
-    }
-
-    /// The epoch that delivery waits for was announced and never started: what was before it goes on.
-    #[cold]
-    pub(super) fn leave_epoch(&mut self) {
-        (self.epoch, self.base) = self.started;
-        self.last_heartbeat = None;
-    }
-
-    fn on_heartbeat(
-        &mut self,
-        origin: Origin,
-        packet: &Packet<'_>,
-        limit: u64,
-        now: u64,
-        sink: &mut impl Sink,
-    ) {
-        let sequence = packet.sequence();
-        let last = self.last_heartbeat;
-        let heartbeat = Heartbeat {
-            sequence,
-            checksum: packet.header().checksum.get(),
-            origin,
-            ends: packet.header().flags & flags::END_OF_SESSION != 0,
-            at: now,
-        };
-        if let Some(line) = line_index(origin) {
-            self.lines[line].heartbeat();
-            if self.lines.iter().all(LineTracker::is_idle) {
-                self.start_lines(sequence.min(limit));
-            }
-        }
-        // One heartbeat alone could be forged by a flipped bit: it counts as far as another one agrees.
-        let agreed = match last {
-            _ if is_planted(Bug::HeartbeatBelieved) => sequence,
-            Some(last) if heartbeat.agrees(&last, self.config.patience) => sequence.min(last.sequence),
-            _ => 0,
-        };
-        self.last_heartbeat = Some(heartbeat);
-        if !self.ended {
-            self.announced = self.announced.max(agreed.min(limit));
-        }
-        if let Some(line) = line_index(origin) {
-            self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
-        }
-        // The session's last message is among what was lost: its end is known from two heartbeats that say so.
-        let next = if is_planted(Bug::EndTooEarly) {
-            agreed
-        } else {
-            self.next
-        };
-        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == next;
-        if agreed == next && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
-            self.end_session(SessionState::ABANDONED, sink);
-        }
-    }
-
     #[inline]
     fn on_messages(&mut self, origin: Origin, packet: Packet<'_>, limit: u64, sink: &mut impl Sink) {
         let (begin, end) = (packet.sequence(), packet.end().min(limit));
@@ -373,57 +275,6 @@ impl Arbiter {
             let overlap =
                 |lost: &Span| Span::new(arrived.begin.max(lost.begin), arrived.end.min(lost.end)).len();
             self.stats.after_loss += self.lost.as_slice().iter().map(overlap).sum::<u64>();
-        }
-    }
-
-    /// Nothing goes out while the current epoch's EpochStart stands ahead and is not here yet.
-    #[inline]
-    pub(super) fn may_deliver(&self) -> bool {
-        self.next > self.base || self.epochs.knows(self.epoch)
-    }
-
-    /// If the packet opens an epoch: learn its cut, and act on it.
-    #[inline]
-    fn notice_epoch_start(&mut self, packet: &Packet<'_>, sink: &mut impl Sink) {
-        if packet.sequence() != packet.header().epoch_base.get() {
-            return;
-        }
-        let first = packet.messages().next();
-        let Some(start) = first.and_then(|(_, frame)| frame.view::<EpochStart>()) else {
-            return;
-        };
-        let epoch = packet.header().epoch.get();
-        let (valid_end, base) = (start.valid_end.get(), packet.sequence());
-        if start.epoch.get() != epoch || valid_end > base || valid_end == 0 {
-            return;
-        }
-        if !self.epochs.learn(Epoch {
-            number: epoch,
-            base,
-            valid_end,
-        }) {
-            return;
-        }
-        let epochs = &self.epochs;
-        let (current, newest_base) = (self.epoch, self.base);
-        self.window.retain(|early| {
-            let older = early.epoch < current && early.begin >= newest_base;
-            !older && early.begin < epochs.limit(early.epoch)
-        });
-        for line in &mut self.lines {
-            line.hole(Span::new(valid_end, base));
-        }
-        if self.next > valid_end && self.next <= base {
-            let void = Span::new(valid_end, self.told);
-            self.next = base;
-            // Nothing is void where only a hole was passed, which an epoch left that is void itself.
-            if !void.is_empty() {
-                self.stats.void += void.len();
-                if !is_planted(Bug::VoidNotSaid) {
-                    self.say(NoticeKind::Void(void, epoch), sink);
-                }
-                self.told = base;
-            }
         }
     }
 
@@ -515,115 +366,6 @@ impl Arbiter {
     fn start_lines(&mut self, sequence: u64) {
         for line in &mut self.lines {
             line.start(sequence);
-        }
-    }
-
-    /// Only heartbeats spoke of what is beyond the packets seen, and no service knows it: it is taken back. False if
-    /// there is nothing to take back.
-    pub fn withdraw_announced(&mut self) -> bool {
-        let known = self.highest.max(self.next);
-        if self.is_closing() || self.announced <= known {
-            return false;
-        }
-        self.announced = known;
-        self.last_heartbeat = None;
-        true
-    }
-
-    /// The end of what must be delivered.
-    fn must_reach(&self) -> u64 {
-        if self.is_closing() {
-            // Where an overtaken session ended is known once a service has called the rest void.
-            return self
-                .closed
-                .as_slice()
-                .last()
-                .filter(|span| span.end == u64::MAX)
-                .map_or(u64::MAX, |span| span.begin);
-        }
-        self.highest.max(self.announced)
-    }
-
-    /// Writes what is missing into `out` (cleared first), in order, up to its capacity.
-    pub fn missing(&self, out: &mut Vec<Span>) {
-        out.clear();
-        let reach = self.must_reach();
-        if self.session == 0 || self.ended {
-            return;
-        }
-        if !self.may_deliver() {
-            // Nothing else is of use before it. Heartbeats may announce an epoch whose start is not published yet.
-            if reach > self.base {
-                out.push(Span::new(self.base, self.base + 1));
-            }
-            return;
-        }
-        let mut from = self.next;
-        let mut add = |begin: u64, end: u64| {
-            let mut begin = begin;
-            // Holes are few; void ranges closed by recovery are few too.
-            while begin < end && out.len() < out.capacity() {
-                if let Some(hole) = self.epochs.hole(begin).or_else(|| self.closed.containing(begin)) {
-                    begin = hole.end;
-                    continue;
-                }
-                let holes = self.epochs.holes().chain(self.closed.as_slice().iter().copied());
-                let stop = holes
-                    .map(|hole| hole.begin)
-                    .filter(|&at| at > begin)
-                    .min()
-                    .unwrap_or(end)
-                    .min(end);
-                out.push(Span::new(begin, stop));
-                begin = stop;
-            }
-        };
-        for early in self.window.iter() {
-            let end = early.end.min(self.limit(early.epoch));
-            if early.begin > from {
-                add(from, early.begin);
-            }
-            from = from.max(end);
-        }
-        if from < reach {
-            add(from, reach);
-        }
-    }
-
-    /// True if anything is missing: a cheap check for the hot loop.
-    #[inline]
-    pub fn is_missing_something(&self) -> bool {
-        !self.ended && (self.next < self.highest.max(self.announced) || self.is_closing())
-    }
-
-    /// Time passes: lines that say nothing are stalled.
-    pub fn tick(&mut self, now: u64, sink: &mut impl Sink) {
-        if self.session == 0 {
-            return;
-        }
-        let silent = self
-            .last_seen
-            .map(|at| now.saturating_sub(at) > self.config.stall);
-        for line in 0..2 {
-            if silent[line] && !self.stalled[line] {
-                self.stalled[line] = true;
-                if !silent[1 - line] {
-                    self.say(NoticeKind::Line(LineName(line as u8), LineState::STALLED), sink);
-                }
-            }
-        }
-        if silent == [true; 2] && !self.stale && !self.ended {
-            self.stale = true;
-            self.say(NoticeKind::Line(LineName::BOTH, LineState::STALE), sink);
-        }
-    }
-
-    #[cold]
-    fn line_is_back(&mut self, line: usize, sink: &mut impl Sink) {
-        self.stalled[line] = false;
-        self.stale = false;
-        if self.session != 0 {
-            self.say(NoticeKind::Line(LineName(line as u8), LineState::RESUMED), sink);
         }
     }
 

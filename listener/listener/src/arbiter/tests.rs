@@ -1,7 +1,7 @@
 use super::*;
 use crate::gaps::{GapConfig, GapPolicy};
 use proptest::prelude::*;
-use twinline_wire::field::{LossReason, RejectCode};
+use twinline_wire::field::{LineName, LineState, LossReason, RejectCode};
 use twinline_wire::market::PriceTick;
 use twinline_wire::packet::{OpenPacket, Stamp};
 

@@ -4,33 +4,13 @@
 //! open, what was asked where, and what came back. The shell connects services, sends the [`Request`]s and reports what
 //! the services answer.
 
+mod reconcile;
+mod types;
+
 use crate::arbiter::ranges::Span;
 use crate::arbiter::{Arbiter, Sink};
 use twinline_wire::field::{LossReason, RejectCode};
-
-/// Settings of a [`GapPolicy`]. Times in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct GapConfig {
-    /// Recovery services configured (at most [`MAX_SERVICES`]). With none, a gap is lost once it is due.
-    pub services: usize,
-    /// A gap younger than this is not asked for, unless both lines have passed it.
-    pub reorder: u64,
-    /// A request that brings nothing for this long is given to another service.
-    pub slow: u64,
-    /// A gap that nobody fills for this long is lost.
-    pub timeout: u64,
-}
-
-impl Default for GapConfig {
-    fn default() -> Self {
-        Self {
-            services: 0,
-            reorder: 2_000_000,
-            slow: 250_000_000,
-            timeout: 10_000_000_000,
-        }
-    }
-}
+pub use types::{GapConfig, GapStats, Request};
 
 /// Most recovery services that can be configured.
 pub const MAX_SERVICES: usize = 8;
@@ -42,26 +22,6 @@ const MAX_OPEN: usize = 4;
 const MAX_GAPS: usize = 256;
 /// A service that does not know the session yet is asked again after this.
 const UNKNOWN_RETRY: u64 = 200_000_000;
-
-/// Ranges to ask a service for.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// The request's number.
-    pub id: u32,
-    /// Which service.
-    pub service: usize,
-    /// The session that the ranges are of.
-    pub session: u32,
-    ranges: [Span; MAX_RANGES],
-    count: usize,
-}
-
-impl Request {
-    /// The ranges, in order.
-    pub fn ranges(&self) -> &[Span] {
-        &self.ranges[..self.count]
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Gap {
@@ -98,25 +58,6 @@ struct Service {
     not_before: u64,
 }
 
-/// Counters of a [`GapPolicy`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct GapStats {
-    /// Gaps seen.
-    pub opened: u64,
-    /// Gaps that closed before they were asked for: the other line or a late packet filled them.
-    pub closed_by_lines: u64,
-    /// Gaps that closed after they were asked for.
-    pub filled: u64,
-    /// Gaps declared lost.
-    pub lost: u64,
-    /// Gaps that only heartbeats spoke of and that were taken back.
-    pub withdrawn: u64,
-    /// Requests sent.
-    pub requests: u64,
-    /// Requests that another service was asked for because the first was slow.
-    pub slow: u64,
-}
-
 /// The state machine.
 #[derive(Debug)]
 pub struct GapPolicy {
@@ -137,27 +78,6 @@ pub struct GapPolicy {
 /// and over while another may have changed.
 fn turn_from(marks: u8, bit: u8, everyone: u8) -> u8 {
     if marks == everyone { bit } else { marks | bit }
-}
-
-/// A new gap; or more of the one before it, if that grows at its end and nobody was asked for it yet.
-fn open_gap(gaps: &mut Vec<Gap>, span: Span, now: u64) {
-    if let Some(last) = gaps.last_mut()
-        && last.span.end == span.begin
-        && !last.asked
-    {
-        last.span.end = span.end;
-        return;
-    }
-    gaps.push(Gap {
-        span,
-        since: now,
-        retry_at: 0,
-        request: 0,
-        too_old: 0,
-        unpublished: 0,
-        avoid: 0,
-        asked: false,
-    });
 }
 
 impl GapPolicy {
@@ -203,82 +123,6 @@ impl GapPolicy {
         }
         while let Some(request) = self.next_request(arbiter, now) {
             send(&request);
-        }
-    }
-
-    /// Brings the list of gaps in line with what the arbiter misses; what is known of a gap stays with its parts.
-    fn reconcile(&mut self, arbiter: &Arbiter, now: u64) {
-        arbiter.missing(&mut self.missing);
-        std::mem::swap(&mut self.gaps, &mut self.before);
-        self.gaps.clear();
-        let session = arbiter.position().session;
-        if session != self.session {
-            self.session = session;
-            self.before.clear();
-            self.open.clear();
-        }
-        let mut from = 0;
-        for &span in &self.missing {
-            while self
-                .before
-                .get(from)
-                .is_some_and(|gap| gap.span.end <= span.begin)
-            {
-                from += 1;
-            }
-            let mut begin = span.begin;
-            let mut at = from;
-            while begin < span.end && self.gaps.len() < MAX_GAPS {
-                match self.before.get(at) {
-                    Some(old) if old.span.begin < span.end => {
-                        if begin < old.span.begin {
-                            let part = Span::new(begin, old.span.begin);
-                            begin = part.end;
-                            open_gap(&mut self.gaps, part, now);
-                            continue;
-                        }
-                        let part = Span::new(begin, old.span.end.min(span.end));
-                        let since = if part == old.span { old.since } else { now };
-                        self.gaps.push(Gap {
-                            span: part,
-                            since,
-                            ..*old
-                        });
-                        begin = part.end;
-                        at += 1;
-                    }
-                    _ => {
-                        open_gap(&mut self.gaps, Span::new(begin, span.end), now);
-                        begin = span.end;
-                    }
-                }
-            }
-        }
-        self.count_changes();
-        let head = self.gaps.first().map_or(0, |gap| gap.span.begin);
-        if head != self.head_since.0 {
-            self.head_since = (head, now);
-        }
-    }
-
-    fn count_changes(&mut self) {
-        let overlaps = |gap: &Gap, others: &[Gap]| {
-            let at = others.partition_point(|other| other.span.end <= gap.span.begin);
-            others
-                .get(at)
-                .is_some_and(|other| other.span.begin < gap.span.end)
-        };
-        self.stats.opened += self
-            .gaps
-            .iter()
-            .filter(|gap| !overlaps(gap, &self.before))
-            .count() as u64;
-        for closed in self.before.iter().filter(|gap| !overlaps(gap, &self.gaps)) {
-            if closed.asked {
-                self.stats.filled += 1;
-            } else {
-                self.stats.closed_by_lines += 1;
-            }
         }
     }
 

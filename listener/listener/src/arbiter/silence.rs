@@ -1,0 +1,37 @@
+//! Lines that say nothing, and lines that come back.
+
+use super::{Arbiter, NoticeKind, Sink};
+use twinline_wire::field::{LineName, LineState};
+
+impl Arbiter {
+    /// Time passes: lines that say nothing are stalled.
+    pub fn tick(&mut self, now: u64, sink: &mut impl Sink) {
+        if self.session == 0 {
+            return;
+        }
+        let silent = self
+            .last_seen
+            .map(|at| now.saturating_sub(at) > self.config.stall);
+        for line in 0..2 {
+            if silent[line] && !self.stalled[line] {
+                self.stalled[line] = true;
+                if !silent[1 - line] {
+                    self.say(NoticeKind::Line(LineName(line as u8), LineState::STALLED), sink);
+                }
+            }
+        }
+        if silent == [true; 2] && !self.stale && !self.ended {
+            self.stale = true;
+            self.say(NoticeKind::Line(LineName::BOTH, LineState::STALE), sink);
+        }
+    }
+
+    #[cold]
+    pub(super) fn line_is_back(&mut self, line: usize, sink: &mut impl Sink) {
+        self.stalled[line] = false;
+        self.stale = false;
+        if self.session != 0 {
+            self.say(NoticeKind::Line(LineName(line as u8), LineState::RESUMED), sink);
+        }
+    }
+}
