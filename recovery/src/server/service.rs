@@ -252,7 +252,10 @@ impl Service {
         if self.store.journal.is_none() {
             match self.open_journal() {
                 Err(ServiceError::Journal(error)) => self.stats.journal_failed(&error),
-                result => result?,
+                result => {
+                    result?;
+                    self.stats.journal_found();
+                }
             }
         }
         self.store.keep_up();

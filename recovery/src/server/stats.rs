@@ -83,7 +83,7 @@ impl Stats {
         self.cuts[slot(reason.0)].load(Ordering::Relaxed)
     }
 
-    /// What was wrong with the journal when it was last not there or could not be read.
+    /// What is wrong with the journal: it is not there yet, or could not be read when it was last asked for.
     pub fn last_journal_error(&self) -> Option<String> {
         self.journal_error
             .lock()
@@ -94,6 +94,11 @@ impl Stats {
     pub(super) fn journal_failed(&self, error: &JournalError) {
         self.journal_errors.fetch_add(1, Ordering::Relaxed);
         *self.journal_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+    }
+
+    /// The journal that was waited for is there.
+    pub(super) fn journal_found(&self) {
+        *self.journal_error.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Adds what a session counted.

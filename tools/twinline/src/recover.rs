@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::exit::{Failure, Finish};
 use crate::progress::Progress;
 use crate::signals;
-use crate::summary::{Counts, Position, Summary};
+use crate::summary::{Counts, Summary};
 use crate::units;
 use clap::Args;
 use std::net::SocketAddr;
@@ -135,10 +135,7 @@ fn summary(args: &Recover, stats: &Stats, started: Instant) -> Summary {
     let get = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let mut summary = Summary::new("recover");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    summary.position = Some(Position {
-        channel: args.channel,
-        ..Position::default()
-    });
+    summary.set("channel", args.channel);
     summary.messages = get(&stats.messages);
     summary.packets = get(&stats.packets);
     summary.bytes = get(&stats.bytes);
