@@ -110,6 +110,8 @@ pub(crate) struct PublisherHost {
     leave_open: bool,
     /// Messages that the session must have before it is ended.
     quota: u64,
+    /// Valid messages that the journal holds of the session.
+    held: u64,
     burst_events: u64,
     kill: u32,
     power_cut: u32,
@@ -179,7 +181,9 @@ impl PublisherHost {
             last_session: plan.sessions,
             abandon: plan.abandon,
             leave_open: plan.leave_open,
-            quota: messages.div_ceil(u64::from(plan.sessions)),
+            // A power cut may still take some of them.
+            quota: (messages + messages / 4).div_ceil(u64::from(plan.sessions)),
+            held: 0,
             burst_events: plan.burst_events,
             kill: plan.kill,
             power_cut: plan.power_cut,
@@ -203,6 +207,20 @@ impl PublisherHost {
     /// No more faults.
     pub(crate) fn calm_down(&mut self) {
         self.calm = true;
+    }
+
+    /// The session that is published.
+    pub(crate) fn session(&self) -> u32 {
+        self.session
+    }
+
+    /// Tells it how many valid messages the journal holds of the session: it ends by that.
+    pub(crate) fn set_held(&mut self, messages: u64) {
+        self.held = messages;
+    }
+
+    fn is_quota_reached(&self) -> bool {
+        self.held >= self.quota
     }
 
     /// What was sent since this was called last: line and packet.
@@ -241,7 +259,7 @@ impl PublisherHost {
     fn step_live(&mut self, live: &mut Live, now: u64, counts: &mut Counts) -> Result<Step, String> {
         let dies = !self.calm && self.rng.chance(self.kill);
         // Six sends: three packets, so a kill may also fall into a later one of this step, or in a heartbeat.
-        let kill_in = (dies && self.rng.one_in(2)).then(|| self.rng.below(6) as u32);
+        let kill_in = (dies && !self.rng.one_in(4)).then(|| self.rng.below(6) as u32);
         self.out.borrow_mut().kill_in = kill_in;
         match catch_unwind(AssertUnwindSafe(|| self.work(live, now))) {
             Ok(result) => result.map_err(|error| format!("the publisher failed: {error}"))?,
@@ -272,7 +290,7 @@ impl PublisherHost {
 
     fn work(&mut self, live: &mut Live, now: u64) -> Result<(), PublishError> {
         let publisher = &mut live.publisher;
-        if publisher.phase() == Phase::Live && !self.finished && !self.is_quota_reached(publisher) {
+        if publisher.phase() == Phase::Live && !self.finished && !self.is_quota_reached() {
             let (seed, session) = (self.seed, publisher.session());
             for _ in 0..self.rng.range(0, self.burst_events) {
                 let left_out =
@@ -294,10 +312,6 @@ impl PublisherHost {
             self.synced = tail.map_or((0, 1), |tail| (tail.session, tail.next));
         }
         Ok(())
-    }
-
-    fn is_quota_reached(&self, publisher: &Publisher<Wires>) -> bool {
-        publisher.source_messages() >= self.quota
     }
 
     /// What the control thread does in production.
@@ -341,7 +355,7 @@ impl PublisherHost {
         let publisher = &mut live.publisher;
         let last = self.session == self.last_session;
         match publisher.phase() {
-            Phase::Live if self.is_quota_reached(publisher) => {
+            Phase::Live if self.is_quota_reached() => {
                 if last && self.leave_open {
                     self.finished = true;
                     return Ok(());

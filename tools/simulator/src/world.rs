@@ -256,6 +256,9 @@ impl<'a> World<'a> {
     }
 
     fn step_publisher(&mut self) -> Result<(), String> {
+        let session = self.ledger.sessions.get(&self.publisher.session());
+        self.publisher
+            .set_held(session.map_or(0, |session| session.entries.len() as u64));
         let step = self.publisher.step(self.now, &mut self.counts)?;
         self.ledger.follow()?;
         self.send()?;

@@ -115,8 +115,8 @@ impl Arbiter {
             }
             arbiter.next = position.next;
             arbiter.told = position.next;
-            // Behind that there may be nothing but a loss.
-            arbiter.delivered = (position.epoch_base + 1).min(position.next);
+            // There may be nothing but a loss, and then not even the epoch is known: its base may be that of a later one.
+            arbiter.delivered = position.epoch_base.min(position.next);
             arbiter.ended = position.ended;
             arbiter.highest = position.next;
             arbiter.announced = position.next;

@@ -507,6 +507,24 @@ fn a_restart_goes_on_with_the_next_message() {
 }
 
 #[test]
+fn after_a_loss_from_the_beginning_a_restart_takes_whatever_epoch_comes() {
+    let position = Position {
+        session: 1,
+        epoch: 1,
+        epoch_base: 1,
+        next: 50,
+        ended: false,
+    };
+    let mut arbiter = Arbiter::new(ArbiterConfig::default(), Some(position), 0);
+    let mut out = Out::default();
+    let third = Make { epoch: 3, ..FIRST };
+    for line in [A, B] {
+        arbiter.on_packet(line, &third.ticks(50, 52), 0, &mut out);
+    }
+    assert_eq!(out.sequences, [50, 51]);
+}
+
+#[test]
 fn a_live_start_says_what_it_skips() {
     let config = ArbiterConfig {
         start: StartAt::Live,
