@@ -51,10 +51,6 @@ fn a_seed_is_at_least_two_thousand_messages() {
     for seed in 0..100 {
         let (counts, _) = simulate(seed, &Options::default()).unwrap_or_else(|failure| panic!("{failure}"));
         assert!(counts.messages >= 2_000, "seed {seed}: {counts:?}");
-        assert!(
-            counts.delivered + counts.lost >= 2 * 2_000,
-            "seed {seed}: {counts:?}"
-        );
     }
 }
 
