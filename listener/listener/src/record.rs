@@ -3,7 +3,7 @@
 
 use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
 use hdrhistogram::Histogram;
-use std::time::{SystemTime, UNIX_EPOCH};
+use twinline_feed::run::unix_now;
 use twinline_journal::{JournalError, JournalWriter};
 use twinline_wire::header::flags;
 use twinline_wire::session::{LineEvent, Lost, SessionEvent, Void};
@@ -200,11 +200,4 @@ impl NoticeCounts {
         };
         *counter += 1;
     }
-}
-
-/// Nanoseconds since the Unix epoch, by the system's clock.
-fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
 }

@@ -407,11 +407,6 @@ impl Arbiter {
         self.lines[line].high()
     }
 
-    /// True if the line says nothing.
-    pub fn line_stalled(&self, line: usize) -> bool {
-        self.stalled[line]
-    }
-
     /// The counters of line A and line B.
     pub fn line_stats(&self) -> [LineStats; 2] {
         [self.lines[0].stats(self.next), self.lines[1].stats(self.next)]
