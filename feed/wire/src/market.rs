@@ -207,4 +207,22 @@ messages! {
         /// Marks.
         flags: EventFlags,
     }
+    /// An order that entered before the source's first message, of which the source tells only when something happens to
+    /// it: stands before the message that says what, in the same event. No book shows it, before or after.
+    UnseenOrder = 22 {
+        /// Source time in nanoseconds.
+        source_time: U64,
+        /// The venue's order number.
+        order_id: U64,
+        /// Limit price.
+        price: Price,
+        /// Quantity that the next message takes from it.
+        quantity: U32,
+        /// The instrument.
+        instrument: U32,
+        /// Side of the book.
+        side: Side,
+        /// Marks.
+        flags: EventFlags,
+    }
 }

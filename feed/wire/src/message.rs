@@ -132,6 +132,7 @@ pub static TEMPLATES: &[&MessageDef] = &[
     market::Imbalance::DEF,
     market::BestBidOffer::DEF,
     market::PriceTick::DEF,
+    market::UnseenOrder::DEF,
     session::Lost::DEF,
     session::Void::DEF,
     session::StateReplaced::DEF,

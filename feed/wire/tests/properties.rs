@@ -47,7 +47,7 @@ fn all_typed() -> Vec<Typed> {
     typed! {
         session: EpochStart SessionStart EndOfSession SourcePosition Lost Void StateReplaced LineEvent SessionEvent;
         market: InstrumentDefinition TradingStatus AddOrder ModifyOrder ReplaceOrder DeleteOrder ExecuteOrder Trade
-            TradeCancel Imbalance BestBidOffer PriceTick;
+            TradeCancel Imbalance BestBidOffer PriceTick UnseenOrder;
         recovery: Login LoginAccepted RangesRequest Data RequestComplete Reject SnapshotRequest SnapshotPart
             TailRequest Acknowledge StreamHeartbeat Logout;
     }

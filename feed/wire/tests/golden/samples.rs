@@ -7,7 +7,7 @@ use twinline_wire::field::{
 use twinline_wire::header::{ALIGN, MAX_PACKET_LEN, align_up, flags};
 use twinline_wire::market::{
     AddOrder, BestBidOffer, DeleteOrder, ExecuteOrder, Imbalance, InstrumentDefinition, ModifyOrder,
-    PriceTick, ReplaceOrder, Trade, TradeCancel, TradingStatus,
+    PriceTick, ReplaceOrder, Trade, TradeCancel, TradingStatus, UnseenOrder,
 };
 use twinline_wire::message::Message;
 use twinline_wire::recovery::{
@@ -218,6 +218,15 @@ fn trades_and_prices(filling: Filling) -> Filling {
             quantity: Optional::NONE,
             instrument: AAPL.into(),
             flags: EventFlags::END_OF_EVENT,
+        })
+        .with(UnseenOrder {
+            source_time: (SOURCE_TIME + 10).into(),
+            order_id: 11.into(),
+            price: Price::new(585_200_000_000),
+            quantity: 18.into(),
+            instrument: AAPL.into(),
+            side: Side::SELL,
+            flags: EventFlags::default(),
         })
 }
 

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use twinline_journal::{JournalReader, Region};
 use twinline_wire::header::align_up;
-use twinline_wire::market::{InstrumentDefinition, PriceTick};
+use twinline_wire::market::{InstrumentDefinition, UnseenOrder};
 use twinline_wire::session::{Lost, Void};
 use twinline_wire::{Frame, Message, Packet, flags};
 
@@ -14,7 +14,7 @@ use twinline_wire::{Frame, Message, Packet, flags};
 const REGION: usize = 1 << 20;
 
 /// Templates that carry what a source said. The others are the publisher's own: epochs, sessions, positions.
-const SOURCE_TEMPLATES: RangeInclusive<u16> = InstrumentDefinition::TEMPLATE..=PriceTick::TEMPLATE;
+const SOURCE_TEMPLATES: RangeInclusive<u16> = InstrumentDefinition::TEMPLATE..=UnseenOrder::TEMPLATE;
 
 /// True for a message that a source said.
 pub(super) fn is_source(template: u16) -> bool {
