@@ -6,13 +6,13 @@ use common::*;
 use std::time::Duration;
 use tempfile::TempDir;
 use twinline_feed::publisher::{
-    self, Line, Lines, Phase, PublishError, Publisher, PublisherConfig, open_without_thread,
+    self, Line, Lines, Phase, PublishError, Publisher, PublisherConfig, Sink, open_without_thread,
 };
 use twinline_feed::source::EventSink;
 use twinline_journal::epoch::{EpochStore, Grant};
 use twinline_wire::header::{HEADER_LEN, flags};
 use twinline_wire::session::{EndOfSession, EpochStart, SessionStart, SourcePosition};
-use twinline_wire::{EventFlags, Message, Packet};
+use twinline_wire::{EventFlags, Frame, Message, Packet};
 
 const MS: u64 = 1_000_000;
 const START: u64 = 1_000_000_000_000;
@@ -97,6 +97,45 @@ fn publishing_during_the_lead_in_ends_it_with_everything_in_order() {
         [0, 2, 2],
         "a heartbeat, the epoch, the message and its position"
     );
+}
+
+#[test]
+fn framed_messages_are_published_as_they_are_and_what_is_no_market_message_is_refused() {
+    let mut rig = live(PublisherConfig::default());
+    let mut given = expected(200);
+    for (bytes, position) in given.iter().zip(1..) {
+        let (frame, _) = Frame::split(bytes).unwrap();
+        let publish = |sink: &mut Sink<'_, Recorded>| {
+            sink.push_frame(&frame);
+            sink.end_event(SOURCE, position);
+        };
+        rig.publisher.event(START, publish).unwrap();
+    }
+    rig.publisher.flush(START).unwrap();
+    let mut published = Vec::new();
+    let mut refused = 0;
+    for bytes in rig.lines.take(Line::B) {
+        for (_, frame) in Packet::parse(&bytes).unwrap().messages() {
+            if frame.template() != SourcePosition::TEMPLATE {
+                published.push(frame.bytes().to_vec());
+                continue;
+            }
+            let result = rig.publisher.event(START, |sink| sink.push_frame(&frame));
+            assert!(matches!(
+                result,
+                Err(PublishError::NotMarketData {
+                    name: "SourcePosition"
+                })
+            ));
+            refused += 1;
+        }
+    }
+    // Each was an event of its own; all templates used here end with their flags.
+    for frame in &mut given {
+        *frame.last_mut().unwrap() |= EventFlags::END_OF_EVENT.0;
+    }
+    assert_eq!(published, given);
+    assert!(refused > 0);
 }
 
 #[test]

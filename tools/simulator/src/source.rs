@@ -133,5 +133,9 @@ impl EventSink for Frames {
             .push(buffer[twinline_wire::header::HEADER_LEN..packet.len()].to_vec());
     }
 
+    fn push_frame(&mut self, frame: &Frame<'_>) {
+        self.0.push(frame.bytes().to_vec());
+    }
+
     fn end_event(&mut self, _: u16, _: u64) {}
 }

@@ -1,10 +1,10 @@
 //! How source events and single messages get into the open packet.
 
-use super::packing::{FlagsOf, POSITION_LEN};
+use super::packing::{FlagsOf, POSITION_LEN, Packing, flags_offset};
 use super::{Lines, Phase, PublishError, Publisher, slot};
 use crate::source::EventSink;
-use twinline_wire::Message;
 use twinline_wire::header::HEADER_LEN;
+use twinline_wire::{Frame, Message};
 
 impl<L: Lines> Publisher<L> {
     /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
@@ -81,13 +81,44 @@ impl<L: Lines> Publisher<L> {
         if FlagsOf::<M>::AT.is_none() {
             return Err(PublishError::NotMarketData { name: M::DEF.name });
         }
+        self.put(now, |packing, room| packing.push(room, message))
+    }
+
+    /// One framed message of the current event.
+    #[inline]
+    fn push_frame(&mut self, frame: &Frame<'_>, now: u64) {
+        if self.error.is_some() {
+            return;
+        }
+        let definition = frame.definition();
+        let pushed = match definition.and_then(flags_offset) {
+            // A block of an older schema may end before its flags.
+            Some(at) if at < frame.block().len() => {
+                self.put(now, |packing, room| packing.push_frame(room, frame, at))
+            }
+            _ => Err(PublishError::NotMarketData {
+                name: definition.map_or("a template of another schema", |definition| definition.name),
+            }),
+        };
+        if let Err(error) = pushed {
+            self.error = Some(error);
+        }
+    }
+
+    /// Appends to the current event with `push`, which says whether there was room; without, the event moves on first.
+    #[inline]
+    fn put(
+        &mut self,
+        now: u64,
+        mut push: impl FnMut(&mut Packing, &mut [u8]) -> bool,
+    ) -> Result<(), PublishError> {
         let room = slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.push(room, message) {
+        if push(&mut self.packing, room) {
             return Ok(());
         }
         self.move_event(now)?;
         let room = slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.push(room, message) {
+        if push(&mut self.packing, room) {
             return Ok(());
         }
         Err(self.too_large())
@@ -106,16 +137,7 @@ impl<L: Lines> Publisher<L> {
 
     #[inline]
     fn try_end_event(&mut self, source: u16, position: u64, now: u64) -> Result<(), PublishError> {
-        let room = slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.end_event(room, source, position) {
-            return Ok(());
-        }
-        self.move_event(now)?;
-        let room = slot(&mut self.journal, &mut self.phase)?;
-        if self.packing.end_event(room, source, position) {
-            return Ok(());
-        }
-        Err(self.too_large())
+        self.put(now, |packing, room| packing.end_event(room, source, position))
     }
 
     /// Sends the open packet without the current event, which moves to the next packet.
@@ -149,6 +171,11 @@ impl<L: Lines> EventSink for Sink<'_, L> {
     #[inline]
     fn push<M: Message>(&mut self, message: &M) {
         self.publisher.push(message, self.now);
+    }
+
+    #[inline]
+    fn push_frame(&mut self, frame: &Frame<'_>) {
+        self.publisher.push_frame(frame, self.now);
     }
 
     #[inline]

@@ -127,6 +127,18 @@ impl Packing {
         true
     }
 
+    /// [`push`](Self::push) of a framed market message whose event flags stand at `flags_at` in its block.
+    #[inline]
+    pub(super) fn push_frame(&mut self, slot: &mut [u8], frame: &Frame<'_>, flags_at: usize) -> bool {
+        let room = self.limit - POSITION_LEN * self.sources.max(1);
+        let at = self.open.len();
+        if !self.open.push_frame(&mut slot[..room], frame.bytes()) {
+            return false;
+        }
+        self.flags_at = at + FRAME_HEADER_LEN + flags_at;
+        true
+    }
+
     /// Ends the current event; false, with nothing changed, if its position does not fit the packet any more.
     #[inline]
     pub(super) fn end_event(&mut self, slot: &mut [u8], source: u16, position: u64) -> bool {

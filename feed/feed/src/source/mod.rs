@@ -11,13 +11,17 @@ pub mod pace;
 
 use std::io;
 use std::path::PathBuf;
-use twinline_wire::Message;
+use twinline_wire::{Frame, Message};
 
 /// Takes what a source has to say. The publisher is one.
 pub trait EventSink {
     /// One message of the current source event, in order. The source has set
     /// [`END_OF_EVENT`](twinline_wire::EventFlags::END_OF_EVENT) on the event's last message that has flags.
     fn push<M: Message>(&mut self, message: &M);
+
+    /// The same for a message that is framed already, by another process or for a queue. What is no market message of
+    /// this build's schema is not published.
+    fn push_frame(&mut self, frame: &Frame<'_>);
 
     /// The event is complete: everything up to `position` of `source` (exclusive: a count of source messages consumed)
     /// is now said. It may come without a message before it, where the source's last messages have no template.
@@ -143,7 +147,7 @@ pub(crate) use recorder::Recorder;
 #[cfg(test)]
 mod recorder {
     use super::EventSink;
-    use twinline_wire::Message;
+    use twinline_wire::{Frame, Message};
 
     /// A template and its block.
     pub(crate) type Recorded = (u16, Vec<u8>);
@@ -166,6 +170,10 @@ mod recorder {
     impl EventSink for Recorder {
         fn push<M: Message>(&mut self, message: &M) {
             self.pending.push((M::TEMPLATE, message.as_bytes().to_vec()));
+        }
+
+        fn push_frame(&mut self, frame: &Frame<'_>) {
+            self.pending.push((frame.template(), frame.block().to_vec()));
         }
 
         fn end_event(&mut self, _source: u16, position: u64) {

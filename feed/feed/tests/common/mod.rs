@@ -17,7 +17,7 @@ use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPol
 use twinline_wire::field::{EventFlags, Optional, Price, Side, Text};
 use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::{AddOrder, DeleteOrder, InstrumentDefinition, PriceTick};
-use twinline_wire::{Message, OpenPacket, Packet, U32, U64};
+use twinline_wire::{Frame, Message, OpenPacket, Packet, U32, U64};
 
 pub const SOURCE: u16 = 3;
 pub const CHANNEL: u16 = 9;
@@ -100,6 +100,9 @@ pub fn expected(total: u64) -> Vec<Vec<u8>> {
             let mut buffer = vec![0; HEADER_LEN + M::FRAME_LEN];
             assert!(OpenPacket::new().push(&mut buffer, message));
             self.0.push(buffer.split_off(HEADER_LEN));
+        }
+        fn push_frame(&mut self, frame: &Frame<'_>) {
+            self.0.push(frame.bytes().to_vec());
         }
         fn end_event(&mut self, _: u16, _: u64) {
             // All templates used here end with their flags.

@@ -9,7 +9,7 @@ use super::pace::{Pace, Pacer};
 use super::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
 use flow::{Flow, KINDS};
 use std::num::NonZeroU16;
-use twinline_wire::Message;
+use twinline_wire::{Frame, Message};
 
 /// What to generate.
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +115,7 @@ struct Nowhere;
 
 impl EventSink for Nowhere {
     fn push<M: Message>(&mut self, _message: &M) {}
+    fn push_frame(&mut self, _frame: &Frame<'_>) {}
     fn end_event(&mut self, _source: u16, _position: u64) {}
 }
 
