@@ -15,6 +15,7 @@ mod parent;
 mod progress;
 mod publish;
 mod recover;
+mod show;
 mod signals;
 mod simulate;
 mod summary;
