@@ -165,8 +165,14 @@ impl Decoder {
             }
             if self.writer.is_lobster() && !self.show.stats {
                 // Orders are followed whether their rows are shown or not.
-                let rows = self.writer.lobster(row.packet, sequence, &frame, taken)?;
-                self.shown += u64::from(rows);
+                if self
+                    .writer
+                    .lobster(row.packet, sequence, &frame, taken)?
+                    .is_break()
+                {
+                    return Ok(ControlFlow::Break(()));
+                }
+                self.shown = self.writer.lobster_rows();
             } else if taken && !self.show.packets && self.put(row, What::Message(sequence, frame))?.is_break()
             {
                 return Ok(ControlFlow::Break(()));

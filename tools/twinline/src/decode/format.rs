@@ -13,7 +13,8 @@ use std::fmt::Write as _;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
 use twinline_line::Line;
-use twinline_wire::{Frame, Packet, PacketError, flags};
+use twinline_wire::market::AddOrder;
+use twinline_wire::{Frame, Message, Packet, PacketError, flags};
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,6 +62,8 @@ pub(super) struct Writer {
     /// Instruments that rows were written of.
     instruments: HashSet<u32>,
     without_rows: Counts,
+    /// Messages that rows were written of.
+    rows: u64,
 }
 
 impl Writer {
@@ -75,6 +78,7 @@ impl Writer {
             next: HashMap::new(),
             instruments: HashSet::new(),
             without_rows: Counts::new(),
+            rows: 0,
         }
     }
 
@@ -85,6 +89,11 @@ impl Writer {
     /// Messages that LOBSTER has no row for, by template; and how many instruments rows were written of.
     pub(super) fn without_rows(&self) -> (&Counts, usize) {
         (&self.without_rows, self.instruments.len())
+    }
+
+    /// Messages that LOBSTER's rows were written of.
+    pub(super) fn lobster_rows(&self) -> u64 {
+        self.rows
     }
 
     pub(super) fn flush(&mut self) -> Result<Flow, Failure> {
@@ -111,43 +120,38 @@ impl Writer {
         went_on(done)
     }
 
-    /// Follows the orders of a message that has not come before; writes its rows if it is `taken`. Returns whether it
-    /// wrote any.
+    /// Follows the orders of a message that has not come before; writes its rows if it is `taken`.
     pub(super) fn lobster(
         &mut self,
         packet: &Packet<'_>,
         sequence: u64,
         frame: &Frame<'_>,
         taken: bool,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Flow, Failure> {
         let header = packet.header();
         if header.flags & flags::LOCAL != 0 {
-            return Ok(false);
+            return Ok(ControlFlow::Continue(()));
         }
         let next = self
             .next
             .entry((header.channel.get(), header.session.get()))
             .or_default();
         if sequence < *next {
-            return Ok(false);
+            return Ok(ControlFlow::Continue(()));
         }
         *next = sequence + 1;
         self.text.clear();
         let known = self.lobster.rows(frame, &mut self.text);
-        if !taken {
-            return Ok(false);
-        }
-        if !known {
+        // What a session and its instruments need besides has no row anywhere in LOBSTER's files.
+        if taken && !known && frame.template() >= AddOrder::TEMPLATE {
             *self.without_rows.entry(show::name(frame).into()).or_default() += 1;
         }
-        if self.text.is_empty() {
-            return Ok(false);
+        if !taken || self.text.is_empty() {
+            return Ok(ControlFlow::Continue(()));
         }
         self.instruments.extend(instrument(frame));
-        if self.write()?.is_break() {
-            return Err(Failure::error("stdout was closed"));
-        }
-        Ok(true)
+        self.rows += 1;
+        self.write()
     }
 
     fn table(&mut self, row: &Row<'_>, what: What<'_>) {
