@@ -6,6 +6,8 @@ mod format;
 mod input;
 mod lobster;
 mod stats;
+#[cfg(test)]
+mod tests;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
