@@ -242,7 +242,7 @@ impl CaptureReader {
             self.interfaces.clear();
         }
         let length = self.u32(4) as usize;
-        if !(12..=MAX_BLOCK).contains(&length) || length % 4 != 0 {
+        if !(12..=MAX_BLOCK).contains(&length) || !length.is_multiple_of(4) {
             return Err(self.damaged("a block's length cannot be"));
         }
         if self.fill(12, length)? < length {

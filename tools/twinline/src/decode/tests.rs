@@ -17,13 +17,8 @@ use twinline_wire::{Message, OpenPacket, Price, Side, Stamp};
 
 const SENT: u64 = 1_795_509_000_000_000_000;
 
-/// A packet of one message, or a heartbeat.
-fn packet(sequence: u64, message: Option<&dyn Fn(&mut OpenPacket, &mut [u8]) -> bool>) -> Vec<u8> {
-    let mut buffer = [0; 512];
-    let mut open = OpenPacket::new();
-    if let Some(push) = message {
-        assert!(push(&mut open, &mut buffer));
-    }
+/// What is in `open`, as a packet.
+fn closed(sequence: u64, open: OpenPacket, mut buffer: [u8; 512]) -> Vec<u8> {
     let stamp = Stamp {
         channel: 1,
         session: 3,
@@ -37,8 +32,11 @@ fn packet(sequence: u64, message: Option<&dyn Fn(&mut OpenPacket, &mut [u8]) -> 
     buffer[..length].to_vec()
 }
 
+/// A packet of one message.
 fn of<M: Message>(sequence: u64, message: &M) -> Vec<u8> {
-    packet(sequence, Some(&|open, buffer| open.push(buffer, message)))
+    let (mut open, mut buffer) = (OpenPacket::new(), [0; 512]);
+    assert!(open.push(&mut buffer, message));
+    closed(sequence, open, buffer)
 }
 
 /// A small session: an epoch, a definition, an order, a heartbeat, a tick.
@@ -61,7 +59,7 @@ fn packets() -> Vec<Vec<u8>> {
         of(1, &start),
         of(2, &definition),
         of(3, &order),
-        packet(4, None),
+        closed(4, OpenPacket::new(), [0; 512]),
         of(4, &tick),
     ]
 }

@@ -317,7 +317,8 @@ impl Tcpdump {
     /// Starts one and waits until it captures.
     fn start(file: &str, more: &[&str], port: u16) -> Self {
         let child = Command::new("tcpdump")
-            .args(["--immediate-mode", "-U", "-w", file])
+            // With its default length of a packet its buffer has room for eight, and it drops.
+            .args(["--immediate-mode", "-U", "-s", "2048", "-B", "16384", "-w", file])
             .args(more)
             .arg(format!("udp port {port}"))
             .stdout(Stdio::null())
