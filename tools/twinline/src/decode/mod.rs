@@ -43,8 +43,7 @@ pub(crate) const LINE_B: &str = "239.77.1.2:17002@127.0.0.1";
 /// Packets that are not ours and malformed ones are counted. A capture that is cut is shown up to there; then the exit code
 /// is 1, as the error says where.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples (the first two make journals and go to them):\n  \
+#[command(after_help = "Examples (the first two make journals and go to them):\n  \
     twinline demo --keep\n  \
     cd \"$(ls -td /tmp/twinline-demo-* | head -1)\"\n  \
     twinline decode publisher --limit 20\n  \
@@ -52,8 +51,7 @@ pub(crate) const LINE_B: &str = "239.77.1.2:17002@127.0.0.1";
     twinline decode listener-1 --stats\n  \
     twinline decode publisher --symbol 65537 --format lobster\n  \
     twinline decode --live --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1 --packets\n  \
-    tcpdump -i any -s 2048 -w - udp | twinline decode - --stats"
-)]
+    tcpdump -i any -s 2048 -w - udp | twinline decode - --stats")]
 pub(crate) struct Decode {
     /// Journals' directories and capture files, one after the other; - is a capture on stdin
     #[arg(
