@@ -13,7 +13,9 @@ mod sender;
 mod sys;
 
 pub use address::{Interface, LineAddress};
-pub use receiver::{BufferReport, DEFAULT_RECEIVE_BUFFER, LineReceiver, ReceiverCounts, ReceiverOptions};
+pub use receiver::{
+    BufferReport, DEFAULT_RECEIVE_BUFFER, Heard, LineReceiver, ReceiverCounts, ReceiverOptions,
+};
 pub use sender::{LineHealth, LineSender, SendOutcome, SenderCounts, SenderOptions};
 
 use std::fmt;

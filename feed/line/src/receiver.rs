@@ -11,6 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Receive buffer asked for by default, in bytes.
 pub const DEFAULT_RECEIVE_BUFFER: usize = 8 << 20;
@@ -72,6 +73,17 @@ pub struct ReceiverCounts {
     pub errors: u64,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     pub kernel_drops: u64,
+}
+
+/// A datagram that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Its length in the buffer; 0 if it did not fit.
+    pub length: usize,
+    /// Who sent it.
+    pub source: SocketAddrV4,
+    /// When, in nanoseconds since the Unix epoch: when the kernel took it, if it was asked to note that, otherwise now.
+    pub time: u64,
 }
 
 /// The receiving end of a line. One thread receives; others may read its counts.
@@ -147,14 +159,50 @@ impl LineReceiver {
                 Some(0)
             }
             Err(error) => {
-                if !matches!(
-                    error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                ) {
-                    add(&self.errors, 1);
-                }
+                self.count_error(&error);
                 None
             }
+        }
+    }
+
+    /// Asks the kernel to note when each datagram comes, for [`recv_from`](Self::recv_from).
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn stamp_times(&self) -> Result<(), LineError> {
+        sys::set_option(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
+            .map_err(|cause| LineError::new(&self.address, "ask for receive times", cause))
+    }
+
+    /// [`recv`](Self::recv), and who sent it and when it came. For tools that look at a line, not for the hot path.
+    pub fn recv_from(&self, buffer: &mut [u8]) -> Option<Heard> {
+        match sys::receive_from(self.socket.as_fd(), buffer) {
+            Ok((length, source, time)) => {
+                add(&self.received, 1);
+                add(&self.bytes, length as u64);
+                let whole = length <= buffer.len();
+                if !whole {
+                    add(&self.truncated, 1);
+                }
+                Some(Heard {
+                    length: if whole { length } else { 0 },
+                    source,
+                    time: time.unwrap_or_else(unix_now),
+                })
+            }
+            Err(error) => {
+                self.count_error(&error);
+                None
+            }
+        }
+    }
+
+    fn count_error(&self, error: &io::Error) {
+        if !matches!(
+            error.kind(),
+            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+        ) {
+            add(&self.errors, 1);
         }
     }
 
@@ -185,6 +233,11 @@ impl AsFd for LineReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+fn unix_now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Asks for a receive buffer, past the system's limit where we may, and looks what came of it.

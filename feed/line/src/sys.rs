@@ -4,7 +4,7 @@
 use crate::Interface;
 use std::ffi::CStr;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// The machine's interfaces that have an IPv4 address, one entry an address.
@@ -55,6 +55,54 @@ pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<u
         )
     };
     usize::try_from(received).map_err(|_| io::Error::last_os_error())
+}
+
+/// A datagram with what the kernel knows of it: its true length, who sent it, and when it came, in nanoseconds since the
+/// Unix epoch, if the socket has `SO_TIMESTAMPNS`.
+pub(crate) fn receive_from(
+    socket: BorrowedFd<'_>,
+    buffer: &mut [u8],
+) -> io::Result<(usize, SocketAddrV4, Option<u64>)> {
+    /// Room for one time, aligned as control messages must be.
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+    let mut control = Control([0; 64]);
+    let mut part = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: plain integers and pointers, for all of which zero is a value.
+    let mut name: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    // SAFETY: the same.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = std::ptr::from_mut(&mut name).cast();
+    message.msg_namelen = size_of_val(&name) as libc::socklen_t;
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
+    let how = libc::MSG_TRUNC | libc::MSG_DONTWAIT;
+    // SAFETY: all that `message` points at lives here, and the kernel writes no more than the lengths beside it.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &mut message, how) };
+    let length = usize::try_from(received).map_err(|_| io::Error::last_os_error())?;
+    let source = SocketAddrV4::new(
+        Ipv4Addr::from(u32::from_be(name.sin_addr.s_addr)),
+        u16::from_be(name.sin_port),
+    );
+    let mut time = None;
+    // SAFETY: the kernel filled in the header and the control buffer it points at.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(&message) };
+    // SAFETY: `next` is null or a control message within the buffer.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        if (entry.cmsg_level, entry.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+            // SAFETY: a message of this type holds a timespec; read unaligned, so its place does not matter.
+            let at = unsafe { libc::CMSG_DATA(next).cast::<libc::timespec>().read_unaligned() };
+            time = Some((at.tv_sec as u64).wrapping_mul(1_000_000_000) + at.tv_nsec as u64);
+        }
+        // SAFETY: both are of this call.
+        next = unsafe { libc::CMSG_NXTHDR(&message, next) };
+    }
+    Ok((length, source, time))
 }
 
 /// Sets an integer socket option.

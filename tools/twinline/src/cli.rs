@@ -2,7 +2,7 @@
 
 use crate::exit::EXIT_CODES;
 use crate::progress::Mode;
-use crate::{demo, diff, journal, listen, publish, recover, simulate};
+use crate::{capture, decode, demo, diff, journal, listen, publish, recover, simulate};
 use clap::{Args, Parser, Subcommand};
 
 /// One publisher, two multicast lines, every listener complete.
@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Recover(recover::Recover),
     Listen(Box<listen::Listen>),
     Journal(journal::Journal),
+    Decode(Box<decode::Decode>),
+    Capture(Box<capture::Capture>),
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
@@ -57,6 +59,8 @@ impl Command {
             Command::Recover(_) => "recover",
             Command::Listen(_) => "listen",
             Command::Journal(_) => "journal",
+            Command::Decode(_) => "decode",
+            Command::Capture(_) => "capture",
             Command::Diff(_) => "diff",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",

@@ -4,7 +4,9 @@
 //! subcommand has a module with its arguments and a `run` that returns a [`Finish`](exit::Finish): a summary, and how it
 //! ended.
 
+mod capture;
 mod cli;
+mod decode;
 mod demo;
 mod diff;
 mod exit;
@@ -15,6 +17,7 @@ mod parent;
 mod progress;
 mod publish;
 mod recover;
+mod show;
 mod signals;
 mod simulate;
 mod summary;
@@ -52,6 +55,8 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Recover(args) => recover::run(&args, global),
         Command::Listen(args) => listen::run(&args, global),
         Command::Journal(args) => journal::run(&args),
+        Command::Decode(args) => decode::run(&args, global),
+        Command::Capture(args) => capture::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),

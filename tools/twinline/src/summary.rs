@@ -70,6 +70,9 @@ pub(crate) struct Summary {
     /// What people are shown in place of the figures.
     #[serde(skip)]
     pub(crate) own_text: String,
+    /// True if people are shown nothing: stdout is for what the command shows itself.
+    #[serde(skip)]
+    pub(crate) silent: bool,
     /// What is particular to the command.
     #[serde(flatten)]
     pub(crate) detail: serde_json::Map<String, serde_json::Value>,

@@ -7,7 +7,7 @@ use std::fmt::Write;
 impl Summary {
     /// The figures as a few lines for people.
     pub(crate) fn text(&self) -> String {
-        if !self.own_text.is_empty() {
+        if self.silent || !self.own_text.is_empty() {
             return self.own_text.clone();
         }
         let mut text = String::new();

@@ -256,11 +256,11 @@ fn arguments_that_cannot_be() {
 }
 
 /// A small file system of its own, unmounted when dropped.
-struct SmallDisk(std::path::PathBuf);
+pub(crate) struct SmallDisk(std::path::PathBuf);
 
 impl SmallDisk {
     /// `None`, with a line that says so, where this process may not mount.
-    fn mount(at: &Path, bytes: &str) -> Option<Self> {
+    pub(crate) fn mount(at: &Path, bytes: &str) -> Option<Self> {
         fs::create_dir(at).expect("made");
         let mounted = std::process::Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "tmpfs"])

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bed;
+mod decode;
 mod demo;
 mod failpoints;
 mod hostile;
