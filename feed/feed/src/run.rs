@@ -189,6 +189,7 @@ pub fn run<L: Lines, S: Source>(
         config,
         clock: Clock::new(),
         starved: None,
+        acknowledged: 0,
     };
     let result = shell.run(source, stop);
     if result.is_err() {
@@ -205,6 +206,8 @@ struct Shell<'r, L> {
     clock: Clock,
     /// Since when no sequences are reserved, by the monotonic clock.
     starved: Option<u64>,
+    /// The next sequence when the source was last told what is in the journal.
+    acknowledged: u64,
 }
 
 impl<L: Lines> Shell<'_, L> {
@@ -244,10 +247,12 @@ impl<L: Lines> Shell<'_, L> {
         match self.publisher.event(now.unix, |sink| source.poll(now.mono, sink)) {
             Ok(Ok(SourceState::Ready)) => {
                 self.starved = None;
+                self.acknowledge(source);
                 Ok(false)
             }
             Ok(Ok(SourceState::Idle { until })) => {
                 self.publisher.flush(now.unix)?;
+                self.acknowledge(source);
                 self.config.idle.idle(until.saturating_sub(now.mono));
                 Ok(false)
             }
@@ -257,6 +262,16 @@ impl<L: Lines> Shell<'_, L> {
                 Err(broken.into())
             }
             Err(error) => self.refused(error, now).map(|()| false),
+        }
+    }
+
+    /// Tells the source what is in the journal, if that is more than before.
+    #[inline]
+    fn acknowledge<S: Source>(&mut self, source: &mut S) {
+        let next = self.publisher.next_sequence();
+        if next != self.acknowledged {
+            self.acknowledged = next;
+            source.acknowledge(self.publisher.committed(source.id()));
         }
     }
 

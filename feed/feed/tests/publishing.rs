@@ -327,7 +327,36 @@ fn events_without_messages_move_the_position_and_send_nothing() {
     rig.publisher.flush(START).unwrap();
     assert!(rig.lines.take(Line::A).is_empty());
     assert_eq!(rig.publisher.position(SOURCE), 10);
+    assert_eq!(rig.publisher.committed(SOURCE), 0);
     assert_eq!(rig.publisher.source_messages(), 0);
+}
+
+#[test]
+fn a_position_is_committed_once_its_packet_is_and_not_before() {
+    let mut rig = live(PublisherConfig::default());
+    for n in 0..200 {
+        let event = |sink: &mut publisher::Sink<'_, Recorded>| {
+            sink.push(&tick(n));
+            sink.end_event(SOURCE, n + 1);
+        };
+        rig.publisher.event(START, event).unwrap();
+        let on_the_line = rig.lines.take(Line::A);
+        let newest = on_the_line.iter().flat_map(|bytes| {
+            let packet = Packet::parse(bytes).unwrap();
+            let positions = packet.messages().filter_map(|(_, frame)| {
+                let position = frame.view::<SourcePosition>()?;
+                Some(position.position.get())
+            });
+            positions.collect::<Vec<_>>()
+        });
+        if let Some(sent) = newest.last() {
+            assert_eq!(rig.publisher.committed(SOURCE), sent);
+        }
+        assert!(rig.publisher.committed(SOURCE) <= n, "its packet is still open");
+    }
+    assert!(rig.publisher.committed(SOURCE) > 100);
+    rig.publisher.flush(START).unwrap();
+    assert_eq!(rig.publisher.committed(SOURCE), 200);
 }
 
 #[test]

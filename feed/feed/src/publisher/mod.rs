@@ -277,6 +277,12 @@ impl<L: Lines> Publisher<L> {
             .map_or(0, |at| at.position)
     }
 
+    /// How far `source` is in the journal; what its last events said nothing about is not counted. 0 if nothing is.
+    #[inline]
+    pub fn committed(&self, source: u16) -> u64 {
+        self.packing.closed(source)
+    }
+
     /// The counters, to be read from any thread.
     pub fn counters(&self) -> Arc<Counters> {
         Arc::clone(&self.counters)

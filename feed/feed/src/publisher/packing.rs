@@ -56,6 +56,8 @@ pub struct Position {
 struct Entry {
     at: Position,
     in_packet: bool,
+    /// Up to here its messages are in closed packets.
+    closed: u64,
 }
 
 /// The open packet.
@@ -82,7 +84,11 @@ impl Packing {
     /// An empty packet of at most `limit` bytes.
     pub(super) fn new(limit: usize, positions: &[Position]) -> Self {
         let mut entries = Vec::with_capacity(SOURCES.max(positions.len()));
-        entries.extend(positions.iter().map(|&at| Entry { at, in_packet: false }));
+        entries.extend(positions.iter().map(|&at| Entry {
+            at,
+            in_packet: false,
+            closed: at.position,
+        }));
         Self {
             open: OpenPacket::new(),
             whole: OpenPacket::new(),
@@ -98,6 +104,13 @@ impl Packing {
     /// The newest position of every source known, whether it is published already or not.
     pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
         self.entries.iter().map(|entry| entry.at)
+    }
+
+    /// How far closed packets reach into `source`; 0 if it is not known.
+    #[inline]
+    pub(super) fn closed(&self, source: u16) -> u64 {
+        let known = self.entries.iter().find(|entry| entry.at.source == source);
+        known.map_or(0, |entry| entry.closed)
     }
 
     /// True if the packet holds no whole event.
@@ -152,6 +165,7 @@ impl Packing {
             self.entries.push(Entry {
                 at: Position { source, position },
                 in_packet: false,
+                closed: 0,
             });
             self.entries.len() - 1
         });
@@ -197,6 +211,7 @@ impl Packing {
         let mut packet = self.whole;
         for entry in self.entries.iter_mut().filter(|entry| entry.in_packet) {
             entry.in_packet = false;
+            entry.closed = entry.at.position;
             let message = SourcePosition {
                 position: U64::new(entry.at.position),
                 source: U16::new(entry.at.source),

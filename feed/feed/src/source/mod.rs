@@ -65,6 +65,18 @@ pub trait Source {
 
     /// Messages consumed by type since the first poll. Their sum is the position, less the position resumed at.
     fn counts(&self) -> Vec<TypeCount>;
+
+    /// Everything below `position` is journalled on every channel it went to and will not be asked for again. Called
+    /// now and then with a position that never falls; whoever keeps messages for a publisher's restart may drop them.
+    #[inline]
+    fn acknowledge(&mut self, position: u64) {
+        let _ = position;
+    }
+
+    /// The share that is consumed already, from 0 to 1; `None` if the end is not known.
+    fn progress(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// How often a type of source message came.
