@@ -2,11 +2,12 @@
 
 use crate::exit::Failure;
 use crate::summary::{NotPublished, SourceSummary};
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use std::num::{NonZeroU16, NonZeroU64};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use twinline_feed::source::generator::{Generator, GeneratorConfig};
 use twinline_feed::source::itch::ItchFile;
+use twinline_feed::source::lobster::LobsterFile;
 use twinline_feed::source::pace::Pace;
 use twinline_feed::source::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
 
@@ -15,9 +16,15 @@ use twinline_feed::source::{EventSink, Outcome, Source, SourceError, SourceState
 #[command(next_help_heading = "Source", group(ArgGroup::new("what").required(true).args(["from", "generate"])))]
 #[group(skip)]
 pub(crate) struct SourceArgs {
-    /// A file of NASDAQ ITCH 5.0 messages, plain or gzip
+    /// A file of NASDAQ ITCH 5.0 messages or of LOBSTER's message rows (CSV), plain or gzip
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// What the file is [default: found out from its content]
+    #[arg(long, value_enum, requires = "from")]
+    format: Option<FileFormat>,
+    /// The instrument of a LOBSTER file, which does not name it [default: what the file's name begins with]
+    #[arg(long, value_name = "SYMBOL", requires = "from")]
+    symbol: Option<String>,
     /// So many messages of made-up order flow
     #[arg(long, value_name = "MESSAGES")]
     generate: Option<u64>,
@@ -35,12 +42,22 @@ pub(crate) struct SourceArgs {
     symbols: NonZeroU16,
 }
 
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileFormat {
+    /// NASDAQ TotalView-ITCH 5.0, each message behind its length
+    Itch,
+    /// LOBSTER's message file: time,type,order,size,price,direction
+    Lobster,
+}
+
 /// The number of the one source that is published: part of every instrument's number.
 const SOURCE: u16 = 1;
 
 /// Any of them.
 pub(super) enum AnySource {
     Itch(Box<ItchFile>),
+    Lobster(Box<LobsterFile>),
     Generator(Box<Generator>),
 }
 
@@ -49,7 +66,7 @@ impl AnySource {
     pub(super) fn open(args: &SourceArgs) -> Result<Self, Failure> {
         let pace = args.rate.map_or(args.pace, Pace::PerSecond);
         match (&args.from, args.generate) {
-            (Some(path), _) => Ok(Self::Itch(Box::new(ItchFile::open(path, SOURCE, pace)?))),
+            (Some(path), _) => Self::open_file(path, args, pace),
             (None, Some(messages)) => Ok(Self::Generator(Box::new(Generator::new(GeneratorConfig {
                 source: SOURCE,
                 seed: args.generator_seed,
@@ -62,12 +79,34 @@ impl AnySource {
             )),
         }
     }
+
+    fn open_file(path: &Path, args: &SourceArgs, pace: Pace) -> Result<Self, Failure> {
+        let format = match args.format {
+            Some(format) => format,
+            // A pipe can be read once only.
+            None if !path.is_file() => FileFormat::Itch,
+            None if LobsterFile::is_one(path)? => FileFormat::Lobster,
+            None => FileFormat::Itch,
+        };
+        let symbol = args.symbol.as_deref();
+        if format == FileFormat::Itch && symbol.is_some() {
+            return Err(Failure::usage(format!(
+                "--symbol is for LOBSTER files: {} is read as ITCH, which names its instruments itself",
+                path.display()
+            )));
+        }
+        Ok(match format {
+            FileFormat::Itch => Self::Itch(Box::new(ItchFile::open(path, SOURCE, pace)?)),
+            FileFormat::Lobster => Self::Lobster(Box::new(LobsterFile::open(path, SOURCE, symbol, pace)?)),
+        })
+    }
 }
 
 impl Source for AnySource {
     fn id(&self) -> u16 {
         match self {
             Self::Itch(source) => source.id(),
+            Self::Lobster(source) => source.id(),
             Self::Generator(source) => source.id(),
         }
     }
@@ -75,6 +114,7 @@ impl Source for AnySource {
     fn position(&self) -> u64 {
         match self {
             Self::Itch(source) => source.position(),
+            Self::Lobster(source) => source.position(),
             Self::Generator(source) => source.position(),
         }
     }
@@ -82,6 +122,7 @@ impl Source for AnySource {
     fn resume(&mut self, position: u64) -> Result<(), SourceError> {
         match self {
             Self::Itch(source) => source.resume(position),
+            Self::Lobster(source) => source.resume(position),
             Self::Generator(source) => source.resume(position),
         }
     }
@@ -90,6 +131,7 @@ impl Source for AnySource {
     fn poll(&mut self, now: u64, sink: &mut impl EventSink) -> Result<SourceState, SourceError> {
         match self {
             Self::Itch(source) => source.poll(now, sink),
+            Self::Lobster(source) => source.poll(now, sink),
             Self::Generator(source) => source.poll(now, sink),
         }
     }
@@ -97,7 +139,16 @@ impl Source for AnySource {
     fn counts(&self) -> Vec<TypeCount> {
         match self {
             Self::Itch(source) => source.counts(),
+            Self::Lobster(source) => source.counts(),
             Self::Generator(source) => source.counts(),
+        }
+    }
+
+    fn progress(&self) -> Option<f64> {
+        match self {
+            Self::Itch(source) => source.progress(),
+            Self::Lobster(source) => source.progress(),
+            Self::Generator(source) => source.progress(),
         }
     }
 }

@@ -108,6 +108,10 @@ impl Source for Generator {
             })
             .collect()
     }
+
+    fn progress(&self) -> Option<f64> {
+        (self.end < u64::MAX).then(|| self.position as f64 / self.end.max(1) as f64)
+    }
 }
 
 /// Where messages go that are generated only to get past them.
