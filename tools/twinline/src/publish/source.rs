@@ -5,7 +5,7 @@ use crate::summary::{NotPublished, SourceSummary};
 use clap::{ArgGroup, Args, ValueEnum};
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
-use twinline_feed::source::generator::{Generator, GeneratorConfig};
+use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::lobster::LobsterFile;
 use twinline_feed::source::pace::Pace;
@@ -25,21 +25,28 @@ pub(crate) struct SourceArgs {
     /// The instrument of a LOBSTER file, which does not name it [default: what the file's name begins with]
     #[arg(long, value_name = "SYMBOL", requires = "from")]
     symbol: Option<String>,
-    /// So many messages of made-up order flow
+    /// So many messages of a made-up market
     #[arg(long, value_name = "MESSAGES")]
     generate: Option<u64>,
-    /// max, recorded (as the times in the file say), or so many times as fast, as in 10x
-    #[arg(long, default_value = "max", conflicts_with = "rate")]
-    pace: Pace,
+    /// max, recorded (as the times in the file say), or so many times as fast, as in 10x [default: max; of ticks recorded]
+    #[arg(long, conflicts_with = "rate")]
+    pace: Option<Pace>,
     /// So many messages a second
     #[arg(long, value_name = "MESSAGES")]
     rate: Option<NonZeroU64>,
     /// Decides what the generator makes up
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "generate")]
     generator_seed: u64,
-    /// Instruments that the generator makes up orders for
+    /// Instruments that the generator makes up
     #[arg(long, value_name = "COUNT", default_value = "100", requires = "generate")]
     symbols: NonZeroU16,
+    /// What the generator makes up: orders, or a price tick a second of each instrument
+    #[arg(long, value_enum, default_value_t = ProfileName::Orders, requires = "generate")]
+    profile: ProfileName,
+    /// Messages a second that made-up order flow has on average by its own times; with --pace recorded they come so, in
+    /// the bursts of a real hour
+    #[arg(long, value_name = "MESSAGES", default_value = "20000", requires = "generate")]
+    mean_rate: NonZeroU64,
 }
 
 /// What a file holds.
@@ -49,6 +56,15 @@ pub(crate) enum FileFormat {
     Itch,
     /// LOBSTER's message file: time,type,order,size,price,direction
     Lobster,
+}
+
+/// What the generator makes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// Order flow in the bursts of a real hour
+    Orders,
+    /// A price tick a second of each instrument, evenly spread
+    Ticks,
 }
 
 /// The number of the one source that is published: part of every instrument's number.
@@ -64,7 +80,11 @@ pub(super) enum AnySource {
 impl AnySource {
     /// Opens what the arguments name.
     pub(super) fn open(args: &SourceArgs) -> Result<Self, Failure> {
-        let pace = args.rate.map_or(args.pace, Pace::PerSecond);
+        let as_such = match args.profile {
+            ProfileName::Ticks => Pace::Recorded(1.0),
+            ProfileName::Orders => Pace::Max,
+        };
+        let pace = args.rate.map(Pace::PerSecond).or(args.pace).unwrap_or(as_such);
         match (&args.from, args.generate) {
             (Some(path), _) => Self::open_file(path, args, pace),
             (None, Some(messages)) => Ok(Self::Generator(Box::new(Generator::new(GeneratorConfig {
@@ -72,6 +92,12 @@ impl AnySource {
                 seed: args.generator_seed,
                 symbols: args.symbols,
                 messages: Some(messages),
+                profile: match args.profile {
+                    ProfileName::Orders => Profile::Orders {
+                        mean_rate: args.mean_rate,
+                    },
+                    ProfileName::Ticks => Profile::Ticks,
+                },
                 pace,
             })))),
             (None, None) => Err(Failure::usage(
