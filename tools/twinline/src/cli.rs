@@ -2,7 +2,7 @@
 
 use crate::exit::EXIT_CODES;
 use crate::progress::Mode;
-use crate::{capture, decode, demo, diff, journal, listen, publish, recover, simulate};
+use crate::{capture, decode, demo, diff, journal, listen, publish, recover, replay, simulate};
 use clap::{Args, Parser, Subcommand};
 
 /// One publisher, two multicast lines, every listener complete.
@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Journal(journal::Journal),
     Decode(Box<decode::Decode>),
     Capture(Box<capture::Capture>),
+    Replay(Box<replay::Replay>),
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
@@ -61,6 +62,7 @@ impl Command {
             Command::Journal(_) => "journal",
             Command::Decode(_) => "decode",
             Command::Capture(_) => "capture",
+            Command::Replay(_) => "replay",
             Command::Diff(_) => "diff",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",

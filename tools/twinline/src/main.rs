@@ -17,6 +17,7 @@ mod parent;
 mod progress;
 mod publish;
 mod recover;
+mod replay;
 mod show;
 mod signals;
 mod simulate;
@@ -57,6 +58,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Journal(args) => journal::run(&args),
         Command::Decode(args) => decode::run(&args, global),
         Command::Capture(args) => capture::run(&args, global),
+        Command::Replay(args) => replay::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),

@@ -9,3 +9,4 @@ mod hostile;
 mod kills;
 mod namespaces;
 mod processes;
+mod replay;
