@@ -6,6 +6,7 @@
 
 mod capture;
 mod cli;
+mod config;
 mod decode;
 mod demo;
 mod diff;
@@ -13,6 +14,7 @@ mod exit;
 mod journal;
 mod line_args;
 mod listen;
+mod manual;
 mod parent;
 mod progress;
 mod publish;
@@ -24,8 +26,7 @@ mod simulate;
 mod summary;
 mod units;
 
-use clap::Parser;
-use cli::{Cli, Command, Global};
+use cli::{Command, Global};
 use exit::{Failure, Finish};
 use std::io::Write;
 use std::process::ExitCode;
@@ -33,7 +34,13 @@ use std::time::Instant;
 use summary::Summary;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match config::command_line() {
+        Ok(cli) => cli,
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            return ExitCode::from(failure.exit.code());
+        }
+    };
     let started = Instant::now();
     let name = cli.command.name();
     let mut finish =
@@ -62,6 +69,9 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),
+        Command::Config(args) => config::run(&args, global),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 

@@ -49,7 +49,7 @@ const SHOWN: usize = 20;
     twinline replay --journal publisher --sequence 100..120\n  \
     twinline replay --journal publisher --sequence 1000..2000 --record part && twinline decode part --stats\n  \
     echo 'session 1 5..8' | twinline replay --journal publisher --gaps -\n  \
-    twinline replay --journal publisher --send --line-a 239.9.1.1:5001@lo --line-b 239.9.1.2:5001@lo --pace max\n  \
+    twinline replay --journal publisher --send --line-a 239.9.1.1:5001@127.0.0.1 --line-b 239.9.1.2:5001@127.0.0.1 --pace max\n  \
     twinline replay --recovery 10.0.0.5:17010 --time 08:30:00..08:31:00 --pcapng minute.pcapng"
 )]
 pub(crate) struct Replay {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bed;
+mod config;
 mod decode;
 mod demo;
 mod failpoints;
