@@ -35,7 +35,8 @@ use twinline_line::{LineHealth, SenderOptions};
 #[command(after_help = "Examples:\n  \
         twinline publish --from day.itch50.gz --pace 10x --journal /var/lib/twinline/publisher\n  \
         twinline publish --from AAPL_2012-06-21_message_50.csv.gz --rate 20000 --journal /var/lib/twinline/publisher\n  \
-        twinline publish --generate 1000000 --symbols 100 --journal /tmp/twinline/publisher")]
+        twinline publish --generate 200000 --mean-rate 50000 --pace recorded --journal /tmp/twinline/orders\n  \
+        twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
 pub(crate) struct Publish {
     #[command(flatten)]
     source: SourceArgs,

@@ -6,6 +6,7 @@ mod config;
 mod decode;
 mod demo;
 mod failpoints;
+mod help;
 mod hostile;
 mod kills;
 mod namespaces;
