@@ -25,6 +25,7 @@ mod signals;
 mod simulate;
 mod summary;
 mod units;
+mod usage;
 
 use cli::{Command, Global};
 use exit::{Failure, Finish};
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
     summary.exit_code = Some(finish.exit.code());
     summary.outcome = Some(finish.exit.meaning().into());
     summary.error.clone_from(&finish.error);
+    if matches!(name, "publish" | "recover" | "listen") {
+        summary.usage = usage::own();
+    }
     if summary.elapsed_ns == 0 {
         summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     }
