@@ -107,6 +107,21 @@ pub enum Outcome {
     WrongLength,
 }
 
+/// Counts of a source that publishes all that it has: by kind the messages, and the position of the first.
+fn published(kinds: &[&str], counts: &[(u64, u64)]) -> Vec<TypeCount> {
+    let came = kinds
+        .iter()
+        .zip(counts)
+        .filter(|(_, (messages, _))| *messages > 0);
+    came.map(|(kind, (messages, first))| TypeCount {
+        kind: (*kind).into(),
+        outcome: Outcome::Published,
+        messages: *messages,
+        first: *first,
+    })
+    .collect()
+}
+
 /// Why a source cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {

@@ -1,22 +1,7 @@
 //! What is wanted: ranges of sequences, from the command line or from a list of gaps.
 
-use serde::Serialize;
+pub(super) use crate::diff::Range;
 use serde_json::Value as Json;
-use std::fmt;
-
-/// Sequences of a session, the end exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Range {
-    pub(super) session: u32,
-    pub(super) begin: u64,
-    pub(super) end: u64,
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "session {} {}..{}", self.session, self.begin, self.end)
-    }
-}
 
 /// Ranges in order, those that touch or overlap made one.
 pub(super) fn merged(mut ranges: Vec<Range>) -> Vec<Range> {

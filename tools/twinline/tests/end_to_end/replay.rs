@@ -90,6 +90,9 @@ fn what_is_recorded_is_a_journal_of_that_part() {
         (&found["extra"]["messages"], &found["different"]["messages"]),
         (&json!(0), &json!(0))
     );
+    // The first difference is told decoded: the publisher has it, the part has not.
+    assert!(found["first"]["publisher"]["fields"].is_object(), "{found}");
+    assert!(found["first"]["listener"].is_null(), "{found}");
     for range in found["missing"]["ranges"].as_array().expect("a list") {
         let (begin, end) = (
             range["begin"].as_u64().expect("it"),

@@ -9,7 +9,7 @@ mod flow;
 mod ticks;
 
 use super::pace::{Pace, Pacer};
-use super::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
+use super::{EventSink, Source, SourceError, SourceState, TypeCount};
 use flow::{Flow, KINDS, Kind};
 use std::num::{NonZeroU16, NonZeroU64};
 use ticks::Ticks;
@@ -156,17 +156,7 @@ impl Source for Generator {
     }
 
     fn counts(&self) -> Vec<TypeCount> {
-        KINDS
-            .iter()
-            .zip(self.counts)
-            .filter(|(_, (messages, _))| *messages > 0)
-            .map(|(kind, (messages, first))| TypeCount {
-                kind: (*kind).into(),
-                outcome: Outcome::Published,
-                messages,
-                first,
-            })
-            .collect()
+        super::published(&KINDS, &self.counts)
     }
 
     fn progress(&self) -> Option<f64> {

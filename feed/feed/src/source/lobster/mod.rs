@@ -9,7 +9,7 @@ mod row;
 
 use super::file::{self, Progress, Reader};
 use super::pace::{Pace, Pacer};
-use super::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
+use super::{EventSink, Source, SourceError, SourceState, TypeCount};
 use row::{Order, Row, What};
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Read};
@@ -311,15 +311,7 @@ impl Source for LobsterFile {
     }
 
     fn counts(&self) -> Vec<TypeCount> {
-        let all = KINDS.iter().zip(self.counts);
-        all.filter(|(_, (messages, _))| *messages > 0)
-            .map(|(kind, (messages, first))| TypeCount {
-                kind: (*kind).into(),
-                outcome: Outcome::Published,
-                messages,
-                first,
-            })
-            .collect()
+        super::published(&KINDS, &self.counts)
     }
 
     fn progress(&self) -> Option<f64> {
