@@ -5,7 +5,7 @@ mod report;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
-use crate::line_args::{JournalArgs, LineArgs, ThreadArgs};
+use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::Summary;
@@ -32,11 +32,11 @@ use twinline_recovery::ClientConfig;
 /// It may be started before the publisher and the recovery service: then it waits.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq ."
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three"
 )]
 pub(crate) struct Listen {
     #[command(flatten)]
-    lines: LineArgs,
+    channels: ChannelArgs,
     /// Hear only this sender (a source-specific join); may be given several times
     #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
     sender: Vec<Ipv4Addr>,
@@ -49,7 +49,8 @@ pub(crate) struct Listen {
     impair: Option<Spec>,
     #[command(flatten)]
     journal: JournalArgs,
-    /// A recovery service; may be given up to 8 times
+    /// A recovery service; may be given up to 8 times. Of several channels it is the first one's; each next one's is at
+    /// the next port
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Recovery")]
     recovery: Vec<SocketAddr>,
     /// Who we are to recovery services
@@ -98,20 +99,29 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Listen {
-    fn config(&self) -> ListenerConfig {
-        ListenerConfig {
-            lines: [self.lines.line_a.clone(), self.lines.line_b.clone()],
+    /// What the channel of this place among so many is.
+    fn config(&self, place: usize, of: usize, lines: &LineArgs) -> Result<ListenerConfig, Failure> {
+        let recovery = self.recovery.iter().map(|first| {
+            let port = u16::try_from(place)
+                .ok()
+                .and_then(|place| first.port().checked_add(place));
+            let port =
+                port.ok_or_else(|| Failure::usage(format!("{first} leaves no ports for {of} channels")))?;
+            Ok(SocketAddr::new(first.ip(), port))
+        });
+        Ok(ListenerConfig {
+            lines: [lines.line_a.clone(), lines.line_b.clone()],
             receiver: ReceiverOptions {
                 receive_buffer: self.receive_buffer,
                 sources: self.sender.clone(),
             },
-            recovery: self.recovery.clone(),
-            client: ClientConfig::new(&self.name, self.lines.channel),
-            journal: self.journal.journal.clone(),
-            journal_config: self.journal.config(&self.lines),
+            recovery: recovery.collect::<Result<_, Failure>>()?,
+            client: ClientConfig::new(&self.name, lines.channel),
+            journal: journal_of(&self.journal.journal, lines.channel, of),
+            journal_config: self.journal.config(lines),
             arbiter: ArbiterConfig {
-                channel: self.lines.channel,
-                max_packet: self.lines.packet_size,
+                channel: lines.channel,
+                max_packet: lines.packet_size,
                 start: self.from,
                 ..ArbiterConfig::default()
             },
@@ -121,81 +131,167 @@ impl Listen {
                 ..GapConfig::default()
             },
             impair: self.impair,
-            cpu: self.thread.cpu,
+            cpu: self.thread.cpu.get(place).copied(),
             idle: self.thread.idle,
             until_end: self.until_end,
-        }
+        })
+    }
+}
+
+/// A channel that is listened to.
+struct Channel {
+    lines: LineArgs,
+    listener: Option<Listener>,
+    live: Live,
+    printer: Option<Printer>,
+}
+
+impl Channel {
+    fn open(
+        args: &Listen,
+        place: usize,
+        of: usize,
+        lines: &LineArgs,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, Failure> {
+        let config = args.config(place, of, lines)?;
+        let listener = Listener::open(&config)?;
+        let printer = match args.print {
+            true => Some(Printer::start(&config.journal, Arc::clone(stop))?),
+            false => None,
+        };
+        Ok(Self {
+            lines: lines.clone(),
+            live: listener.live(),
+            listener: Some(listener),
+            printer,
+        })
     }
 }
 
 /// Runs `twinline listen`.
 pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
-    args.lines.check()?;
+    let lines = args.channels.all()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
-    let listener = Listener::open(&args.config())?;
-    let live = listener.live();
-    let printer = match args.print {
-        true => Some(Printer::start(&args.journal.journal, Arc::clone(&stop))?),
-        false => None,
-    };
-    for warning in live.report().buffers.iter().filter_map(|buffer| buffer.warning()) {
-        progress.warn(warning);
+    let each = lines.iter().enumerate();
+    let mut channels = each
+        .map(|(place, of)| Channel::open(args, place, lines.len(), of, &stop))
+        .collect::<Result<Vec<_>, _>>()?;
+    for channel in &channels {
+        for warning in channel
+            .live
+            .report()
+            .buffers
+            .iter()
+            .filter_map(|buffer| buffer.warning())
+        {
+            progress.warn(warning);
+        }
     }
     if args.recovery.is_empty() {
         progress.warn("no --recovery service is named: what both lines lose is lost");
     }
-    progress.ready(None, &ready_text(args, &listener));
-    let summary = |report: &Report| report::summary(args, report, started);
-    let result = watch_over(listener, &live, &stop, &mut progress, &summary)?;
-    let printed = printer.map_or(Ok(()), Printer::finish);
-    let report = live.report();
-    let mut summary = summary(&report);
+    progress.ready(
+        None,
+        &channels.iter().map(ready_text).collect::<Vec<_>>().join("\n"),
+    );
+    let printers: Vec<_> = channels
+        .iter_mut()
+        .filter_map(|channel| channel.printer.take())
+        .collect();
+    let results = watch_over(&mut channels, &stop, &mut progress, &|channels| {
+        summary(args, channels, started)
+    })?;
+    let printed: Result<(), Failure> = printers
+        .into_iter()
+        .map(Printer::finish)
+        .fold(Ok(()), Result::and);
+    let mut summary = summary(args, &channels, started);
     summary.warnings = progress.warnings().to_vec();
-    Ok(match (result, printed) {
-        (Err(error), _) => Finish::failed(summary, error.into()),
-        (Ok(_), Err(failure)) => Finish::failed(summary, failure),
-        (Ok(report), Ok(())) if report.is_incomplete() => Finish::with(summary, Exit::Loss),
-        (Ok(_), Ok(())) => Finish::success(summary),
+    let several = channels.len() > 1;
+    let mut incomplete = false;
+    for (channel, result) in channels.iter().zip(results) {
+        match result {
+            Ok(report) => incomplete |= report.is_incomplete(),
+            Err(error) if several => {
+                let named = Failure::error(format!("channel {}: {error}", channel.lines.channel));
+                return Ok(Finish::failed(summary, named));
+            }
+            Err(error) => return Ok(Finish::failed(summary, error.into())),
+        }
+    }
+    Ok(match printed {
+        Err(failure) => Finish::failed(summary, failure),
+        Ok(()) if incomplete => Finish::with(summary, Exit::Loss),
+        Ok(()) => Finish::success(summary),
     })
 }
 
-fn ready_text(args: &Listen, listener: &Listener) -> String {
-    let position = listener.position();
-    let place = match position.session {
-        0 => "waiting for a session".to_string(),
-        session => format!("going on in session {session} at sequence {}", position.next),
+fn summary(args: &Listen, channels: &[Channel], started: Instant) -> Summary {
+    let of = |channel: &Channel| report::summary(args, &channel.lines, &channel.live.report(), started);
+    match channels {
+        [only] => of(only),
+        several => report::together(several.iter().map(of).collect()),
+    }
+}
+
+fn ready_text(channel: &Channel) -> String {
+    let position = channel.listener.as_ref().map(Listener::position);
+    let place = match position.filter(|position| position.session > 0) {
+        None => "waiting for a session".to_string(),
+        Some(at) => format!("going on in session {} at sequence {}", at.session, at.next),
     };
+    let lines = &channel.lines;
     format!(
-        "listening on {} and {}; {place}",
-        args.lines.line_a, args.lines.line_b
+        "channel {}: listening on {} and {}; {place}",
+        lines.channel, lines.line_a, lines.line_b
     )
 }
 
-/// Runs the listener on a thread of its own and shows how it goes.
+/// Runs each channel's listener on a thread of its own and shows how it goes. One that fails ends all.
 fn watch_over(
-    listener: Listener,
-    live: &Live,
+    channels: &mut [Channel],
     stop: &AtomicBool,
     progress: &mut Progress,
-    summary: &impl Fn(&Report) -> Summary,
-) -> Result<Result<Report, ListenError>, Failure> {
+    summary: &impl Fn(&[Channel]) -> Summary,
+) -> Result<Vec<Result<Report, ListenError>>, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
+    let listeners: Vec<(u16, Listener)> = channels
+        .iter_mut()
+        .filter_map(|channel| Some((channel.lines.channel, channel.listener.take()?)))
+        .collect();
     thread::scope(|scope| {
-        let worker = thread::Builder::new()
-            .name("lines".into())
-            .spawn_scoped(scope, move || listener.run(stop))
-            .map_err(|cause| Failure::error(format!("cannot start the line thread: {cause}")))?;
-        while !worker.is_finished() {
-            thread::park_timeout(LOOK_EVERY);
-            progress.figures(|| summary(&live.report()));
+        let mut workers = Vec::new();
+        for (channel, listener) in listeners {
+            let run = move || {
+                let result = listener.run(stop);
+                if result.is_err() {
+                    stop.store(true, Ordering::Relaxed);
+                }
+                result
+            };
+            let worker = thread::Builder::new()
+                .name(format!("lines {channel}"))
+                .spawn_scoped(scope, run);
+            workers.push(worker.map_err(|cause| {
+                stop.store(true, Ordering::Relaxed);
+                Failure::error(format!("cannot start a line thread: {cause}"))
+            })?);
         }
-        worker.join().map_err(|_| {
-            // Whatever else waits for the flag must end too.
-            stop.store(true, Ordering::Relaxed);
-            Failure::error("the line thread panicked: this is a bug; the journal has what was delivered")
-        })
+        while !workers.iter().all(|worker| worker.is_finished()) {
+            thread::park_timeout(LOOK_EVERY);
+            progress.figures(|| summary(channels));
+        }
+        let join = |worker: thread::ScopedJoinHandle<'_, _>| {
+            worker.join().map_err(|_| {
+                // Whatever else waits for the flag must end too.
+                stop.store(true, Ordering::Relaxed);
+                Failure::error("a line thread panicked: this is a bug; the journal has what was delivered")
+            })
+        };
+        workers.into_iter().map(join).collect()
     })
 }
 

@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
             idle: args.thread.idle,
             ..RunConfig::default()
         },
-        cpu: args.thread.cpu,
+        cpu: args.thread.cpu.first().copied(),
     };
     let done = watch_over(job, &stop, &watch, warnings, &warned, &mut progress)?;
     Ok(finish(done, &watch, &progress))

@@ -2,17 +2,20 @@
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
+use crate::line_args::journal_of;
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::{Counts, Summary};
 use crate::units;
 use clap::Args;
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_recovery::{Limits, Service, ServiceConfig, Stats};
+use twinline_recovery::{Limits, Service, ServiceConfig, ServiceError, Stats};
 use twinline_wire::field::{LogoutReason, RejectCode};
 
 /// Serve what both lines lost, from a publisher's journal, over TCP.
@@ -22,18 +25,22 @@ use twinline_wire::field::{LogoutReason, RejectCode};
 /// it belongs on a network that only listeners reach: it listens on loopback unless told otherwise.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  twinline recover --journal /var/lib/twinline/publisher --listen 10.0.0.5:17010"
+    after_help = "Examples:\n  twinline recover --journal /var/lib/twinline/publisher --listen 10.0.0.5:17010\n  twinline recover --channels 3 --journal /var/lib/twinline/three --listen 10.0.0.5:17010"
 )]
 pub(crate) struct Recover {
-    /// The publisher's journal
+    /// The publisher's journal; of several channels the directory that has each channel's as channel-N
     #[arg(long, value_name = "DIR")]
     journal: PathBuf,
-    /// The address to listen at; port 0 takes a free one and says which
+    /// The address to listen at; port 0 takes a free one and says which. Of several channels it is the first one's; each
+    /// next one is served at the next port (port 0: at any free one each)
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:17010")]
     listen: SocketAddr,
-    /// The channel that the journal is of
+    /// The channel that the journal is of; of several the first one
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     channel: u16,
+    /// So many channels, numbered from --channel on
+    #[arg(long, value_name = "COUNT", default_value = "1")]
+    channels: NonZeroU16,
     /// Clients connected at once
     #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Limits")]
     max_clients: usize,
@@ -61,8 +68,21 @@ pub(crate) struct Recover {
 }
 
 impl Recover {
-    fn config(&self) -> ServiceConfig {
-        let mut config = ServiceConfig::new(&self.journal, self.channel, self.listen);
+    /// What the service of the channel of this place is.
+    fn config(&self, place: u16) -> Result<ServiceConfig, Failure> {
+        let channel = self.channel.checked_add(place);
+        let port = match self.listen.port() {
+            0 => Some(0),
+            first => first.checked_add(place),
+        };
+        let (Some(channel), Some(port)) = (channel, port) else {
+            return Err(Failure::usage(format!(
+                "there is no room for {} channels from channel {} and {} on",
+                self.channels, self.channel, self.listen
+            )));
+        };
+        let journal = journal_of(&self.journal, channel, self.channels.get().into());
+        let mut config = ServiceConfig::new(&journal, channel, SocketAddr::new(self.listen.ip(), port));
         config.max_clients = self.max_clients;
         config.messages_per_minute = self.total_rate;
         config.limits = Limits {
@@ -74,31 +94,55 @@ impl Recover {
             slow_timeout: self.slow_timeout,
             ..Limits::default()
         };
-        config
+        Ok(config)
     }
+}
+
+/// A channel that is served.
+struct Channel {
+    number: u16,
+    address: SocketAddr,
+    stats: Arc<Stats>,
 }
 
 /// Runs `twinline recover`.
 pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
-    let service = Service::bind(args.config())?;
-    let address = service.local_addr();
-    let stats = service.stats();
     let started = Instant::now();
+    let (mut services, mut channels) = (Vec::new(), Vec::new());
+    for place in 0..args.channels.get() {
+        let config = args.config(place)?;
+        let number = config.channel;
+        let service = Service::bind(config)?;
+        channels.push(Channel {
+            number,
+            address: service.local_addr(),
+            stats: service.stats(),
+        });
+        services.push(service);
+    }
+    let addresses: Vec<String> = channels
+        .iter()
+        .map(|channel| channel.address.to_string())
+        .collect();
+    let addresses = addresses.join(",");
     progress.ready(
-        Some(address.to_string()),
-        &format!("serving {} at {address}", args.journal.display()),
+        Some(addresses.clone()),
+        &format!("serving {} at {addresses}", args.journal.display()),
     );
-    if !address.ip().is_loopback() {
+    for channel in channels
+        .iter()
+        .filter(|channel| !channel.address.ip().is_loopback())
+    {
         progress.warn(format!(
-            "{address} is not a loopback address: whoever reaches it can read the whole journal"
+            "{} is not a loopback address: whoever reaches it can read the whole journal",
+            channel.address
         ));
     }
-    let figures = || summary(args, &stats, started);
-    let result = serve(service, &stop, &mut progress, &figures)?;
+    let figures = || together(&channels, started);
+    let result = serve(services, &stop, &mut progress, &figures)?;
     let mut summary = figures();
-    summary.set("address", address);
     summary.warnings = progress.warnings().to_vec();
     match result {
         Ok(()) => Ok(Finish::success(summary)),
@@ -106,36 +150,69 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
     }
 }
 
-/// Runs the service on a thread of its own until it ends or is to stop.
+/// Runs each service on a thread of its own until one fails or they are to stop.
 fn serve(
-    service: Service,
+    services: Vec<Service>,
     stop: &AtomicBool,
     progress: &mut Progress,
     figures: &impl Fn() -> Summary,
-) -> Result<Result<(), twinline_recovery::ServiceError>, Failure> {
+) -> Result<Result<(), ServiceError>, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
-    let handle = service.stop_handle();
-    let worker = thread::Builder::new()
-        .name("recovery".into())
-        .spawn(move || service.run())
-        .map_err(|cause| Failure::error(format!("cannot start the service's thread: {cause}")))?;
-    while !worker.is_finished() {
+    let (mut handles, mut workers) = (Vec::new(), Vec::new());
+    for service in services {
+        handles.push(service.stop_handle());
+        let worker = thread::Builder::new()
+            .name("recovery".into())
+            .spawn(move || service.run());
+        workers.push(
+            worker.map_err(|cause| Failure::error(format!("cannot start a service's thread: {cause}")))?,
+        );
+    }
+    while !workers.iter().all(|worker| worker.is_finished()) {
         thread::park_timeout(LOOK_EVERY);
-        if stop.load(Ordering::Relaxed) {
-            handle.stop();
+        if stop.load(Ordering::Relaxed) || workers.iter().any(|worker| worker.is_finished()) {
+            handles.iter().for_each(|handle| handle.stop());
         }
         progress.figures(figures);
     }
-    worker
-        .join()
-        .map_err(|_| Failure::error("the service's thread panicked: this is a bug; start it again"))
+    let mut result = Ok(());
+    for worker in workers {
+        let ended = worker.join();
+        let panicked = |_| Failure::error("a service's thread panicked: this is a bug; start it again");
+        result = result.and(ended.map_err(panicked)?);
+    }
+    Ok(result)
 }
 
-fn summary(args: &Recover, stats: &Stats, started: Instant) -> Summary {
+/// One channel's summary, or sums on top and each channel's own in `channels`.
+fn together(channels: &[Channel], started: Instant) -> Summary {
+    let each: Vec<Summary> = channels.iter().map(|channel| summary(channel, started)).collect();
+    if let [only] = &each[..] {
+        return only.clone();
+    }
+    let mut all = Summary::new("recover");
+    let mut counts = Counts::new();
+    for channel in &each {
+        all.elapsed_ns = channel.elapsed_ns;
+        all.messages += channel.messages;
+        all.packets += channel.packets;
+        all.bytes += channel.bytes;
+        for (name, count) in channel.recovery.iter().flatten() {
+            *counts.entry(name.clone()).or_default() += count;
+        }
+    }
+    all.recovery = Some(counts);
+    all.set("channels", each);
+    all
+}
+
+fn summary(channel: &Channel, started: Instant) -> Summary {
+    let stats = &channel.stats;
     let get = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let mut summary = Summary::new("recover");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    summary.set("channel", args.channel);
+    summary.set("channel", channel.number);
+    summary.set("address", channel.address);
     summary.messages = get(&stats.messages);
     summary.packets = get(&stats.packets);
     summary.bytes = get(&stats.bytes);

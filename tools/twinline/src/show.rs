@@ -17,6 +17,7 @@ pub(crate) fn object(packet: &Packet<'_>, sequence: u64, frame: &Frame<'_>) -> J
     json!({
         "type": kind,
         "name": name(frame),
+        "channel": header.channel.get(),
         "session": header.session.get(),
         "epoch": header.epoch.get(),
         place: sequence,

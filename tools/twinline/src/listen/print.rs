@@ -4,7 +4,7 @@
 use crate::exit::Failure;
 use crate::show;
 use serde_json::json;
-use std::io::{BufWriter, Stdout, Write};
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,9 @@ use twinline_wire::Packet;
 
 /// How long to wait at the journal's head.
 const NAP: Duration = Duration::from_millis(2);
+
+/// Bytes that are written at once.
+const CHUNK: usize = 1 << 16;
 
 /// The printing thread.
 pub(super) struct Printer {
@@ -53,15 +56,20 @@ impl Printer {
 }
 
 fn follow(reader: &mut JournalReader, finish: &AtomicBool) -> Result<(), Failure> {
-    let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout());
+    let mut out = Vec::with_capacity(2 * CHUNK);
     loop {
         // Asked before reading: what was delivered before the end is printed.
         let last = finish.load(Ordering::Acquire);
         match reader.next() {
-            Ok(Some(packet)) => print(&mut out, &packet)?,
-            Ok(None) if last => return out.flush().map_err(|cause| closed(&cause)),
+            Ok(Some(packet)) => {
+                print(&mut out, &packet)?;
+                if out.len() >= CHUNK {
+                    write_out(&mut out)?;
+                }
+            }
+            Ok(None) if last => return write_out(&mut out),
             Ok(None) => {
-                out.flush().map_err(|cause| closed(&cause))?;
+                write_out(&mut out)?;
                 thread::sleep(NAP);
             }
             Err(JournalError::Behind { session, oldest }) => {
@@ -74,13 +82,21 @@ fn follow(reader: &mut JournalReader, finish: &AtomicBool) -> Result<(), Failure
     }
 }
 
+/// Writes whole lines in one piece: another channel's are not mixed in.
+fn write_out(lines: &mut Vec<u8>) -> Result<(), Failure> {
+    let mut stdout = std::io::stdout().lock();
+    let written = stdout.write_all(lines).and_then(|()| stdout.flush());
+    lines.clear();
+    written.map_err(|cause| closed(&cause))
+}
+
 fn closed(cause: &std::io::Error) -> Failure {
     Failure::error(format!(
         "stdout cannot be written ({cause}): the listener stopped; the journal has all"
     ))
 }
 
-fn print(out: &mut BufWriter<Stdout>, packet: &Packet<'_>) -> Result<(), Failure> {
+fn print(out: &mut Vec<u8>, packet: &Packet<'_>) -> Result<(), Failure> {
     for (sequence, frame) in packet.messages() {
         let object = show::object(packet, sequence, &frame);
         serde_json::to_writer(&mut *out, &object).map_err(|error| closed(&error.into()))?;

@@ -1,6 +1,7 @@
 //! A listener's report as the summary that every command ends with.
 
 use super::Listen;
+use crate::line_args::LineArgs;
 use crate::summary::{
     Counts, DeliveredSummary, FatesSummary, GapsSummary, HeardSummary, ImpairerSummary, LatencySummary,
     LineSummary, LinesSummary, LossSummary, Position, Summary, TallySummary,
@@ -11,11 +12,11 @@ use twinline_line::impair::{LineFates, Tally};
 use twinline_listener::arbiter::DropCounts;
 use twinline_listener::{NoticeCounts, Report};
 
-pub(super) fn summary(args: &Listen, report: &Report, started: Instant) -> Summary {
+pub(super) fn summary(args: &Listen, lines: &LineArgs, report: &Report, started: Instant) -> Summary {
     let mut summary = Summary::new("listen");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     summary.position = Some(Position {
-        channel: args.lines.channel,
+        channel: lines.channel,
         session: report.position.session,
         epoch: report.position.epoch,
         next: report.position.next,
@@ -25,8 +26,8 @@ pub(super) fn summary(args: &Listen, report: &Report, started: Instant) -> Summa
     summary.packets = report.arbiter.packets;
     summary.bytes = report.bytes;
     summary.lines = Some(LinesSummary {
-        a: line(args, report, Line::A),
-        b: line(args, report, Line::B),
+        a: line(lines, report, Line::A),
+        b: line(lines, report, Line::B),
     });
     summary.gaps = Some(GapsSummary {
         opened: report.gaps.opened,
@@ -70,14 +71,47 @@ pub(super) fn summary(args: &Listen, report: &Report, started: Instant) -> Summa
     summary
 }
 
-fn line(args: &Listen, report: &Report, line: Line) -> LineSummary {
+/// Several channels as one: sums on top, each channel's own summary in `channels`.
+pub(super) fn together(channels: Vec<Summary>) -> Summary {
+    let mut all = Summary::new("listen");
+    let (mut gaps, mut delivered, mut loss) = <(GapsSummary, DeliveredSummary, LossSummary)>::default();
+    for channel in &channels {
+        all.elapsed_ns = all.elapsed_ns.max(channel.elapsed_ns);
+        all.messages += channel.messages;
+        all.packets += channel.packets;
+        all.bytes += channel.bytes;
+        if let Some(of) = &channel.gaps {
+            gaps.opened += of.opened;
+            gaps.closed_by_lines += of.closed_by_lines;
+            gaps.filled += of.filled;
+            gaps.lost += of.lost;
+            gaps.withdrawn += of.withdrawn;
+            gaps.requests += of.requests;
+        }
+        if let Some(of) = &channel.delivered {
+            delivered.line_a += of.line_a;
+            delivered.line_b += of.line_b;
+            delivered.recovery += of.recovery;
+        }
+        if let Some(of) = &channel.loss {
+            loss.lost += of.lost;
+            loss.void += of.void;
+            loss.after_loss += of.after_loss;
+        }
+    }
+    (all.gaps, all.delivered, all.loss) = (Some(gaps), Some(delivered), Some(loss));
+    all.set("channels", channels);
+    all
+}
+
+fn line(lines: &LineArgs, report: &Report, line: Line) -> LineSummary {
     let (stats, socket) = (&report.lines[line.index()], &report.sockets[line.index()]);
     let mut dropped = drops(&report.dropped()[line.index()]);
     if socket.truncated > 0 {
         dropped.insert("longer_than_packet_size".into(), socket.truncated);
     }
     LineSummary {
-        address: [&args.lines.line_a, &args.lines.line_b][line.index()].to_string(),
+        address: [&lines.line_a, &lines.line_b][line.index()].to_string(),
         packets: socket.received,
         bytes: socket.bytes,
         sent: None,
