@@ -136,6 +136,16 @@ fn line(summary: &Summary, rate: u64) -> String {
         show_count(summary.messages),
         show_count(rate)
     );
+    if let Some(share) = summary
+        .detail
+        .get("source_share")
+        .and_then(serde_json::Value::as_f64)
+    {
+        text += &format!(", {:.0}% of the source", share * 100.0);
+        // By the pace from the start to here.
+        let left = summary.elapsed_ns as f64 * (1.0 - share) / share.max(1e-9);
+        text += &format!(", {} left", show_nanos(left as u64));
+    }
     if let Some([a, b]) = summary.heard() {
         text += &format!(", lost A {} B {}", show_count(a.lost), show_count(b.lost));
     }

@@ -10,7 +10,7 @@ use crate::signals;
 use crate::summary::{LineSummary, LinesSummary, Position, SentSummary, SourceSummary, Summary};
 use crate::units;
 use clap::Args;
-use source::{AnySource, SourceArgs};
+use source::{OpenSource, SourceArgs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,6 +23,7 @@ use twinline_feed::publisher::{
 };
 use twinline_feed::run::{self, RunConfig, RunEnd, RunError, unix_now};
 use twinline_feed::source::Source;
+use twinline_feed::source::retry::RetryStatus;
 use twinline_journal::epoch::Holder;
 use twinline_line::{LineHealth, SenderOptions};
 
@@ -36,6 +37,7 @@ use twinline_line::{LineHealth, SenderOptions};
         twinline publish --from day.itch50.gz --pace 10x --journal /var/lib/twinline/publisher\n  \
         twinline publish --from AAPL_2012-06-21_message_50.csv.gz --rate 20000 --journal /var/lib/twinline/publisher\n  \
         twinline publish --generate 200000 --mean-rate 50000 --pace recorded --journal /tmp/twinline/orders\n  \
+        twinline publish --source itch=day.itch50.gz,pace=recorded,retry=forever --journal /tmp/twinline/again\n  \
         twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
 pub(crate) struct Publish {
     #[command(flatten)]
@@ -84,14 +86,14 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     // The source and the lines first: where they are wrong nothing is created.
-    let source = AnySource::open(&args.source)?;
+    let source = args.source.spec()?.open()?;
     let options = SenderOptions {
         ttl: args.ttl,
         ..SenderOptions::default()
     };
     let lines = SocketLines::open(&args.lines.line_a, &args.lines.line_b, options)?;
     let opened = publisher::open(config(args), &place(args)?, lines.clone(), unix_now())?;
-    let watch = Watch::new(args, &opened.publisher, lines);
+    let watch = Watch::new(args, &opened.publisher, lines, source.status());
     if opened.publisher.phase() == Phase::Ending {
         progress.warn(format!(
             "session {} is complete in the journal: nothing is left to publish; start a new one with --session {}",
@@ -156,7 +158,7 @@ fn place(args: &Publish) -> Result<Place, Failure> {
 struct Job {
     publisher: Publisher<SocketLines>,
     reserver: Option<Reserver>,
-    source: AnySource,
+    source: OpenSource,
     config: RunConfig,
     cpu: Option<usize>,
 }
@@ -194,10 +196,16 @@ struct Watch {
     lines: SocketLines,
     counters: Arc<Counters>,
     reserve: Arc<Reserve>,
+    source: Arc<RetryStatus>,
 }
 
 impl Watch {
-    fn new(args: &Publish, publisher: &Publisher<SocketLines>, lines: SocketLines) -> Self {
+    fn new(
+        args: &Publish,
+        publisher: &Publisher<SocketLines>,
+        lines: SocketLines,
+        source: Arc<RetryStatus>,
+    ) -> Self {
         Self {
             addresses: [args.lines.line_a.to_string(), args.lines.line_b.to_string()],
             channel: args.lines.channel,
@@ -208,6 +216,7 @@ impl Watch {
             lines,
             counters: publisher.counters(),
             reserve: publisher.reserve(),
+            source,
         }
     }
 
@@ -225,6 +234,11 @@ impl Watch {
         summary.packets = self.counters.packets.get();
         summary.bytes = self.counters.bytes.get();
         summary.set("heartbeats", self.counters.heartbeats.get());
+        if let Some(share) = self.source.progress() {
+            summary.set("source_share", share);
+        }
+        summary.set("source_failures", self.source.failures());
+        summary.set("source_broken", self.source.is_broken());
         summary.lines = Some(LinesSummary {
             a: self.line(Line::A),
             b: self.line(Line::B),
@@ -243,6 +257,14 @@ impl Watch {
                 would_block: counts.would_block,
             }),
             heard: None,
+        }
+    }
+
+    /// Tells of a source that broke.
+    fn tell_source(&self, progress: &mut Progress) {
+        if self.source.is_broken() {
+            let error = self.source.last_error();
+            progress.warn(format!("the source stands still and is tried again: {error}"));
         }
     }
 
@@ -280,6 +302,7 @@ fn watch_over(
             thread::park_timeout(LOOK_EVERY);
             warned.try_iter().for_each(|text| progress.warn(text));
             watch.tell_health(progress);
+            watch.tell_source(progress);
             progress.figures(|| watch.summary());
         }
         worker.join().map_err(|_| {

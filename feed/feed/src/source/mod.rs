@@ -10,6 +10,7 @@ pub mod generator;
 pub mod itch;
 pub mod lobster;
 pub mod pace;
+pub mod retry;
 
 use std::io;
 use std::path::PathBuf;

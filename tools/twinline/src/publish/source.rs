@@ -3,17 +3,20 @@
 use crate::exit::Failure;
 use crate::summary::{NotPublished, SourceSummary};
 use clap::{ArgGroup, Args, ValueEnum};
+use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::lobster::LobsterFile;
 use twinline_feed::source::pace::Pace;
+use twinline_feed::source::retry::Retrying;
 use twinline_feed::source::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
 
 /// Where the data comes from, and how fast.
 #[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Source", group(ArgGroup::new("what").required(true).args(["from", "generate"])))]
+#[command(next_help_heading = "Source", group(ArgGroup::new("what").required(true).args(["from", "generate", "source"])))]
 #[group(skip)]
 pub(crate) struct SourceArgs {
     /// A file of NASDAQ ITCH 5.0 messages or of LOBSTER's message rows (CSV), plain or gzip
@@ -28,6 +31,15 @@ pub(crate) struct SourceArgs {
     /// So many messages of a made-up market
     #[arg(long, value_name = "MESSAGES")]
     generate: Option<u64>,
+    /// A source with all that concerns it in one: itch=FILE, lobster=FILE, orders=MESSAGES or ticks=MESSAGES (0: without
+    /// end), and where they are wanted id=NUMBER, pace=, rate=, retry=, seed=, symbols=, mean-rate=, symbol=; as in
+    /// itch=day.gz,pace=recorded,retry=forever
+    #[arg(long, value_name = "SPEC", conflicts_with_all = ["pace", "rate", "retry"])]
+    source: Option<SourceSpec>,
+    /// When the source breaks, open it again at its position, so many times in a row without getting further, or forever;
+    /// after 100 ms, then twice as long each time, up to 10 s
+    #[arg(long, value_name = "COUNT|forever", default_value = "0", value_parser = retries)]
+    retry: u32,
     /// max, recorded (as the times in the file say), or so many times as fast, as in 10x [default: max; of ticks recorded]
     #[arg(long, conflicts_with = "rate")]
     pace: Option<Pace>,
@@ -67,8 +79,194 @@ pub(crate) enum ProfileName {
     Ticks,
 }
 
-/// The number of the one source that is published: part of every instrument's number.
+/// A source, as `--source` names it or the single flags do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SourceSpec {
+    /// Its number: part of every instrument's number.
+    id: u16,
+    what: What,
+    pace: Pace,
+    retry: u32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Itch(PathBuf),
+    Lobster(PathBuf, Option<String>),
+    Made {
+        messages: Option<u64>,
+        seed: u64,
+        symbols: NonZeroU16,
+        profile: Profile,
+    },
+}
+
+/// The number of a source that names none.
 const SOURCE: u16 = 1;
+
+fn retries(text: &str) -> Result<u32, String> {
+    match text {
+        "forever" => Ok(u32::MAX),
+        _ => text
+            .parse()
+            .map_err(|_| format!("{text:?} is no number of attempts: write 5 or forever")),
+    }
+}
+
+impl SourceArgs {
+    /// What the flags name.
+    pub(super) fn spec(&self) -> Result<SourceSpec, Failure> {
+        if let Some(spec) = &self.source {
+            return Ok(spec.clone());
+        }
+        let what = match (&self.from, self.generate) {
+            (Some(path), _) => self.file(path)?,
+            (None, Some(messages)) => What::Made {
+                messages: Some(messages),
+                seed: self.generator_seed,
+                symbols: self.symbols,
+                profile: match self.profile {
+                    ProfileName::Orders => Profile::Orders {
+                        mean_rate: self.mean_rate,
+                    },
+                    ProfileName::Ticks => Profile::Ticks,
+                },
+            },
+            (None, None) => {
+                return Err(Failure::usage(
+                    "name a source: --from FILE, --generate MESSAGES or --source SPEC",
+                ));
+            }
+        };
+        Ok(SourceSpec {
+            id: SOURCE,
+            pace: what.pace(self.pace, self.rate),
+            what,
+            retry: self.retry,
+        })
+    }
+
+    fn file(&self, path: &Path) -> Result<What, Failure> {
+        let format = match self.format {
+            Some(format) => format,
+            // A pipe can be read once only.
+            None if !path.is_file() => FileFormat::Itch,
+            None if LobsterFile::is_one(path)? => FileFormat::Lobster,
+            None => FileFormat::Itch,
+        };
+        match format {
+            FileFormat::Itch if self.symbol.is_some() => Err(Failure::usage(format!(
+                "--symbol is for LOBSTER files: {} is read as ITCH, which names its instruments itself",
+                path.display()
+            ))),
+            FileFormat::Itch => Ok(What::Itch(path.to_owned())),
+            FileFormat::Lobster => Ok(What::Lobster(path.to_owned(), self.symbol.clone())),
+        }
+    }
+}
+
+impl What {
+    /// Ticks come at their own times unless told otherwise, all else as fast as it goes.
+    fn pace(&self, pace: Option<Pace>, rate: Option<NonZeroU64>) -> Pace {
+        let is_ticks = matches!(
+            self,
+            Self::Made {
+                profile: Profile::Ticks,
+                ..
+            }
+        );
+        let own = if is_ticks { Pace::Recorded(1.0) } else { Pace::Max };
+        rate.map(Pace::PerSecond).or(pace).unwrap_or(own)
+    }
+}
+
+impl FromStr for SourceSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut keys = HashMap::new();
+        for part in text.split(',') {
+            let (key, value) = part
+                .split_once('=')
+                .ok_or_else(|| format!("{part:?} is no key=value: write itch=FILE,pace=recorded"))?;
+            if keys.insert(key, value).is_some() {
+                return Err(format!("{key} is there twice"));
+            }
+        }
+        let (symbol, seed) = (keys.remove("symbol"), keys.remove("seed"));
+        let (symbols, mean_rate) = (keys.remove("symbols"), keys.remove("mean-rate"));
+        let made = seed.or(symbols).or(mean_rate).is_some();
+        let kinds: Vec<_> = ["itch", "lobster", "orders", "ticks"]
+            .into_iter()
+            .filter_map(|kind| Some((kind, keys.remove(kind)?)))
+            .collect();
+        let [(kind, value)] = kinds[..] else {
+            return Err(format!(
+                "{text:?} must name one of itch, lobster, orders and ticks"
+            ));
+        };
+        if symbol.is_some() && kind != "lobster" || made && matches!(kind, "itch" | "lobster") {
+            return Err("symbol is for lobster; seed, symbols and mean-rate are for orders and ticks".into());
+        }
+        let what = match kind {
+            "itch" => What::Itch(value.into()),
+            "lobster" => What::Lobster(value.into(), symbol.map(Into::into)),
+            _ => {
+                let messages: u64 = read(kind, value)?;
+                let mean_rate = mean_rate.map_or(Ok(NonZeroU64::MIN.saturating_add(19_999)), |rate| {
+                    read("mean-rate", rate)
+                })?;
+                What::Made {
+                    messages: (messages > 0).then_some(messages),
+                    seed: seed.map_or(Ok(1), |seed| read("seed", seed))?,
+                    symbols: symbols.map_or(Ok(NonZeroU16::MIN.saturating_add(99)), |count| {
+                        read("symbols", count)
+                    })?,
+                    profile: if kind == "ticks" {
+                        Profile::Ticks
+                    } else {
+                        Profile::Orders { mean_rate }
+                    },
+                }
+            }
+        };
+        let pace = keys.remove("pace").map(|pace| read("pace", pace)).transpose()?;
+        let rate = keys.remove("rate").map(|rate| read("rate", rate)).transpose()?;
+        if pace.is_some() && rate.is_some() {
+            return Err("give pace or rate, not both".into());
+        }
+        let spec = Self {
+            id: keys.remove("id").map_or(Ok(SOURCE), |id| read("id", id))?,
+            pace: what.pace(pace, rate),
+            what,
+            retry: keys.remove("retry").map_or(Ok(0), retries)?,
+        };
+        match keys.keys().next() {
+            Some(key) => Err(format!(
+                "there is no key {key:?}: take id, pace, rate, retry, seed, symbols, mean-rate or symbol"
+            )),
+            None if spec.id == 0 => Err("a source's number is 1 or more".into()),
+            None => Ok(spec),
+        }
+    }
+}
+
+fn read<T: FromStr>(key: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("{key} cannot be {value:?}"))
+}
+
+/// Opens a source, again and again.
+type Opener = Box<dyn FnMut() -> Result<AnySource, SourceError> + Send>;
+/// A source that is opened again when it breaks.
+pub(super) type OpenSource = Retrying<AnySource, Opener>;
+
+impl SourceSpec {
+    /// Opens it.
+    pub(super) fn open(&self) -> Result<OpenSource, SourceError> {
+        let spec = self.clone();
+        Retrying::open(Box::new(move || AnySource::open(&spec)), self.retry)
+    }
+}
 
 /// Any of them.
 pub(super) enum AnySource {
@@ -78,52 +276,26 @@ pub(super) enum AnySource {
 }
 
 impl AnySource {
-    /// Opens what the arguments name.
-    pub(super) fn open(args: &SourceArgs) -> Result<Self, Failure> {
-        let as_such = match args.profile {
-            ProfileName::Ticks => Pace::Recorded(1.0),
-            ProfileName::Orders => Pace::Max,
-        };
-        let pace = args.rate.map(Pace::PerSecond).or(args.pace).unwrap_or(as_such);
-        match (&args.from, args.generate) {
-            (Some(path), _) => Self::open_file(path, args, pace),
-            (None, Some(messages)) => Ok(Self::Generator(Box::new(Generator::new(GeneratorConfig {
-                source: SOURCE,
-                seed: args.generator_seed,
-                symbols: args.symbols,
-                messages: Some(messages),
-                profile: match args.profile {
-                    ProfileName::Orders => Profile::Orders {
-                        mean_rate: args.mean_rate,
-                    },
-                    ProfileName::Ticks => Profile::Ticks,
-                },
+    fn open(spec: &SourceSpec) -> Result<Self, SourceError> {
+        let (id, pace) = (spec.id, spec.pace);
+        Ok(match &spec.what {
+            What::Itch(path) => Self::Itch(Box::new(ItchFile::open(path, id, pace)?)),
+            What::Lobster(path, symbol) => {
+                Self::Lobster(Box::new(LobsterFile::open(path, id, symbol.as_deref(), pace)?))
+            }
+            What::Made {
+                messages,
+                seed,
+                symbols,
+                profile,
+            } => Self::Generator(Box::new(Generator::new(GeneratorConfig {
+                source: id,
+                seed: *seed,
+                symbols: *symbols,
+                messages: *messages,
+                profile: *profile,
                 pace,
-            })))),
-            (None, None) => Err(Failure::usage(
-                "name a source: --from FILE or --generate MESSAGES",
-            )),
-        }
-    }
-
-    fn open_file(path: &Path, args: &SourceArgs, pace: Pace) -> Result<Self, Failure> {
-        let format = match args.format {
-            Some(format) => format,
-            // A pipe can be read once only.
-            None if !path.is_file() => FileFormat::Itch,
-            None if LobsterFile::is_one(path)? => FileFormat::Lobster,
-            None => FileFormat::Itch,
-        };
-        let symbol = args.symbol.as_deref();
-        if format == FileFormat::Itch && symbol.is_some() {
-            return Err(Failure::usage(format!(
-                "--symbol is for LOBSTER files: {} is read as ITCH, which names its instruments itself",
-                path.display()
-            )));
-        }
-        Ok(match format {
-            FileFormat::Itch => Self::Itch(Box::new(ItchFile::open(path, SOURCE, pace)?)),
-            FileFormat::Lobster => Self::Lobster(Box::new(LobsterFile::open(path, SOURCE, symbol, pace)?)),
+            }))),
         })
     }
 }
@@ -207,4 +379,48 @@ pub(super) fn summary(source: &impl Source, resumed_at: u64, published_in_sessio
         summary.not_published.insert(count.kind, not);
     }
     summary
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spec_names_a_source_with_all_that_concerns_it() {
+        let spec: SourceSpec = "lobster=a.csv,id=3,symbol=AAPL,rate=500,retry=forever"
+            .parse()
+            .unwrap();
+        assert_eq!(
+            (spec.id, spec.pace.to_string(), spec.retry),
+            (3, "500/s".to_string(), u32::MAX)
+        );
+        assert_eq!(spec.what, What::Lobster("a.csv".into(), Some("AAPL".into())));
+        let ticks: SourceSpec = "ticks=0,symbols=7".parse().unwrap();
+        assert_eq!((ticks.id, ticks.pace), (1, Pace::Recorded(1.0)));
+        assert!(matches!(
+            ticks.what,
+            What::Made {
+                messages: None,
+                profile: Profile::Ticks,
+                ..
+            }
+        ));
+        for (wrong, named) in [
+            ("itch", "no key=value"),
+            ("id=3", "must name one of"),
+            ("itch=a,lobster=b", "must name one of"),
+            ("itch=a,itch=b", "twice"),
+            ("itch=a,symbol=X", "symbol is for lobster"),
+            ("itch=a,seed=1", "for orders and ticks"),
+            ("orders=many", "orders cannot be"),
+            ("orders=1,pace=max,rate=5", "not both"),
+            ("orders=1,rate=0", "rate cannot be"),
+            ("orders=1,id=0", "1 or more"),
+            ("orders=1,speed=5", "no key \"speed\""),
+            ("orders=1,retry=often", "attempts"),
+        ] {
+            let error = wrong.parse::<SourceSpec>().unwrap_err();
+            assert!(error.contains(named), "{wrong}: {error}");
+        }
+    }
 }

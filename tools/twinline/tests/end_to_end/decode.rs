@@ -144,6 +144,27 @@ fn a_malformed_row_names_its_line_and_the_file_goes_on_once_it_is_corrected() {
 }
 
 #[test]
+fn a_source_that_breaks_is_tried_again_where_it_broke() {
+    let bed = Bed::new();
+    let csv = bed.text("TEST.csv");
+    let good = "1.0,1,5,100,20000,1\n1.5,1,6,100,20000,1\n2.0,3,5,100,20000,1\n3.0,3,6,100,20000,1\n";
+    fs::write(&csv, good.replace("2.0,3,5", "2.0,3,five")).expect("it can be written");
+    let source = format!("lobster={csv},retry=forever");
+    let publisher = bed.publish(&["--source", &source, "--linger", "1ms"]);
+    publisher.wait_event("that the source stands still", |event| {
+        event["text"].as_str()?.contains("line 3").then_some(())
+    });
+    fs::write(&csv, good).expect("it can be written");
+    let done = publisher.wait().expect(0);
+    assert!(done.summary["source_failures"].as_u64() >= Some(1));
+    assert_eq!(done.summary["source_broken"], false);
+    assert_eq!(done.summary["source"]["messages"], 4);
+    let done = run_plain(&["decode", &bed.text("publisher"), "--format", "lobster"]).expect(0);
+    let ours: Vec<_> = done.stdout.lines().map(row).collect();
+    assert_eq!(ours, good.lines().map(row).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_journal_is_decoded_filtered_and_summed_up() {
     let bed = Bed::new();
     bed.publish(&["--generate", "5000", "--symbols", "3", "--linger", "1ms"])
