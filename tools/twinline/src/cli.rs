@@ -1,6 +1,7 @@
 //! The command line: subcommands and the flags that all of them have.
 
 use crate::exit::EXIT_CODES;
+use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
     capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, simulate,
@@ -48,6 +49,18 @@ pub(crate) struct Global {
         help_heading = "Output"
     )]
     pub(crate) progress: Mode,
+    /// How warnings and notes are written on stderr
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "human",
+        help_heading = "Output"
+    )]
+    pub(crate) log: LogFormat,
+    /// What is written: warnings, or what a process is doing too [default: info for people and as JSON, otherwise warn]
+    #[arg(long, global = true, value_enum, help_heading = "Output")]
+    pub(crate) log_level: Option<LogLevel>,
     /// End when this process, which must be the parent, ends
     #[arg(long, global = true, hide = true, value_name = "PID")]
     pub(crate) with_parent: Option<u32>,

@@ -14,6 +14,7 @@ mod exit;
 mod journal;
 mod line_args;
 mod listen;
+mod logs;
 mod manual;
 mod parent;
 mod progress;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             return ExitCode::from(failure.exit.code());
         }
     };
+    logs::start(&cli.global);
     let started = Instant::now();
     let name = cli.command.name();
     let mut finish =
@@ -95,6 +97,11 @@ fn report(finish: &Finish, global: &Global) {
     let _ = stdout.flush();
     if let Some(error) = &finish.error {
         let line = error.replace('\n', " ");
-        let _ = writeln!(std::io::stderr(), "error: {line}");
+        if global.log == logs::LogFormat::Json {
+            tracing::error!("{line}");
+        } else {
+            // As every tool says it: a program that looks for it finds it at the line's beginning.
+            let _ = writeln!(std::io::stderr(), "error: {line}");
+        }
     }
 }

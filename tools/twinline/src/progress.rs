@@ -47,6 +47,7 @@ pub(crate) struct Progress {
     last: Instant,
     messages: u64,
     warnings: Vec<String>,
+    limiter: Limiter,
 }
 
 impl Progress {
@@ -67,6 +68,7 @@ impl Progress {
             last: Instant::now(),
             messages: 0,
             warnings: Vec::new(),
+            limiter: Limiter::default(),
         }
     }
 
@@ -74,22 +76,35 @@ impl Progress {
     pub(crate) fn ready(&mut self, address: Option<String>, text: &str) {
         match self.mode {
             Mode::Json => self.event(&Event::Ready { address }),
-            Mode::Human => self.line(text),
-            Mode::Auto | Mode::Off => {}
+            _ => text.lines().for_each(|line| tracing::info!("{line}")),
         }
     }
 
-    /// Something to know; said at once, whatever the mode, and once only.
+    /// Something to know; said at once, whatever the mode, and once only. Who can make us warn cannot fill our log: beyond
+    /// a limit warnings are counted only.
     pub(crate) fn warn(&mut self, text: impl Into<String>) {
         let text = text.into();
         if self.warnings.contains(&text) {
             return;
         }
-        match self.mode {
-            Mode::Json => self.event(&Event::Warning { text: text.clone() }),
-            _ => self.line(&format!("warning: {text}")),
+        match self.limiter.allows(Instant::now()) {
+            Verdict::Say { left_out: 0 } => {}
+            Verdict::Say { left_out } => {
+                self.say(&format!("{left_out} warnings before this one were left out"))
+            }
+            Verdict::LeaveOut => return,
         }
-        self.warnings.push(text);
+        self.say(&text);
+        if self.warnings.len() < KEPT {
+            self.warnings.push(text);
+        }
+    }
+
+    fn say(&self, text: &str) {
+        match self.mode {
+            Mode::Json => self.event(&Event::Warning { text: text.into() }),
+            _ => tracing::warn!("{text}"),
+        }
     }
 
     /// All warnings so far.
@@ -124,6 +139,49 @@ impl Progress {
     /// A reader that went away is no reason to stop.
     fn line(&self, text: &str) {
         let _ = writeln!(std::io::stderr().lock(), "{text}");
+    }
+}
+
+/// Warnings that the summary lists at most.
+const KEPT: usize = 100;
+
+/// Lets so many warnings through in a while.
+#[derive(Debug, Default)]
+struct Limiter {
+    /// When the current while began.
+    since: Option<Instant>,
+    said: u32,
+    left_out: u64,
+}
+
+/// What to do with a warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Say it, and that so many were not said.
+    Say { left_out: u64 },
+    /// There were too many.
+    LeaveOut,
+}
+
+impl Limiter {
+    const WHILE: Duration = Duration::from_secs(10);
+    const MOST: u32 = 20;
+
+    fn allows(&mut self, now: Instant) -> Verdict {
+        if self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= Self::WHILE)
+        {
+            (self.since, self.said) = (Some(now), 0);
+        }
+        if self.said == Self::MOST {
+            self.left_out += 1;
+            return Verdict::LeaveOut;
+        }
+        self.said += 1;
+        Verdict::Say {
+            left_out: std::mem::take(&mut self.left_out),
+        }
     }
 }
 
@@ -165,6 +223,35 @@ fn line(summary: &Summary, rate: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn too_many_warnings_are_counted_and_told_of_later() {
+        let mut limiter = Limiter::default();
+        let start = Instant::now();
+        for _ in 0..Limiter::MOST {
+            assert_eq!(limiter.allows(start), Verdict::Say { left_out: 0 });
+        }
+        for _ in 0..7 {
+            assert_eq!(limiter.allows(start + Limiter::WHILE / 2), Verdict::LeaveOut);
+        }
+        assert_eq!(
+            limiter.allows(start + Limiter::WHILE),
+            Verdict::Say { left_out: 7 }
+        );
+        assert_eq!(
+            limiter.allows(start + Limiter::WHILE),
+            Verdict::Say { left_out: 0 }
+        );
+    }
+
+    #[test]
+    fn what_a_summary_lists_is_bounded() {
+        let mut progress = Progress::new(Mode::Off);
+        for number in 0..1_000 {
+            progress.warn(format!("warning {number}"));
+        }
+        assert!(progress.warnings().len() <= KEPT);
+    }
 
     #[test]
     fn events_read_back() {

@@ -76,3 +76,42 @@ fn what_is_wrong_in_a_file_is_told_with_its_place() {
         "{done:?}"
     );
 }
+
+#[test]
+fn logs_are_lines_for_people_or_json_objects() {
+    let bed = Bed::new();
+    let arguments = bed.publish_arguments("publisher", &["--generate", "10", "--linger", "1ms"]);
+    let again = |more: &[&str]| {
+        let all: Vec<&str> = arguments
+            .iter()
+            .map(String::as_str)
+            .chain(more.iter().copied())
+            .collect();
+        run_plain(&all).expect(0).stderr
+    };
+    // Nothing to say at the default level; then that the session is complete.
+    assert_eq!(again(&[]), Vec::<String>::new());
+    let said = again(&[]);
+    assert!(
+        said.len() == 1 && said[0].contains("Z warning: session 1 is complete"),
+        "{said:?}"
+    );
+    let said = again(&["--log-level", "info"]);
+    assert!(
+        said.len() == 2 && said[1].contains("Z publishing session 1"),
+        "{said:?}"
+    );
+    let said = again(&["--log", "json"]);
+    for line in &said {
+        let object: serde_json::Value = serde_json::from_str(line).expect("an object a line");
+        assert!(
+            object["timestamp"].is_string() && object["message"].is_string(),
+            "{object}"
+        );
+    }
+    assert!(said[0].contains("\"level\":\"WARN\""), "{said:?}");
+    let error = run_plain(&["decode", "/nowhere", "--log", "json"])
+        .expect(1)
+        .stderr;
+    assert!(error[0].contains("\"level\":\"ERROR\""), "{error:?}");
+}
