@@ -25,6 +25,7 @@ mod show;
 mod signals;
 mod simulate;
 mod summary;
+mod table;
 mod units;
 mod usage;
 

@@ -2,6 +2,7 @@
 //! or as one JSON object a line for a program such as the demo.
 
 use crate::summary::Summary;
+use crate::table;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Write};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
-    /// Human lines if stderr is a terminal, otherwise none.
+    /// A table that is drawn over itself if stderr is a terminal, otherwise nothing.
     #[default]
     Auto,
     /// Human lines.
@@ -48,18 +49,19 @@ pub(crate) struct Progress {
     messages: u64,
     warnings: Vec<String>,
     limiter: Limiter,
+    /// Lines of the table that stands on the terminal.
+    drawn: usize,
 }
 
 impl Progress {
     /// For `mode`; machines are told more often, so that a live table moves.
     pub(crate) fn new(mode: Mode) -> Self {
         let mode = match mode {
-            Mode::Auto if std::io::stderr().is_terminal() => Mode::Human,
-            Mode::Auto => Mode::Off,
+            Mode::Auto if !std::io::stderr().is_terminal() => Mode::Off,
             mode => mode,
         };
         let every = match mode {
-            Mode::Json => Duration::from_millis(250),
+            Mode::Json | Mode::Auto => Duration::from_millis(250),
             _ => Duration::from_secs(1),
         };
         Self {
@@ -69,6 +71,7 @@ impl Progress {
             messages: 0,
             warnings: Vec::new(),
             limiter: Limiter::default(),
+            drawn: 0,
         }
     }
 
@@ -76,7 +79,10 @@ impl Progress {
     pub(crate) fn ready(&mut self, address: Option<String>, text: &str) {
         match self.mode {
             Mode::Json => self.event(&Event::Ready { address }),
-            _ => text.lines().for_each(|line| tracing::info!("{line}")),
+            _ => {
+                self.drawn = 0;
+                text.lines().for_each(|line| tracing::info!("{line}"));
+            }
         }
     }
 
@@ -100,7 +106,9 @@ impl Progress {
         }
     }
 
-    fn say(&self, text: &str) {
+    fn say(&mut self, text: &str) {
+        // The next table stands below it.
+        self.drawn = 0;
         match self.mode {
             Mode::Json => self.event(&Event::Warning { text: text.into() }),
             _ => tracing::warn!("{text}"),
@@ -115,19 +123,23 @@ impl Progress {
     /// The figures so far, if it is time for them.
     pub(crate) fn figures(&mut self, figures: impl FnOnce() -> Summary) {
         let since = self.last.elapsed();
-        if since < self.every || matches!(self.mode, Mode::Off | Mode::Auto) {
+        if since < self.every || self.mode == Mode::Off {
             return;
         }
         self.last = Instant::now();
         let mut summary = figures();
         let rate = summary.messages.saturating_sub(self.messages) as f64 / since.as_secs_f64();
         self.messages = summary.messages;
-        if self.mode == Mode::Json {
-            summary.set("rate", rate as u64);
-            self.event(&Event::Progress(Box::new(summary)));
-        } else {
-            self.line(&line(&summary, rate as u64));
+        if self.mode == Mode::Human {
+            return self.line(&line(&summary, rate as u64));
         }
+        summary.set("rate", rate as u64);
+        if self.mode == Mode::Json {
+            return self.event(&Event::Progress(Box::new(summary)));
+        }
+        let (text, drawn) = table::redrawn(&[summary], self.drawn);
+        self.drawn = drawn;
+        let _ = write!(std::io::stderr().lock(), "{text}");
     }
 
     fn event(&self, event: &Event) {
@@ -194,15 +206,8 @@ fn line(summary: &Summary, rate: u64) -> String {
         show_count(summary.messages),
         show_count(rate)
     );
-    if let Some(share) = summary
-        .detail
-        .get("source_share")
-        .and_then(serde_json::Value::as_f64)
-    {
-        text += &format!(", {:.0}% of the source", share * 100.0);
-        // By the pace from the start to here.
-        let left = summary.elapsed_ns as f64 * (1.0 - share) / share.max(1e-9);
-        text += &format!(", {} left", show_nanos(left as u64));
+    if let Some((share, left)) = summary.source_share() {
+        text += &format!(", {:.0}% of the source, {} left", share * 100.0, show_nanos(left));
     }
     if let Some([a, b]) = summary.heard() {
         text += &format!(", lost A {} B {}", show_count(a.lost), show_count(b.lost));

@@ -328,6 +328,13 @@ impl Summary {
         self.position.as_ref().map_or(0, |position| position.next)
     }
 
+    /// The share of the source that is published, and at the pace so far how long the rest will take, in nanoseconds.
+    pub(crate) fn source_share(&self) -> Option<(f64, u64)> {
+        let share = self.detail.get("source_share")?.as_f64()?;
+        let left = self.elapsed_ns as f64 * (1.0 - share) / share.max(1e-9);
+        Some((share, left as u64))
+    }
+
     /// The receiving ends of both lines.
     pub(crate) fn heard(&self) -> Option<[&HeardSummary; 2]> {
         let lines = self.lines.as_ref()?;

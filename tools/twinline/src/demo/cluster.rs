@@ -2,10 +2,10 @@
 
 use super::child::{Child, Ended, Said};
 use super::place::Place;
-use super::table::LiveTable;
 use crate::exit::{Exit, Failure};
 use crate::progress::Event;
 use crate::summary::Summary;
+use crate::table::LiveTable;
 use crate::usage::Machine;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -4,12 +4,12 @@
 mod child;
 mod cluster;
 mod place;
-mod table;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::signals;
 use crate::summary::{Summary, UsageSummary};
+use crate::table::{self, LiveTable};
 use crate::units;
 use clap::Args;
 use cluster::{Cluster, Outcome};
@@ -18,7 +18,6 @@ use std::fmt::Write;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
-use table::LiveTable;
 use twinline_feed::source::pace::Pace;
 use twinline_line::impair::Spec;
 

@@ -1,7 +1,8 @@
 //! One file for all processes of a host.
 
-use crate::bed::{Bed, Process, run_plain};
+use crate::bed::{Bed, Process, TWINLINE, run_plain};
 use std::fs;
+use std::process::{Command, Stdio};
 
 #[test]
 fn publisher_recovery_and_listeners_run_from_one_file_and_flags_win() {
@@ -114,4 +115,28 @@ fn logs_are_lines_for_people_or_json_objects() {
         .expect(1)
         .stderr;
     assert!(error[0].contains("\"level\":\"ERROR\""), "{error:?}");
+}
+
+#[test]
+fn on_a_terminal_a_table_is_drawn_over_itself_and_tells_how_long_a_file_takes() {
+    let bed = Bed::new();
+    let arguments = bed.publish_arguments(
+        "publisher",
+        &["--generate", "20000", "--rate", "20000", "--linger", "1ms"],
+    );
+    let line = [&[TWINLINE.to_string()], &arguments[..]].concat().join(" ");
+    // `script` gives it a terminal.
+    let done = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("script is part of every system");
+    let shown = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{shown}");
+    assert!(
+        shown.contains("of source") && shown.contains("time left"),
+        "{shown}"
+    );
+    assert!(shown.contains("\x1b[5A\x1b[J"), "drawn over itself: {shown:?}");
+    assert!(shown.contains("publishing session 1 epoch 1"), "{shown}");
 }

@@ -1,4 +1,4 @@
-//! What a running demo shows: a table that is drawn over itself on a terminal, plain lines elsewhere.
+//! What a running command shows of itself: a table that is drawn over itself on a terminal, plain lines elsewhere.
 
 use crate::progress::Mode;
 use crate::summary::Summary;
@@ -7,10 +7,12 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 12] = [
     "",
     "messages",
     "rate/s",
+    "of source",
+    "time left",
     "lost on A",
     "lost on B",
     "kernel drops",
@@ -20,8 +22,11 @@ const HEAD: [&str; 10] = [
     "p99",
 ];
 
+/// Columns that a table is squeezed into at most.
+const NARROWEST: u16 = 40;
+
 /// Shows the figures of all parts, again and again.
-pub(super) struct LiveTable {
+pub(crate) struct LiveTable {
     style: Style,
     every: Duration,
     last: Option<Instant>,
@@ -37,7 +42,7 @@ enum Style {
 }
 
 impl LiveTable {
-    pub(super) fn new(mode: Mode) -> Self {
+    pub(crate) fn new(mode: Mode) -> Self {
         let style = match mode {
             Mode::Auto if std::io::stderr().is_terminal() => Style::Table,
             Mode::Auto | Mode::Human => Style::Lines,
@@ -56,7 +61,7 @@ impl LiveTable {
     }
 
     /// A line above the table.
-    pub(super) fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         if self.style != Style::Silent {
             self.drawn = 0;
             let _ = writeln!(std::io::stderr(), "{text}");
@@ -64,7 +69,7 @@ impl LiveTable {
     }
 
     /// Shows the figures, if it is time; `now` is the last time.
-    pub(super) fn show(&mut self, parts: &[Summary], last: bool) {
+    pub(crate) fn show(&mut self, parts: &[Summary], last: bool) {
         if self.last.is_some_and(|at| at.elapsed() < self.every) && !last {
             return;
         }
@@ -74,21 +79,28 @@ impl LiveTable {
             Style::Lines if last => return,
             Style::Lines => lines(parts),
             Style::Table => {
-                let up = match self.drawn {
-                    0 => String::new(),
-                    lines => format!("\x1b[{lines}A\x1b[J"),
-                };
-                let table = table(parts);
-                self.drawn = table.lines().count();
-                up + &table
+                let (text, drawn) = redrawn(parts, self.drawn);
+                self.drawn = drawn;
+                text
             }
         };
         let _ = write!(std::io::stderr(), "{text}");
     }
 }
 
+/// The table, behind what moves the cursor over the `drawn` lines of the one before; and how many lines it has.
+pub(crate) fn redrawn(parts: &[Summary], drawn: usize) -> (String, usize) {
+    let up = match drawn {
+        0 => String::new(),
+        lines => format!("\x1b[{lines}A\x1b[J"),
+    };
+    let table = table(parts);
+    let lines = table.lines().count();
+    (up + &table, lines)
+}
+
 /// One row a part; a column that nobody fills is left out.
-pub(super) fn table(parts: &[Summary]) -> String {
+pub(crate) fn table(parts: &[Summary]) -> String {
     let rows: Vec<_> = parts.iter().map(row).collect();
     let filled: Vec<usize> = (0..HEAD.len())
         .filter(|&column| rows.iter().any(|row| !row[column].is_empty()))
@@ -98,6 +110,10 @@ pub(super) fn table(parts: &[Summary]) -> String {
         .load_style(presets::UTF8_BORDERS_ONLY)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(filled.iter().map(|&column| HEAD[column]));
+    // A terminal that does not know its width says 0: no reason to squeeze.
+    if table.width().is_some_and(|width| width < NARROWEST) {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
@@ -116,20 +132,24 @@ fn row(part: &Summary) -> [String; HEAD.len()] {
         .get("rate")
         .and_then(serde_json::Value::as_u64)
         .map_or(String::new(), show_count);
+    if let Some((share, left)) = part.source_share() {
+        row[3] = format!("{:.0}%", share * 100.0);
+        row[4] = show_nanos(left);
+    }
     if let Some([a, b]) = part.heard() {
-        row[3] = show_count(a.lost);
-        row[4] = show_count(b.lost);
-        row[5] = show_count(part.kernel_drops());
+        row[5] = show_count(a.lost);
+        row[6] = show_count(b.lost);
+        row[7] = show_count(part.kernel_drops());
     }
     if let Some(gaps) = &part.gaps {
-        row[6] = show_count(gaps.filled);
+        row[8] = show_count(gaps.filled);
     }
     if let Some(delivered) = &part.delivered {
-        row[7] = show_count(delivered.recovery);
+        row[9] = show_count(delivered.recovery);
     }
     if let Some(latency) = &part.latency_ns {
-        row[8] = show_nanos(latency.p50);
-        row[9] = show_nanos(latency.p99);
+        row[10] = show_nanos(latency.p50);
+        row[11] = show_nanos(latency.p99);
     }
     row
 }
