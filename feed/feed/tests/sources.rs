@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use twinline_feed::publisher::{Opened, Place, open, open_without_thread};
 use twinline_feed::run::{RunConfig, RunEnd, run, unix_now};
-use twinline_feed::source::generator::{Generator, GeneratorConfig};
+use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::pace::Pace;
 use twinline_feed::source::{Outcome, Source};
@@ -79,6 +79,7 @@ fn the_generator_is_published_whole_whatever_interrupts_it() {
             seed: 7,
             symbols: NonZeroU16::new(20).unwrap(),
             messages: Some(40_000),
+            profile: Profile::ORDERS,
             pace: Pace::Max,
         })
     });

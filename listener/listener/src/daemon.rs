@@ -20,6 +20,9 @@ use twinline_wire::Packet;
 
 /// The gap policy looks at the gaps this often, in nanoseconds.
 const GAP_TURN: u64 = 200_000;
+/// While nothing is missing the thread sleeps no longer than this, in nanoseconds, however long it may: stall detection,
+/// recovery's heartbeats and the signal to stop are looked for as often.
+const QUIET_TURN: u64 = 20_000_000;
 /// The counters are published this often, in nanoseconds.
 const REPORT_TURN: u64 = 100_000_000;
 /// Empty polls of the line that was first last time, before the other one is looked at.
@@ -208,10 +211,17 @@ impl Listener {
                 empty = 0;
             } else {
                 empty = empty.wrapping_add(1);
-                self.idle.idle(GAP_TURN);
+                self.idle.idle(self.longest_sleep());
             }
         }
         self.release_impaired(u64::MAX);
+    }
+
+    /// How long the thread may sleep while nothing comes, in nanoseconds.
+    fn longest_sleep(&self) -> u64 {
+        let waits =
+            self.impairer.is_some() || self.policy.open_gaps() > 0 || self.arbiter.is_missing_something();
+        if waits { GAP_TURN } else { QUIET_TURN }
     }
 
     /// True once a session is complete and both lines have said so too, or had their time to.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use twinline_feed::lines::SocketLines;
 use twinline_feed::publisher::{self, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, RunConfig, RunEnd, run, unix_now};
-use twinline_feed::source::generator::{Generator, GeneratorConfig};
+use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::pace::Pace;
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
@@ -69,6 +69,7 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u64) -> Jo
             seed: 7,
             symbols: NonZeroU16::new(10).unwrap(),
             messages: Some(messages),
+            profile: Profile::ORDERS,
             pace: Pace::PerSecond(rate.try_into().unwrap()),
         });
         let config = RunConfig {

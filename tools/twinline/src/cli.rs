@@ -2,8 +2,11 @@
 
 use crate::exit::EXIT_CODES;
 use crate::progress::Mode;
-use crate::{capture, decode, demo, diff, journal, listen, publish, recover, simulate};
+use crate::{
+    capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, simulate,
+};
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 
 /// One publisher, two multicast lines, every listener complete.
 ///
@@ -19,8 +22,20 @@ pub(crate) struct Cli {
 }
 
 /// What all subcommands take.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Global {
+    /// Take what is not given here from this file; see `twinline config --help`
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Configuration")]
+    pub(crate) config: Option<PathBuf>,
+    /// Take it from the file's section [COMMAND.NAME] too
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        requires = "config",
+        help_heading = "Configuration"
+    )]
+    pub(crate) instance: Option<String>,
     /// Print exactly one JSON object with the final figures on stdout
     #[arg(long, global = true, help_heading = "Output")]
     pub(crate) json: bool,
@@ -46,9 +61,13 @@ pub(crate) enum Command {
     Journal(journal::Journal),
     Decode(Box<decode::Decode>),
     Capture(Box<capture::Capture>),
+    Replay(Box<replay::Replay>),
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
+    Config(config::Config),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl Command {
@@ -61,9 +80,13 @@ impl Command {
             Command::Journal(_) => "journal",
             Command::Decode(_) => "decode",
             Command::Capture(_) => "capture",
+            Command::Replay(_) => "replay",
             Command::Diff(_) => "diff",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",
+            Command::Config(_) => "config",
+            Command::Completions(_) => "completions",
+            Command::Man(_) => "man",
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod capture;
 mod cli;
+mod config;
 mod decode;
 mod demo;
 mod diff;
@@ -13,18 +14,20 @@ mod exit;
 mod journal;
 mod line_args;
 mod listen;
+mod manual;
 mod parent;
 mod progress;
 mod publish;
 mod recover;
+mod replay;
 mod show;
 mod signals;
 mod simulate;
 mod summary;
 mod units;
+mod usage;
 
-use clap::Parser;
-use cli::{Cli, Command, Global};
+use cli::{Command, Global};
 use exit::{Failure, Finish};
 use std::io::Write;
 use std::process::ExitCode;
@@ -32,7 +35,13 @@ use std::time::Instant;
 use summary::Summary;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match config::command_line() {
+        Ok(cli) => cli,
+        Err(failure) => {
+            eprintln!("error: {}", failure.text);
+            return ExitCode::from(failure.exit.code());
+        }
+    };
     let started = Instant::now();
     let name = cli.command.name();
     let mut finish =
@@ -41,6 +50,9 @@ fn main() -> ExitCode {
     summary.exit_code = Some(finish.exit.code());
     summary.outcome = Some(finish.exit.meaning().into());
     summary.error.clone_from(&finish.error);
+    if matches!(name, "publish" | "recover" | "listen") {
+        summary.usage = usage::own();
+    }
     if summary.elapsed_ns == 0 {
         summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     }
@@ -57,9 +69,13 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Journal(args) => journal::run(&args),
         Command::Decode(args) => decode::run(&args, global),
         Command::Capture(args) => capture::run(&args, global),
+        Command::Replay(args) => replay::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),
+        Command::Config(args) => config::run(&args, global),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::man(&args),
     }
 }
 

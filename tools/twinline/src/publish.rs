@@ -32,9 +32,11 @@ use twinline_line::{LineHealth, SenderOptions};
 /// where the journal ends, in the same session; once the source has said everything, the session is complete, and the
 /// same command only says so. A new session starts with a higher --session.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  twinline publish --from day.itch50.gz --pace 10x --journal /var/lib/twinline/publisher"
-)]
+#[command(after_help = "Examples:\n  \
+        twinline publish --from day.itch50.gz --pace 10x --journal /var/lib/twinline/publisher\n  \
+        twinline publish --from AAPL_2012-06-21_message_50.csv.gz --rate 20000 --journal /var/lib/twinline/publisher\n  \
+        twinline publish --generate 200000 --mean-rate 50000 --pace recorded --journal /tmp/twinline/orders\n  \
+        twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
 pub(crate) struct Publish {
     #[command(flatten)]
     source: SourceArgs,

@@ -50,6 +50,10 @@ const SHOWN: usize = 10;
 
 /// Runs `twinline simulate`.
 pub(crate) fn run(args: &Simulate, global: &Global) -> Result<Finish, Failure> {
+    #[allow(
+        clippy::needless_update,
+        reason = "the simulator's own tests build it with a field more"
+    )]
     let options = Options {
         messages: args.messages,
         trace: args.trace,

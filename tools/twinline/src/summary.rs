@@ -64,6 +64,9 @@ pub(crate) struct Summary {
     /// The recovery service's or its client's own counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) recovery: Option<Counts>,
+    /// What the process cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) usage: Option<UsageSummary>,
     /// What an operator should know.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) warnings: Vec<String>,
@@ -135,6 +138,19 @@ pub(crate) struct LinesSummary {
     pub(crate) a: LineSummary,
     /// Line B.
     pub(crate) b: LineSummary,
+}
+
+/// What a process cost from its start to its end, by the kernel's count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsageSummary {
+    /// Processor time in its own code, in nanoseconds.
+    pub(crate) cpu_user_ns: u64,
+    /// Processor time in the kernel for it, in nanoseconds.
+    pub(crate) cpu_system_ns: u64,
+    /// Most memory that was resident, in bytes, mapped journals included.
+    pub(crate) memory_peak: u64,
+    /// Memory of its own at the end, in bytes, without mapped files.
+    pub(crate) memory_anonymous: u64,
 }
 
 /// One line: sent on it or received from it.

@@ -5,8 +5,10 @@
 //! that a restarted publisher resumes it at. A source that numbers its messages the same way each time it is read is
 //! what makes an interrupted run and an uninterrupted one equal.
 
+mod file;
 pub mod generator;
 pub mod itch;
+pub mod lobster;
 pub mod pace;
 
 use std::io;
@@ -105,6 +107,21 @@ pub enum Outcome {
     WrongLength,
 }
 
+/// Counts of a source that publishes all that it has: by kind the messages, and the position of the first.
+fn published(kinds: &[&str], counts: &[(u64, u64)]) -> Vec<TypeCount> {
+    let came = kinds
+        .iter()
+        .zip(counts)
+        .filter(|(_, (messages, _))| *messages > 0);
+    came.map(|(kind, (messages, first))| TypeCount {
+        kind: (*kind).into(),
+        outcome: Outcome::Published,
+        messages: *messages,
+        first: *first,
+    })
+    .collect()
+}
+
 /// Why a source cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -137,6 +154,21 @@ pub enum SourceError {
         messages: u64,
         /// What is wrong there.
         reason: String,
+    },
+    /// A line of it makes no sense.
+    #[error(
+        "{}, line {line}: {reason}; the {messages} rows before it were read: correct the line and resume",
+        path.display()
+    )]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// The line's number, from 1, a header included.
+        line: u64,
+        /// What is wrong with it, and what belongs there.
+        reason: String,
+        /// Rows before it.
+        messages: u64,
     },
     /// It ends before the position to resume at.
     #[error(

@@ -1,8 +1,11 @@
 //! Capture files: reading pcap and pcapng packet by packet, and writing pcapng.
 //!
 //! The reader takes what it is given as hostile: it holds one block at a time, believes no length beyond its limit, and
-//! says at which packet and which byte a file breaks off. (The crates for this give no such place, or take every time
-//! as nanoseconds.)
+//! says at which packet and which byte a file breaks off.
+//!
+//! Why not a crate: read against version 0.17 of pcap-parser, which is the one that is kept up. It wants a stream's first
+//! read to hold the whole first block, takes a packet that is longer than its block for one that is still to come, and
+//! knows neither times in powers of two nor a big-endian time offset.
 
 use std::io::{self, Read, Write};
 

@@ -34,7 +34,7 @@ const NAP: Duration = Duration::from_micros(100);
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     twinline capture /tmp/lines.pcapng --for 10s\n  \
-    twinline capture /tmp/lines.pcapng --until-end --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1\n  \
+    twinline capture /tmp/session.pcapng --until-end --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1\n  \
     twinline decode /tmp/lines.pcapng --stats\n  \
     tshark -r /tmp/lines.pcapng -T fields -e frame.interface_name -e ip.dst -e udp.length")]
 pub(crate) struct Capture {

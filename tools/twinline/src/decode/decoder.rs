@@ -14,43 +14,43 @@ use twinline_wire::{Packet, PacketError, flags};
 
 /// Bytes that may be a packet, and what is known of how they came.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Arrival<'a> {
+pub(crate) struct Arrival<'a> {
     /// The datagram, or the packet of a journal.
-    pub(super) bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
     /// Its number in the capture, from 1; of other inputs, how many came before it and itself.
-    pub(super) number: u64,
+    pub(crate) number: u64,
     /// When it was received, in nanoseconds since the Unix epoch.
-    pub(super) received: Option<u64>,
+    pub(crate) received: Option<u64>,
     /// Where it was sent to.
-    pub(super) destination: Option<SocketAddrV4>,
+    pub(crate) destination: Option<SocketAddrV4>,
     /// The capture's name of the interface that it came on.
-    pub(super) interface: &'a str,
+    pub(crate) interface: &'a str,
 }
 
 /// Times of a packet beside those of others, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Timing {
+pub(crate) struct Timing {
     /// Since the packet before it of the same channel and line: by receive time, or in a journal by sending time.
-    pub(super) since_previous: Option<i64>,
+    pub(crate) since_previous: Option<i64>,
     /// Receive time minus sending time.
-    pub(super) one_way: Option<i64>,
+    pub(crate) one_way: Option<i64>,
 }
 
 /// What to show.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Show {
+pub(crate) struct Show {
     /// Packets' headers rather than messages.
-    pub(super) packets: bool,
+    pub(crate) packets: bool,
     /// Heartbeats too.
-    pub(super) heartbeats: bool,
+    pub(crate) heartbeats: bool,
     /// Malformed packets too.
-    pub(super) malformed: bool,
+    pub(crate) malformed: bool,
     /// Nothing but the sums.
-    pub(super) stats: bool,
+    pub(crate) stats: bool,
 }
 
 /// Decodes arrivals in order.
-pub(super) struct Decoder {
+pub(crate) struct Decoder {
     filter: Filter,
     show: Show,
     limit: u64,
@@ -70,7 +70,7 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn new(
+    pub(crate) fn new(
         filter: Filter,
         show: Show,
         limit: Option<u64>,
@@ -98,18 +98,23 @@ impl Decoder {
         }
     }
 
+    /// From now on only these sequences of this session are shown.
+    pub(crate) fn limit_to(&mut self, session: u32, sequences: (u64, u64)) {
+        self.filter.limit_to(session, sequences);
+    }
+
     /// Counts a captured packet that holds no datagram for us.
-    pub(super) fn skip(&mut self, why: &str) {
+    pub(crate) fn skip(&mut self, why: &str) {
         *self.skipped.entry(why.into()).or_default() += 1;
     }
 
     /// What was written so far is seen.
-    pub(super) fn flush(&mut self) -> Result<Flow, Failure> {
+    pub(crate) fn flush(&mut self) -> Result<Flow, Failure> {
         self.writer.flush()
     }
 
     /// Takes an arrival; breaks if no more are wanted.
-    pub(super) fn arrival(&mut self, arrival: &Arrival<'_>) -> Result<Flow, Failure> {
+    pub(crate) fn arrival(&mut self, arrival: &Arrival<'_>) -> Result<Flow, Failure> {
         if self.lines.are_others(arrival) {
             self.skip("other_destination");
             return Ok(ControlFlow::Continue(()));
@@ -224,7 +229,7 @@ impl Decoder {
     }
 
     /// Writes what was done into the summary.
-    pub(super) fn finish(&mut self, summary: &mut Summary) {
+    pub(crate) fn finish(&mut self, summary: &mut Summary) {
         summary.messages = self.messages;
         summary.packets = self.packets;
         summary.bytes = self.bytes;
@@ -239,7 +244,7 @@ impl Decoder {
     }
 
     /// Malformed and skipped packets in words, for people; nothing if there were none.
-    pub(super) fn remarks(&self) -> Vec<String> {
+    pub(crate) fn remarks(&self) -> Vec<String> {
         use crate::summary::show_counts;
         let mut remarks = Vec::new();
         if !self.malformed.is_empty() {

@@ -11,7 +11,7 @@ use twinline_wire::{Frame, Packet};
 /// Filters; what passes all of them is shown.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Filters")]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     /// Messages of this instrument: its symbol, once a definition named it, or its number; may be given several times
     #[arg(long, value_name = "SYMBOL|NUMBER", value_delimiter = ',')]
     symbol: Vec<String>,
@@ -38,7 +38,7 @@ pub(super) struct Filter {
 
 /// A span of sending times.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Times {
+pub(crate) struct Times {
     from: Option<Moment>,
     to: Option<Moment>,
 }
@@ -49,6 +49,17 @@ enum Moment {
     At(u64),
     /// Nanoseconds since midnight UTC.
     OfDay(u64),
+}
+
+impl Times {
+    /// Both ends in nanoseconds since the Unix epoch; times of day are those of the day of `time`.
+    pub(crate) fn on_day_of(self, time: u64) -> (Option<u64>, Option<u64>) {
+        let at = |moment: Moment| match moment {
+            Moment::At(at) => at,
+            Moment::OfDay(at) => time - time % DAY + at,
+        };
+        (self.from.map(at), self.to.map(at))
+    }
 }
 
 const DAY: u64 = 86_400_000_000_000;
@@ -63,8 +74,13 @@ impl Moment {
 }
 
 impl Filter {
+    /// Only these sequences of this session pass from now on.
+    pub(crate) fn limit_to(&mut self, session: u32, sequences: (u64, u64)) {
+        (self.session, self.sequence) = (Some(session), Some(sequences));
+    }
+
     /// True if a packet of this header may be shown.
-    pub(super) fn takes_packet(&self, packet: &Packet<'_>, line: Option<Line>) -> bool {
+    pub(crate) fn takes_packet(&self, packet: &Packet<'_>, line: Option<Line>) -> bool {
         let header = packet.header();
         let time = header.sending_time.get();
         self.session.is_none_or(|session| header.session.get() == session)
@@ -77,12 +93,12 @@ impl Filter {
     }
 
     /// True if a packet without messages may be shown: none of the filters asks for something in a message.
-    pub(super) fn takes_empty(&self, packet: &Packet<'_>) -> bool {
+    pub(crate) fn takes_empty(&self, packet: &Packet<'_>) -> bool {
         self.symbol.is_empty() && self.template.is_empty() && self.takes_sequence(packet.sequence())
     }
 
     /// True if the message may be shown.
-    pub(super) fn takes_message(&self, sequence: u64, frame: &Frame<'_>, symbols: &Symbols) -> bool {
+    pub(crate) fn takes_message(&self, sequence: u64, frame: &Frame<'_>, symbols: &Symbols) -> bool {
         self.takes_sequence(sequence)
             && (self.template.is_empty() || self.template.contains(&frame.template()))
             && (self.symbol.is_empty()
@@ -96,7 +112,7 @@ impl Filter {
 }
 
 /// The instrument that a message is about.
-pub(super) fn instrument(frame: &Frame<'_>) -> Option<u32> {
+pub(crate) fn instrument(frame: &Frame<'_>) -> Option<u32> {
     let field = frame
         .definition()?
         .fields
@@ -108,11 +124,11 @@ pub(super) fn instrument(frame: &Frame<'_>) -> Option<u32> {
 
 /// Names of instruments, as definitions said them.
 #[derive(Debug, Default)]
-pub(super) struct Symbols(HashMap<(u16, u32), String>, u16);
+pub(crate) struct Symbols(HashMap<(u16, u32), String>, u16);
 
 impl Symbols {
     /// Learns what the packet's definitions say. Numbers are those of its channel.
-    pub(super) fn learn(&mut self, packet: &Packet<'_>) {
+    pub(crate) fn learn(&mut self, packet: &Packet<'_>) {
         self.1 = packet.header().channel.get();
         for (_, frame) in packet.messages() {
             if let Some(definition) = frame.view::<InstrumentDefinition>() {
@@ -123,7 +139,7 @@ impl Symbols {
     }
 
     /// The symbol of an instrument of the packet learned last.
-    pub(super) fn name(&self, instrument: u32) -> Option<&str> {
+    pub(crate) fn name(&self, instrument: u32) -> Option<&str> {
         self.0.get(&(self.1, instrument)).map(String::as_str)
     }
 
@@ -155,7 +171,7 @@ fn template(text: &str) -> Result<u16, String> {
         })
 }
 
-fn sequences(text: &str) -> Result<(u64, u64), String> {
+pub(crate) fn sequences(text: &str) -> Result<(u64, u64), String> {
     let wrong = || format!("{text:?} is not a range of sequences: write 100..200, 100.. or ..200");
     let (begin, end) = text.split_once("..").ok_or_else(wrong)?;
     let read = |text: &str, none: u64| match text {
@@ -178,7 +194,7 @@ fn line(text: &str) -> Result<Line, String> {
     }
 }
 
-fn times(text: &str) -> Result<Times, String> {
+pub(crate) fn times(text: &str) -> Result<Times, String> {
     let wrong = || {
         format!(
             "{text:?} is not a span of time: write FROM..TO with 2026-11-24T08:30:00Z, 08:30:00 (both UTC) or nanoseconds"
@@ -257,7 +273,7 @@ fn days_of(year: u16, month: u16, day: u16) -> Option<u64> {
 }
 
 /// A sending or receive time in UTC, as in `2026-11-24T08:30:00.000000001Z`.
-pub(super) fn show_time(nanos: u64) -> String {
+pub(crate) fn show_time(nanos: u64) -> String {
     // Days from 0000-03-01, whose years end with February.
     let days = nanos / DAY + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
@@ -274,7 +290,7 @@ pub(super) fn show_time(nanos: u64) -> String {
 }
 
 /// A field's value as text without quotes; nothing if it is absent.
-pub(super) fn show_value(value: Value<'_>) -> String {
+pub(crate) fn show_value(value: Value<'_>) -> String {
     match value {
         Value::Absent => String::new(),
         Value::Unsigned(number) => number.to_string(),
@@ -289,7 +305,7 @@ pub(super) fn show_value(value: Value<'_>) -> String {
 }
 
 /// What reading goes on or stops with.
-pub(super) type Flow = ControlFlow<()>;
+pub(crate) type Flow = ControlFlow<()>;
 
 #[cfg(test)]
 mod tests {

@@ -18,7 +18,7 @@ use twinline_wire::{Frame, Message, Packet, PacketError, flags};
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(crate) enum Format {
     /// Columns for people.
     Table,
     /// One JSON object a line.
@@ -31,17 +31,17 @@ pub(super) enum Format {
 
 /// A packet, and how it came.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
-    pub(super) packet: &'a Packet<'a>,
-    pub(super) number: u64,
-    pub(super) line: Option<Line>,
-    pub(super) received: Option<u64>,
-    pub(super) timing: Timing,
+pub(crate) struct Row<'a> {
+    pub(crate) packet: &'a Packet<'a>,
+    pub(crate) number: u64,
+    pub(crate) line: Option<Line>,
+    pub(crate) received: Option<u64>,
+    pub(crate) timing: Timing,
 }
 
 /// What of it is shown.
 #[derive(Clone, Copy)]
-pub(super) enum What<'a> {
+pub(crate) enum What<'a> {
     /// A message of it, or a listener's notice.
     Message(u64, Frame<'a>),
     /// Its header.
@@ -49,7 +49,7 @@ pub(super) enum What<'a> {
 }
 
 /// Writes rows.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     out: BufWriter<Box<dyn Write>>,
     format: Format,
     begun: bool,
@@ -67,7 +67,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(format: Format, out: Box<dyn Write>) -> Self {
+    pub(crate) fn new(format: Format, out: Box<dyn Write>) -> Self {
         Self {
             out: BufWriter::with_capacity(1 << 16, out),
             format,
@@ -82,27 +82,27 @@ impl Writer {
         }
     }
 
-    pub(super) fn is_lobster(&self) -> bool {
+    pub(crate) fn is_lobster(&self) -> bool {
         self.format == Format::Lobster
     }
 
     /// Messages that LOBSTER has no row for, by template; and how many instruments rows were written of.
-    pub(super) fn without_rows(&self) -> (&Counts, usize) {
+    pub(crate) fn without_rows(&self) -> (&Counts, usize) {
         (&self.without_rows, self.instruments.len())
     }
 
     /// Messages that LOBSTER's rows were written of.
-    pub(super) fn lobster_rows(&self) -> u64 {
+    pub(crate) fn lobster_rows(&self) -> u64 {
         self.rows
     }
 
-    pub(super) fn flush(&mut self) -> Result<Flow, Failure> {
+    pub(crate) fn flush(&mut self) -> Result<Flow, Failure> {
         let done = self.out.flush();
         went_on(done)
     }
 
     /// Writes a row.
-    pub(super) fn row(&mut self, row: &Row<'_>, what: What<'_>) -> Result<Flow, Failure> {
+    pub(crate) fn row(&mut self, row: &Row<'_>, what: What<'_>) -> Result<Flow, Failure> {
         self.text.clear();
         match self.format {
             Format::Table => self.table(row, what),
@@ -121,7 +121,7 @@ impl Writer {
     }
 
     /// Follows the orders of a message that has not come before; writes its rows if it is `taken`.
-    pub(super) fn lobster(
+    pub(crate) fn lobster(
         &mut self,
         packet: &Packet<'_>,
         sequence: u64,
@@ -256,7 +256,7 @@ impl Writer {
     }
 
     /// Shows a malformed packet.
-    pub(super) fn malformed(&mut self, arrival: &Arrival<'_>, error: PacketError) -> Result<Flow, Failure> {
+    pub(crate) fn malformed(&mut self, arrival: &Arrival<'_>, error: PacketError) -> Result<Flow, Failure> {
         let head: String = arrival
             .bytes
             .iter()

@@ -39,10 +39,8 @@ impl Lobster {
     pub(super) fn rows(&mut self, frame: &Frame<'_>, out: &mut String) -> bool {
         let unseen = self.unseen.take();
         let known = |orders: &HashMap<Key, Order>, key: Key| {
-            orders
-                .get(&key)
-                .copied()
-                .or(unseen.filter(|(of, _)| *of == key).map(|(_, order)| order))
+            let said = unseen.filter(|(of, _)| *of == key).map(|(_, order)| order);
+            said.or(orders.get(&key).copied())
         };
         if let Some(m) = frame.view::<UnseenOrder>() {
             let order = order(m.price, m.side, m.quantity.get());

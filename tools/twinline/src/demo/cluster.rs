@@ -6,6 +6,7 @@ use super::table::LiveTable;
 use crate::exit::{Exit, Failure};
 use crate::progress::Event;
 use crate::summary::Summary;
+use crate::usage::Machine;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,8 @@ pub(super) struct Outcome {
     /// The differences in words.
     pub(super) diff_text: String,
     pub(super) equal: bool,
+    /// The share of all cores' time that was busy while the publisher ran.
+    pub(super) busy: Option<f64>,
 }
 
 /// The running parts.
@@ -49,6 +52,9 @@ pub(super) struct Cluster<'a> {
     ready: BTreeMap<usize, Option<String>>,
     /// When anything last changed.
     changed: Instant,
+    /// The machine when the publisher started, and how busy it was until the publisher ended.
+    before: Option<Machine>,
+    busy: Option<f64>,
 }
 
 /// The publisher or a listener, running or not.
@@ -74,6 +80,8 @@ impl<'a> Cluster<'a> {
             figures: Vec::new(),
             ready: BTreeMap::new(),
             changed: Instant::now(),
+            before: None,
+            busy: None,
         }
     }
 
@@ -83,9 +91,11 @@ impl<'a> Cluster<'a> {
         listeners: usize,
         impairment: Option<Spec>,
         source: &[String],
+        idle: &str,
     ) -> Result<(), Failure> {
         let journal = self.place.publisher();
-        let lines = self.line_arguments();
+        let mut lines = self.line_arguments();
+        lines.extend(["--idle".into(), idle.into()]);
         let arguments = ["recover", "--listen", "127.0.0.1:0", "--journal", text(&journal)?];
         let recovery = Child::start(APART, "recovery service", arguments, &self.say)?;
         self.recovery = Some(recovery);
@@ -138,6 +148,7 @@ impl<'a> Cluster<'a> {
         ];
         arguments.extend(["--sync", "none", "--linger", "1s"]);
         arguments.extend(source.iter().chain(&lines).map(String::as_str));
+        self.before = Machine::now();
         self.parts[0] = Part::running(Child::start(0, "publisher", arguments, &self.say)?);
         Ok(())
     }
@@ -153,6 +164,10 @@ impl<'a> Cluster<'a> {
         while self.parts.iter().any(|part| part.ended.is_none()) {
             self.take_news()?;
             self.take_ends()?;
+            if self.busy.is_none() && self.parts[0].ended.is_some() {
+                let now = Machine::now().zip(self.before);
+                self.busy = now.map(|(now, before)| now.busy_since(before));
+            }
             self.live.show(&self.figures, false);
             if self.changed.elapsed() > STALL_PATIENCE {
                 return Err(self.stalled());
@@ -179,6 +194,7 @@ impl<'a> Cluster<'a> {
             diff_text: differences(&diff),
             diff,
             equal,
+            busy: self.busy,
         })
     }
 

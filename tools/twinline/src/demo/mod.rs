@@ -9,13 +9,13 @@ mod table;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::signals;
-use crate::summary::Summary;
+use crate::summary::{Summary, UsageSummary};
 use crate::units;
 use clap::Args;
 use cluster::{Cluster, Outcome};
 use place::Place;
 use std::fmt::Write;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 use table::LiveTable;
@@ -32,14 +32,18 @@ const DEFAULT_RATE: u64 = 20_000;
 /// service. At the end another process compares each listener's journal with the publisher's, message by message. Exit
 /// code 0 only if all are equal.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  twinline demo\n  twinline demo --from day.itch50.gz --pace max --listeners 5 --json"
-)]
+#[command(after_help = "Examples:\n  \
+    twinline demo\n  \
+    twinline demo --from day.itch50.gz --pace max --listeners 5 --json\n  \
+    twinline demo --ticks 1000 --listeners 40 --idle park:2ms --impair none")]
 pub(crate) struct Demo {
     /// Publish this file of NASDAQ ITCH 5.0 messages, plain or gzip, in place of made-up order flow
     #[arg(long, value_name = "FILE", conflicts_with = "length")]
     from: Option<PathBuf>,
-    /// How long the made-up order flow runs, at its rate
+    /// Publish a price tick a second of each of so many instruments in place of made-up order flow
+    #[arg(long, value_name = "SYMBOLS", conflicts_with_all = ["from", "rate", "pace"])]
+    ticks: Option<NonZeroU16>,
+    /// How long the made-up market runs, at its rate
     #[arg(long = "for", value_name = "TIME", default_value = "5s", value_parser = units::duration)]
     length: Duration,
     /// max, recorded (as the times in the file say), or so many times as fast, as in 10x
@@ -51,6 +55,9 @@ pub(crate) struct Demo {
     /// Listeners
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     listeners: u16,
+    /// What publisher and listeners do while nothing comes: spin, yield, or park:TIME; it decides what they cost
+    #[arg(long, value_name = "HOW", default_value = "yield")]
+    idle: String,
     /// What each listener's network does to packets, each packet of each line; none: nothing
     #[arg(
         long,
@@ -74,6 +81,21 @@ impl Demo {
 
     /// The publisher's arguments that say what it publishes and how fast.
     fn source(&self) -> Vec<String> {
+        if let Some(symbols) = self.ticks {
+            let ticks = (f64::from(symbols.get()) * self.length.as_secs_f64()).ceil() as u64;
+            // A definition of each, and that the market opens, come first.
+            let messages = ticks + u64::from(symbols.get()) + 1;
+            return [
+                "--generate",
+                &messages.to_string(),
+                "--profile",
+                "ticks",
+                "--symbols",
+                &symbols.to_string(),
+            ]
+            .map(Into::into)
+            .to_vec();
+        }
         let mut arguments = match &self.from {
             Some(path) => vec!["--from".into(), path.display().to_string()],
             None => {
@@ -102,7 +124,12 @@ pub(crate) fn run(args: &Demo, global: &Global) -> Result<Finish, Failure> {
         live.say(&format!("the journals stay in {}", place.dir().display()));
     }
     let mut cluster = Cluster::new(&place, &stop, &mut live);
-    cluster.start(usize::from(args.listeners), impairment, &args.source())?;
+    cluster.start(
+        usize::from(args.listeners),
+        impairment,
+        &args.source(),
+        &args.idle,
+    )?;
     let outcome = cluster.run()?;
     Ok(finish(outcome))
 }
@@ -131,6 +158,9 @@ fn finish(outcome: Outcome) -> Finish {
     summary.set("recovery_service", &outcome.recovery);
     summary.set("listeners", &outcome.listeners);
     summary.set("diff", &outcome.diff.detail);
+    if let Some(busy) = outcome.busy {
+        summary.set("machine_busy", busy);
+    }
     summary.own_text = text(&outcome, kernel_drops);
     Finish::with(summary, exit)
 }
@@ -149,6 +179,7 @@ fn text(outcome: &Outcome, kernel_drops: u64) -> String {
             crate::summary::show_counts(source.by_type.iter())
         );
     }
+    text += &cost(outcome);
     if kernel_drops > 0 {
         let _ = writeln!(
             text,
@@ -165,4 +196,25 @@ fn text(outcome: &Outcome, kernel_drops: u64) -> String {
         false => writeln!(text, "NOT all journals are equal:\n{}", outcome.diff_text),
     };
     text
+}
+
+/// What it cost: the machine while the publisher ran, and the listener in the middle of them all.
+fn cost(outcome: &Outcome) -> String {
+    let cpu = |usage: &UsageSummary| usage.cpu_user_ns + usage.cpu_system_ns;
+    let all = outcome.listeners.iter();
+    let mut usages: Vec<(UsageSummary, u64)> = all
+        .filter_map(|part| Some((part.usage?, part.elapsed_ns)))
+        .collect();
+    usages.sort_by_key(|(usage, _)| cpu(usage));
+    let (Some(busy), Some((usage, elapsed))) = (outcome.busy, usages.get(usages.len() / 2)) else {
+        return String::new();
+    };
+    format!(
+        "this machine was {:.0}% busy from the publisher's start to its end; a listener used {:.1}% of a core, {} of memory of its own \
+         and at most {} with its journal\n",
+        busy * 100.0,
+        cpu(usage) as f64 / (*elapsed).max(1) as f64 * 100.0,
+        units::show_bytes(usage.memory_anonymous),
+        units::show_bytes(usage.memory_peak)
+    )
 }

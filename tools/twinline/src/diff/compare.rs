@@ -4,8 +4,11 @@
 //! Messages are equal by (session, epoch, sequence, bytes). How they are packed into packets is no difference, and a
 //! listener's notices are none either; but a message that a `Void` notice takes back does not count as delivered.
 
+use crate::show;
 use serde::Serialize;
+use serde_json::{Value as Json, json};
 use std::fmt;
+use twinline_wire::Frame;
 
 /// Ranges that are listed; beyond this they are only counted.
 const LISTED: usize = 10_000;
@@ -30,7 +33,7 @@ impl Entry<'_> {
 }
 
 /// Sequences of a session, the end exclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Range {
     /// Session.
     pub(crate) session: u32,
@@ -102,6 +105,31 @@ pub(crate) struct First {
     pub(crate) sequence: u64,
     /// How.
     pub(crate) what: String,
+    /// The message as the publisher has it, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) publisher: Option<Json>,
+    /// The message as the listener has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<Json>,
+}
+
+impl First {
+    fn new(what: String, left: Option<Entry<'_>>, right: Option<Entry<'_>>) -> Self {
+        let (session, sequence) = left.or(right).map_or((0, 0), |entry| entry.key());
+        Self {
+            session,
+            sequence,
+            what,
+            publisher: left.and_then(decoded),
+            listener: right.and_then(decoded),
+        }
+    }
+}
+
+/// A message in words.
+fn decoded(entry: Entry<'_>) -> Option<Json> {
+    let (frame, _) = Frame::split(entry.bytes)?;
+    Some(json!({ "epoch": entry.epoch, "name": show::name(&frame), "fields": show::fields(&frame) }))
 }
 
 /// What comparing found.
@@ -224,43 +252,42 @@ impl Comparer {
                 right.bytes.len()
             )
         };
-        self.note(left, what);
+        self.note(what, Some(left), Some(right));
     }
 
     fn missing(&mut self, left: Entry<'_>) {
         self.last[0] = Some(left.key());
         self.result.missing.push(left.session, left.sequence);
-        self.note(left, "the listener does not have it".into());
+        self.note("the listener does not have it".into(), Some(left), None);
     }
 
     fn extra(&mut self, right: Entry<'_>) {
         self.last[1] = Some(right.key());
         self.result.extra.push(right.session, right.sequence);
         if self.first_extra.is_none() {
-            self.first_extra = Some(First {
-                session: right.session,
-                sequence: right.sequence,
-                what: "the publisher does not have it".into(),
-            });
+            self.first_extra = Some(First::new(
+                "the publisher does not have it".into(),
+                None,
+                Some(right),
+            ));
         }
     }
 
     fn disorder(&mut self, side: usize, entry: Entry<'_>) -> Step {
         self.result.disorder += 1;
-        let (who, step) = [("publisher", Step::Left), ("listener", Step::Right)][side];
-        self.note(
-            entry,
-            format!("it stands twice or out of order in the {who}'s journal"),
-        );
-        step
+        let what = |who| format!("it stands twice or out of order in the {who}'s journal");
+        if side == 0 {
+            self.note(what("publisher"), Some(entry), None);
+            return Step::Left;
+        }
+        self.note(what("listener"), None, Some(entry));
+        Step::Right
     }
 
-    fn note(&mut self, at: Entry<'_>, what: String) {
-        self.result.first.get_or_insert(First {
-            session: at.session,
-            sequence: at.sequence,
-            what,
-        });
+    fn note(&mut self, what: String, left: Option<Entry<'_>>, right: Option<Entry<'_>>) {
+        self.result
+            .first
+            .get_or_insert_with(|| First::new(what, left, right));
     }
 }
 

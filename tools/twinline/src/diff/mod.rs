@@ -9,6 +9,7 @@ use crate::progress::Progress;
 use crate::summary::{Counts, Summary, show_counts};
 use crate::units::show_count;
 use clap::Args;
+pub(crate) use compare::Range;
 use compare::{Comparer, Comparison, Ranges, Step};
 use cursor::{Cursor, Scope, is_source};
 use serde::Serialize;
@@ -185,6 +186,11 @@ fn write_verdict(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
             "  first difference: session {} sequence {}: {}",
             first.session, first.sequence, first.what
         )?;
+        for (who, message) in [("publisher", &first.publisher), ("listener", &first.listener)] {
+            if let Some(message) = message {
+                writeln!(out, "    {who}: {message}")?;
+            }
+        }
     }
     for (name, ranges) in [
         ("missing", &found.missing),

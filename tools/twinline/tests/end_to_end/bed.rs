@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The command under test, with failpoints.
-const TWINLINE: &str = env!("CARGO_BIN_EXE_twinline");
+pub(crate) const TWINLINE: &str = env!("CARGO_BIN_EXE_twinline");
 
 /// How long anything that must happen may take on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

@@ -79,6 +79,70 @@ fn the_real_hour_comes_back_as_lobster_published_it_but_for_what_itch_does_not_s
     assert_eq!((unseen, signs), (84, 1096));
 }
 
+/// The rows that `decode --format lobster` makes of what is published of `csv`.
+fn there_and_back(csv: &Path) -> Vec<Vec<String>> {
+    let bed = Bed::new();
+    let source = ["--from", csv.to_str().expect("UTF-8"), "--linger", "1ms"];
+    bed.publish(&source).wait().expect(0);
+    let done = run_plain(&["decode", &bed.text("publisher"), "--format", "lobster"]).expect(0);
+    done.stdout.lines().map(row).collect()
+}
+
+#[test]
+fn the_real_hour_as_lobster_published_it_comes_back_in_full() {
+    let Some(itch) = real_hour() else { return };
+    let csv = itch.with_file_name("aapl-20120621-0930-1030.lobster-messages.csv.gz");
+    let (ours, theirs) = (there_and_back(&csv), lobster_rows(&itch));
+    assert_eq!(ours.len(), theirs.len());
+    for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+        assert_eq!(ours, theirs, "row {}", number + 1);
+    }
+}
+
+#[test]
+fn rows_of_every_type_come_back_as_they_went_in() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let csv = dir.path().join("TEST_message.csv");
+    let rows = "34200.0000000005,1,5,100,5853300,1\n\
+        34200.1,2,5,30,5853300,1\n\
+        34200.2,4,5,70,5853300,1\n\
+        34200.3,3,9,12,5853200,-1\n\
+        34200.35,4,9,13,5853200,-1\n\
+        34200.4,1,6,10,5853100,-1\n\
+        34200.5,3,6,11,5853100,-1\n\
+        34200.55,1,7,10,5853100,-1\n\
+        34200.57,2,7,4,5853000,1\n\
+        34200.58,3,7,6,5853100,-1\n\
+        34200.6,5,0,1,5853250,-1\n\
+        34200.65,5,77,2,5853250,1\n\
+        34200.7,6,-1,900,5853000,-1\n\
+        34200.8,7,0,0,-1,-1\n\
+        34200.85,7,0,0,0,-1\n\
+        34200.9,7,0,0,1,-1\n";
+    fs::write(&csv, format!("time,type,order,size,price,direction\n{rows}")).expect("it can be written");
+    let expected: Vec<_> = rows.lines().map(row).collect();
+    assert_eq!(there_and_back(&csv), expected);
+}
+
+#[test]
+fn a_malformed_row_names_its_line_and_the_file_goes_on_once_it_is_corrected() {
+    let bed = Bed::new();
+    let csv = bed.text("TEST.csv");
+    let good = "1.0,1,5,100,20000,1\n1.5,1,6,100,20000,1\n2.0,3,5,100,20000,1\n3.0,3,6,100,20000,1\n";
+    fs::write(&csv, good.replace("2.0,3,5", "2.0,3,five")).expect("it can be written");
+    let done = bed
+        .publish(&["--from", &csv, "--linger", "1ms", "--format", "lobster"])
+        .wait()
+        .expect(1);
+    let said = done.stderr.join("\n");
+    assert!(said.contains("TEST.csv, line 3: the order is \"five\""), "{said}");
+    fs::write(&csv, good).expect("it can be written");
+    bed.publish(&["--from", &csv, "--linger", "1ms"]).wait().expect(0);
+    let done = run_plain(&["decode", &bed.text("publisher"), "--format", "lobster"]).expect(0);
+    let ours: Vec<_> = done.stdout.lines().map(row).collect();
+    assert_eq!(ours, good.lines().map(row).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_journal_is_decoded_filtered_and_summed_up() {
     let bed = Bed::new();

@@ -55,6 +55,33 @@ fn count(value: &Value, pointer: &str) -> u64 {
 }
 
 #[test]
+fn ticks_of_many_symbols_reach_parked_listeners_and_what_that_cost_is_told() {
+    let _quiet = quiet();
+    let ticks = [
+        "--ticks",
+        "500",
+        "--for",
+        "2s",
+        "--listeners",
+        "8",
+        "--idle",
+        "park:2ms",
+        "--impair",
+        "none",
+    ];
+    let done = Process::start(&[&["demo"], &ticks[..]].concat()).wait().expect(0);
+    assert_eq!(done.summary["equal"], true);
+    assert_eq!(count(&done.summary, "/source/by_type/PriceTick"), 1_000);
+    let busy = done.summary["machine_busy"].as_f64().expect("a share");
+    assert!((0.0..=1.0).contains(&busy), "{busy}");
+    for listener in done.summary["listeners"].as_array().expect("listeners") {
+        assert_eq!(count(listener, "/loss/lost") + count(listener, "/gaps/opened"), 0);
+        assert!(count(listener, "/usage/cpu_user_ns") + count(listener, "/usage/cpu_system_ns") > 0);
+        assert!(count(listener, "/usage/memory_peak") > count(listener, "/usage/memory_anonymous"));
+    }
+}
+
+#[test]
 fn the_real_hour_as_fast_as_possible_arrives_complete() {
     let _quiet = quiet();
     real_demo(&["--pace", "max"]);

@@ -2,10 +2,13 @@
 
 mod bad_input;
 mod bed;
+mod config;
 mod decode;
 mod demo;
 mod failpoints;
+mod help;
 mod hostile;
 mod kills;
 mod namespaces;
 mod processes;
+mod replay;

@@ -3,18 +3,19 @@
 //! Adds and deletes prevail, as in real order flow. A book built from it never crosses, no message names an order that
 //! is not live, and the live orders of an instrument are bounded.
 
+use super::bursts::Bursts;
 use crate::source::EventSink;
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroU64};
 use twinline_line::random::Random;
 use twinline_wire::field::{EventFlags, ModifyAction, Optional, Price, Side, Status, Text, TradeKind};
 use twinline_wire::market::{
-    AddOrder, DeleteOrder, ExecuteOrder, InstrumentDefinition, ModifyOrder, ReplaceOrder, Trade,
+    AddOrder, DeleteOrder, ExecuteOrder, InstrumentDefinition, ModifyOrder, PriceTick, ReplaceOrder, Trade,
     TradingStatus,
 };
 use twinline_wire::{Message, U16, U32, U64};
 
 /// Names of the [`Kind`]s, in their order: the templates'.
-pub(super) const KINDS: [&str; 8] = [
+pub(super) const KINDS: [&str; 9] = [
     InstrumentDefinition::DEF.name,
     TradingStatus::DEF.name,
     AddOrder::DEF.name,
@@ -23,6 +24,7 @@ pub(super) const KINDS: [&str; 8] = [
     ModifyOrder::DEF.name,
     ReplaceOrder::DEF.name,
     Trade::DEF.name,
+    PriceTick::DEF.name,
 ];
 
 /// What a message is.
@@ -36,6 +38,7 @@ pub(super) enum Kind {
     Modify,
     Replace,
     Trade,
+    Tick,
 }
 
 /// Live orders of an instrument: at most, and before anything but an add happens.
@@ -44,10 +47,10 @@ const FEWEST_ORDERS: usize = 8;
 /// One cent, the price step, in units of [`Price`].
 const CENT: i64 = 10_000_000;
 /// Where the middle of a book may wander, in cents.
-const MIDDLES: std::ops::RangeInclusive<u32> = 1_000..=100_000;
+pub(super) const MIDDLES: std::ops::RangeInclusive<u32> = 1_000..=100_000;
 /// Half past nine, in nanoseconds since midnight.
-const OPENING: u64 = 34_200_000_000_000;
-const LAST: EventFlags = EventFlags::END_OF_EVENT;
+pub(super) const OPENING: u64 = 34_200_000_000_000;
+pub(super) const LAST: EventFlags = EventFlags::END_OF_EVENT;
 const LAST_PRINTABLE: EventFlags = EventFlags(EventFlags::END_OF_EVENT.0 | EventFlags::PRINTABLE.0);
 
 /// A live order.
@@ -106,6 +109,7 @@ impl Book {
 pub(super) struct Flow {
     source: u16,
     random: Random,
+    bursts: Bursts,
     books: Vec<Book>,
     /// Messages of the opening that were said: a definition of each instrument, then that the market opens.
     opened: usize,
@@ -116,7 +120,8 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(source: u16, seed: u64, symbols: NonZeroU16) -> Self {
+    /// One of `rate` messages a second on average.
+    pub(super) fn new(source: u16, seed: u64, symbols: NonZeroU16, rate: NonZeroU64) -> Self {
         let mut random = Random::new(seed);
         let mut book = || Book {
             middle: 2_000 + random.below(48_000) as u32,
@@ -126,6 +131,7 @@ impl Flow {
         Self {
             source,
             random,
+            bursts: Bursts::new(1e9 / rate.get() as f64),
             books,
             opened: 0,
             time: OPENING,
@@ -145,48 +151,16 @@ impl Flow {
     pub(super) fn step(&mut self, sink: &mut impl EventSink) -> Kind {
         let kind = if self.opened <= self.books.len() {
             self.opened += 1;
-            self.open(self.opened - 1, sink)
+            open((self.source, self.books.len()), self.opened - 1, self.time, sink)
         } else {
             self.happen(sink)
         };
-        // Bursts of a few microseconds between messages, and pauses.
-        let gap = match self.random.below(4) {
-            0 => self.random.below(372_000),
-            _ => self.random.below(9_000),
-        };
-        self.time += 1 + gap;
+        self.time += self.bursts.next(&mut self.random);
         kind
     }
 
     fn instrument(&self, book: usize) -> U32 {
-        U32::new(u32::from(self.source) << 16 | (book as u32 + 1))
-    }
-
-    /// Names instrument `book`, or says that the market opens where all are named.
-    fn open(&mut self, book: usize, sink: &mut impl EventSink) -> Kind {
-        let source_time = U64::new(self.time);
-        if book == self.books.len() {
-            sink.push(&TradingStatus {
-                source_time,
-                instrument: U32::new(u32::from(self.source) << 16),
-                status: Status::START_OF_MARKET_HOURS,
-                reason: Text::default(),
-                flags: LAST,
-            });
-            return Kind::Status;
-        }
-        sink.push(&InstrumentDefinition {
-            source_time,
-            instrument: self.instrument(book),
-            symbol: symbol(book),
-            lot_size: Optional::some(100),
-            price_increment: Optional::some(Price::new(CENT)),
-            source: U16::new(self.source),
-            market: Text::new(b"DEMO"),
-            class: Text::default(),
-            flags: LAST,
-        });
-        Kind::Definition
+        instrument(self.source, book)
     }
 
     /// Something happens to one of the instruments; to the first ones more often.
@@ -362,7 +336,44 @@ impl Flow {
     }
 }
 
-fn cents(price: u32) -> Price {
+/// The number of the instrument at this place, from 0.
+pub(super) fn instrument(source: u16, place: usize) -> U32 {
+    U32::new(u32::from(source) << 16 | (place as u32 + 1))
+}
+
+/// Names the instrument at `place` of a source of so many, or says that the market opens where all are named.
+pub(super) fn open(
+    (source, count): (u16, usize),
+    place: usize,
+    time: u64,
+    sink: &mut impl EventSink,
+) -> Kind {
+    let source_time = U64::new(time);
+    if place == count {
+        sink.push(&TradingStatus {
+            source_time,
+            instrument: U32::new(u32::from(source) << 16),
+            status: Status::START_OF_MARKET_HOURS,
+            reason: Text::default(),
+            flags: LAST,
+        });
+        return Kind::Status;
+    }
+    sink.push(&InstrumentDefinition {
+        source_time,
+        instrument: instrument(source, place),
+        symbol: symbol(place),
+        lot_size: Optional::some(100),
+        price_increment: Optional::some(Price::new(CENT)),
+        source: U16::new(source),
+        market: Text::new(b"DEMO"),
+        class: Text::default(),
+        flags: LAST,
+    });
+    Kind::Definition
+}
+
+pub(super) fn cents(price: u32) -> Price {
     Price::new(i64::from(price) * CENT)
 }
 

@@ -1,15 +1,38 @@
 //! A market made up on the spot: for demonstrations, tests and load, where no file is at hand.
 //!
-//! The order flow is decided by seed and number of symbols alone: message n is always the same, so a publisher that was
-//! killed goes on where it was, as from a file. It is plausible, not a model of any market.
+//! What it says is decided by its configuration alone: message n is always the same, so a publisher that was killed
+//! goes on where it was, as from a file. It is plausible, not a model of any market; only the times between messages of
+//! order flow are a real market's.
 
+mod bursts;
 mod flow;
+mod ticks;
 
 use super::pace::{Pace, Pacer};
-use super::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
-use flow::{Flow, KINDS};
-use std::num::NonZeroU16;
+use super::{EventSink, Source, SourceError, SourceState, TypeCount};
+use flow::{Flow, KINDS, Kind};
+use std::num::{NonZeroU16, NonZeroU64};
+use ticks::Ticks;
 use twinline_wire::{Frame, Message};
+
+/// The kind of market.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Orders that enter, are executed, changed and deleted, in the bursts of a real hour.
+    Orders {
+        /// Messages a second on average, by the flow's own clock.
+        mean_rate: NonZeroU64,
+    },
+    /// A price of each instrument each second, spread evenly over the second.
+    Ticks,
+}
+
+impl Profile {
+    /// Order flow of 20,000 messages a second.
+    pub const ORDERS: Self = Self::Orders {
+        mean_rate: NonZeroU64::MIN.saturating_add(19_999),
+    };
+}
 
 /// What to generate.
 #[derive(Clone, Copy, Debug)]
@@ -22,15 +45,44 @@ pub struct GeneratorConfig {
     pub symbols: NonZeroU16,
     /// Messages until the end; `None`: no end.
     pub messages: Option<u64>,
-    /// How fast. The flow's own clock runs at about 20,000 messages a second, in bursts.
+    /// The kind of market.
+    pub profile: Profile,
+    /// How fast.
     pub pace: Pace,
 }
 
-/// A source of made-up order flow.
+/// What happens on it.
+#[derive(Debug)]
+enum Market {
+    Orders(Box<Flow>),
+    Ticks(Ticks),
+}
+
+impl Market {
+    /// Source time of the next message.
+    #[inline]
+    fn time(&self) -> u64 {
+        match self {
+            Self::Orders(flow) => flow.time(),
+            Self::Ticks(ticks) => ticks.time(),
+        }
+    }
+
+    /// Pushes the next message and says what it was.
+    #[inline]
+    fn step(&mut self, sink: &mut impl EventSink) -> Kind {
+        match self {
+            Self::Orders(flow) => flow.step(sink),
+            Self::Ticks(ticks) => ticks.step(sink),
+        }
+    }
+}
+
+/// A source of made-up market data.
 #[derive(Debug)]
 pub struct Generator {
     source: u16,
-    flow: Flow,
+    market: Market,
     pacer: Pacer,
     position: u64,
     end: u64,
@@ -43,7 +95,15 @@ impl Generator {
     pub fn new(config: GeneratorConfig) -> Self {
         Self {
             source: config.source,
-            flow: Flow::new(config.source, config.seed, config.symbols),
+            market: match config.profile {
+                Profile::Orders { mean_rate } => Market::Orders(Box::new(Flow::new(
+                    config.source,
+                    config.seed,
+                    config.symbols,
+                    mean_rate,
+                ))),
+                Profile::Ticks => Market::Ticks(Ticks::new(config.source, config.seed, config.symbols)),
+            },
             pacer: Pacer::new(config.pace),
             position: 0,
             end: config.messages.unwrap_or(u64::MAX),
@@ -70,7 +130,7 @@ impl Source for Generator {
             });
         }
         while self.position < position {
-            self.flow.step(&mut Nowhere);
+            self.market.step(&mut Nowhere);
             self.position += 1;
         }
         Ok(())
@@ -80,12 +140,12 @@ impl Source for Generator {
         if self.position >= self.end {
             return Ok(SourceState::End);
         }
-        let due = self.pacer.due(now, self.flow.time());
+        let due = self.pacer.due(now, self.market.time());
         if due > now {
             return Ok(SourceState::Idle { until: due });
         }
         self.pacer.count();
-        let (messages, first) = &mut self.counts[self.flow.step(sink) as usize];
+        let (messages, first) = &mut self.counts[self.market.step(sink) as usize];
         if *messages == 0 {
             *first = self.position;
         }
@@ -96,17 +156,11 @@ impl Source for Generator {
     }
 
     fn counts(&self) -> Vec<TypeCount> {
-        KINDS
-            .iter()
-            .zip(self.counts)
-            .filter(|(_, (messages, _))| *messages > 0)
-            .map(|(kind, (messages, first))| TypeCount {
-                kind: (*kind).into(),
-                outcome: Outcome::Published,
-                messages,
-                first,
-            })
-            .collect()
+        super::published(&KINDS, &self.counts)
+    }
+
+    fn progress(&self) -> Option<f64> {
+        (self.end < u64::MAX).then(|| self.position as f64 / self.end.max(1) as f64)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::source::Recorder;
 use std::collections::{HashMap, HashSet};
 use twinline_wire::field::{EventFlags, Side};
 use twinline_wire::market::{
-    AddOrder, DeleteOrder, ExecuteOrder, InstrumentDefinition, ModifyOrder, ReplaceOrder, Trade,
+    AddOrder, DeleteOrder, ExecuteOrder, InstrumentDefinition, ModifyOrder, PriceTick, ReplaceOrder, Trade,
 };
 use zerocopy::FromBytes;
 
@@ -14,6 +14,7 @@ fn generator(seed: u64, symbols: u16, messages: u64) -> Generator {
         seed,
         symbols: NonZeroU16::new(symbols).unwrap(),
         messages: Some(messages),
+        profile: Profile::ORDERS,
         pace: Pace::Max,
     })
 }
@@ -53,7 +54,7 @@ fn a_resumed_run_says_exactly_what_an_uninterrupted_one_would_have_said_next() {
 fn every_kind_comes_and_adds_and_deletes_prevail() {
     let (generator, sink) = run(generator(7, 20, 100_000));
     let counts = generator.counts();
-    assert_eq!((sink.events.len(), counts.len()), (100_000, KINDS.len()));
+    assert_eq!((sink.events.len(), counts.len()), (100_000, KINDS.len() - 1));
     let of = |kind: &str| counts.iter().find(|count| count.kind == kind).unwrap().messages;
     assert_eq!((of("InstrumentDefinition"), of("TradingStatus")), (20, 1));
     assert!(of("AddOrder") > 40_000 && of("DeleteOrder") > 35_000);
@@ -164,10 +165,36 @@ fn a_book_built_from_it_is_consistent_never_crosses_and_stays_bounded() {
 #[test]
 fn source_time_grows_at_about_twenty_thousand_messages_a_second() {
     let mut generator = generator(1, 10, 100_000);
-    let begin = generator.flow.time();
+    let begin = generator.market.time();
     generator.resume(100_000).unwrap();
-    let seconds = (generator.flow.time() - begin) as f64 / 1e9;
+    let seconds = (generator.market.time() - begin) as f64 / 1e9;
     assert!((4.5..5.5).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn each_instrument_ticks_once_a_second_evenly_spread() {
+    let mut ticks = Generator::new(GeneratorConfig {
+        source: 3,
+        seed: 1,
+        symbols: NonZeroU16::new(1_000).unwrap(),
+        messages: Some(1_001 + 5_000),
+        profile: Profile::Ticks,
+        pace: Pace::Max,
+    });
+    ticks.resume(900).unwrap();
+    let (ticks, sink) = run(ticks);
+    let counts: Vec<u64> = ticks.counts().iter().map(|count| count.messages).collect();
+    assert_eq!(counts, [100, 1, 5_000]);
+    let ticks = sink.events[101..].iter().map(|event| {
+        let (template, bytes) = &event.messages[0];
+        assert_eq!(*template, PriceTick::TEMPLATE);
+        PriceTick::ref_from_bytes(bytes).unwrap()
+    });
+    for (place, tick) in (0_u64..).zip(ticks) {
+        assert_eq!(tick.source_time.get(), 34_200_000_000_000 + place * 1_000_000);
+        assert_eq!(u64::from(tick.instrument.get()), 3 << 16 | (place % 1_000 + 1));
+        assert!(tick.price.mantissa() > 0);
+    }
 }
 
 #[test]
@@ -177,6 +204,7 @@ fn a_fixed_rate_is_kept() {
         seed: 1,
         symbols: NonZeroU16::MIN,
         messages: None,
+        profile: Profile::ORDERS,
         pace: "1000/s".parse().unwrap(),
     });
     let mut sink = Recorder::default();

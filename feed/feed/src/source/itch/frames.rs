@@ -1,5 +1,6 @@
 //! Messages behind big-endian 16-bit lengths, out of a stream of bytes, through one buffer that never grows.
 
+use crate::source::file::explain;
 use std::io::{self, Read};
 
 /// Bytes buffered: room for the longest message and for reads of a good size after it.
@@ -100,16 +101,5 @@ impl<R: Read> Frames<R> {
                 Err(error) => return Err(error),
             }
         }
-    }
-}
-
-/// What a failed read says about the file.
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::UnexpectedEof => "the gzip data is cut off".into(),
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-            format!("the gzip data is corrupt ({error})")
-        }
-        _ => format!("it cannot be read on ({error})"),
     }
 }

@@ -10,13 +10,11 @@ mod translate;
 
 pub use translate::translate;
 
+use super::file::{self, Progress, Reader};
 use super::pace::{Pace, Pacer};
 use super::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
-use flate2::bufread::MultiGzDecoder;
 use frames::Frames;
 use layout::Head;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use zerocopy::FromBytes;
 
@@ -27,7 +25,8 @@ const SILENT_LIMIT: usize = 1024;
 pub struct ItchFile {
     path: PathBuf,
     source: u16,
-    frames: Frames<Box<dyn Read + Send>>,
+    frames: Frames<Reader>,
+    progress: Progress,
     pacer: Pacer,
     /// Messages consumed.
     position: u64,
@@ -45,21 +44,16 @@ impl ItchFile {
     /// # Errors
     /// If it cannot be opened or read, or is empty.
     pub fn open(path: &Path, source: u16, pace: Pace) -> Result<Self, SourceError> {
-        let reader = open_reader(path).map_err(|cause| SourceError::Open {
-            path: path.into(),
-            cause,
-        })?;
-        match reader {
-            Some(reader) => Ok(Self::new(path, source, pace, reader)),
-            None => Err(SourceError::Empty { path: path.into() }),
-        }
+        let (reader, progress) = file::open(path)?;
+        Ok(Self::new(path, source, pace, reader, progress))
     }
 
-    fn new(path: &Path, source: u16, pace: Pace, reader: Box<dyn Read + Send>) -> Self {
+    fn new(path: &Path, source: u16, pace: Pace, reader: Reader, progress: Progress) -> Self {
         Self {
             path: path.into(),
             source,
             frames: Frames::new(reader),
+            progress,
             pacer: Pacer::new(pace),
             position: 0,
             said: 0,
@@ -162,25 +156,10 @@ impl Source for ItchFile {
     fn counts(&self) -> Vec<TypeCount> {
         self.tally.counts()
     }
-}
 
-/// The file's content, decompressed if its first bytes say gzip; `None` if it is empty. Never seeks, so that a pipe will
-/// do.
-fn open_reader(path: &Path) -> io::Result<Option<Box<dyn Read + Send>>> {
-    let mut file = File::open(path)?;
-    let mut magic = Vec::new();
-    (&mut file).take(2).read_to_end(&mut magic)?;
-    let gzip = magic == [0x1f, 0x8b];
-    let empty = magic.is_empty();
-    let whole = io::Cursor::new(magic).chain(file);
-    Ok(match (empty, gzip) {
-        (true, _) => None,
-        (_, true) => Some(Box::new(MultiGzDecoder::new(BufReader::with_capacity(
-            64 << 10,
-            whole,
-        )))),
-        (_, false) => Some(Box::new(whole)),
-    })
+    fn progress(&self) -> Option<f64> {
+        self.progress.share()
+    }
 }
 
 /// Messages by type: those of the right length, and the others.

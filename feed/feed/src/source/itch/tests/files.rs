@@ -1,6 +1,7 @@
 //! Files that are whole, cut, corrupt or hostile, and real data.
 
 use super::Encoder;
+use crate::source::file::Progress;
 use crate::source::itch::{ItchFile, translate};
 use crate::source::pace::Pace;
 use crate::source::{Outcome, Recorder, Source, SourceError, SourceState};
@@ -46,6 +47,7 @@ fn from_bytes(bytes: Vec<u8>) -> ItchFile {
         1,
         Pace::Max,
         Box::new(io::Cursor::new(bytes)),
+        Progress::default(),
     )
 }
 
@@ -244,7 +246,13 @@ fn a_paced_file_waits_until_a_message_is_due_and_says_when_that_is() {
     let times = [1_000, 1_010, 1_500];
     let messages: Vec<_> = times.map(|time| Encoder::new(b'D', 1, time).u64(time).0).into();
     let reader = Box::new(io::Cursor::new(framed(&messages)));
-    let mut file = ItchFile::new(Path::new("memory"), 1, Pace::Recorded(1.0), reader);
+    let mut file = ItchFile::new(
+        Path::new("memory"),
+        1,
+        Pace::Recorded(1.0),
+        reader,
+        Progress::default(),
+    );
     let mut sink = Recorder::default();
     let mut said = |now| {
         let state = file.poll(now, &mut sink).unwrap();
