@@ -106,16 +106,16 @@ pub fn pin(core: usize) -> Result<(), PinError> {
 
 /// Both times for one look at the clock.
 #[derive(Clone, Copy, Debug)]
-struct Now {
+pub(crate) struct Now {
     /// Nanoseconds since the clock was made; does not run backwards.
-    mono: u64,
+    pub(crate) mono: u64,
     /// Nanoseconds since the Unix epoch; follows the system's clock where that is set.
-    unix: u64,
+    pub(crate) unix: u64,
 }
 
 /// The monotonic clock, tied to the real time anew every second.
 #[derive(Debug)]
-struct Clock {
+pub(crate) struct Clock {
     start: Instant,
     /// Real time at `start`, as it would be by the last tie.
     origin: u64,
@@ -125,7 +125,7 @@ struct Clock {
 impl Clock {
     const TIE_EVERY: u64 = 1_000_000_000;
 
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
             origin: unix_now(),
@@ -134,7 +134,7 @@ impl Clock {
     }
 
     #[inline]
-    fn now(&mut self) -> Now {
+    pub(crate) fn now(&mut self) -> Now {
         let mono = self.start.elapsed().as_nanos() as u64;
         if mono - self.tied >= Self::TIE_EVERY {
             self.tied = mono;
@@ -155,7 +155,7 @@ pub fn unix_now() -> u64 {
 }
 
 /// Sleep while there is nothing to be fast for: lead-in, linger, waiting for the epoch store.
-const CALM: Duration = Duration::from_millis(1);
+pub(crate) const CALM: Duration = Duration::from_millis(1);
 
 impl Idle {
     /// Idles once; wakes `wait` nanoseconds from now at the latest.
@@ -183,26 +183,33 @@ pub fn run<L: Lines, S: Source>(
     config: &RunConfig,
     stop: &AtomicBool,
 ) -> Result<RunEnd, RunError> {
-    let mut shell = Shell {
-        publisher,
-        reserver,
-        config,
-        clock: Clock::new(),
-        starved: None,
-        acknowledged: 0,
-    };
-    let result = shell.run(source, stop);
-    if result.is_err() {
-        // The error says why it ended; that this failed too would add nothing to do.
-        let _ = shell.publisher.journal().sync();
+    let position = publisher.position(source.id());
+    if publisher.phase() == Phase::LeadIn && position > source.position() {
+        source.resume(position)?;
     }
-    result
+    let mut shell = Shell::new(publisher, reserver, config);
+    shell.drive(
+        || stop.load(Ordering::Relaxed),
+        |shell, now| shell.turn(source, now),
+    )
 }
 
-struct Shell<'r, L> {
-    publisher: &'r mut Publisher<L>,
+/// What a turn of a publishing thread came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// There may be more.
+    Goes,
+    /// Everything is said: the session ends.
+    Complete,
+    /// Nothing more comes, but not everything is said: the session stays open.
+    Halted,
+}
+
+/// A publisher on its thread.
+pub(crate) struct Shell<'r, L> {
+    pub(crate) publisher: &'r mut Publisher<L>,
     reserver: Option<Reserver>,
-    config: &'r RunConfig,
+    pub(crate) config: &'r RunConfig,
     clock: Clock,
     /// Since when no sequences are reserved, by the monotonic clock.
     starved: Option<u64>,
@@ -210,22 +217,51 @@ struct Shell<'r, L> {
     acknowledged: u64,
 }
 
-impl<L: Lines> Shell<'_, L> {
-    fn run<S: Source>(&mut self, source: &mut S, stop: &AtomicBool) -> Result<RunEnd, RunError> {
-        let position = self.publisher.position(source.id());
-        if self.publisher.phase() == Phase::LeadIn && position > source.position() {
-            source.resume(position)?;
+impl<'r, L: Lines> Shell<'r, L> {
+    pub(crate) fn new(
+        publisher: &'r mut Publisher<L>,
+        reserver: Option<Reserver>,
+        config: &'r RunConfig,
+    ) -> Self {
+        Self {
+            publisher,
+            reserver,
+            config,
+            clock: Clock::new(),
+            starved: None,
+            acknowledged: 0,
         }
+    }
+
+    /// Takes turns while the session is live, and does all that stands around them.
+    pub(crate) fn drive(
+        &mut self,
+        stop: impl Fn() -> bool,
+        turn: impl FnMut(&mut Self, Now) -> Result<Turn, RunError>,
+    ) -> Result<RunEnd, RunError> {
+        let result = self.turns(stop, turn);
+        if result.is_err() {
+            // The error says why it ended; that this failed too would add nothing to do.
+            let _ = self.publisher.journal().sync();
+        }
+        result
+    }
+
+    fn turns(
+        &mut self,
+        stop: impl Fn() -> bool,
+        mut turn: impl FnMut(&mut Self, Now) -> Result<Turn, RunError>,
+    ) -> Result<RunEnd, RunError> {
         let mut unrecorded = None;
-        while !stop.load(Ordering::Relaxed) {
+        while !stop() {
             let now = self.clock.now();
             self.publisher.tick(now.unix)?;
             match self.publisher.phase() {
-                Phase::Live => {
-                    if self.turn(source, now)? {
-                        unrecorded = self.end_session(now)?;
-                    }
-                }
+                Phase::Live => match turn(self, now)? {
+                    Turn::Goes => {}
+                    Turn::Complete => unrecorded = self.end_session(now)?,
+                    Turn::Halted => break,
+                },
                 Phase::LeadIn | Phase::Ending => thread::sleep(CALM),
                 Phase::Done => break,
                 Phase::Failed => return Err(PublishError::Stopped.into()),
@@ -241,27 +277,33 @@ impl<L: Lines> Shell<'_, L> {
         }
     }
 
-    /// One poll of the source; true once it has said everything.
+    /// Sequences were there.
     #[inline]
-    fn turn<S: Source>(&mut self, source: &mut S, now: Now) -> Result<bool, RunError> {
+    pub(crate) fn fed(&mut self) {
+        self.starved = None;
+    }
+
+    /// One poll of the source.
+    #[inline]
+    fn turn<S: Source>(&mut self, source: &mut S, now: Now) -> Result<Turn, RunError> {
         match self.publisher.event(now.unix, |sink| source.poll(now.mono, sink)) {
             Ok(Ok(SourceState::Ready)) => {
-                self.starved = None;
+                self.fed();
                 self.acknowledge(source);
-                Ok(false)
+                Ok(Turn::Goes)
             }
             Ok(Ok(SourceState::Idle { until })) => {
                 self.publisher.flush(now.unix)?;
                 self.acknowledge(source);
                 self.config.idle.idle(until.saturating_sub(now.mono));
-                Ok(false)
+                Ok(Turn::Goes)
             }
-            Ok(Ok(SourceState::End)) => Ok(true),
+            Ok(Ok(SourceState::End)) => Ok(Turn::Complete),
             Ok(Err(broken)) => {
                 self.publisher.flush(now.unix)?;
                 Err(broken.into())
             }
-            Err(error) => self.refused(error, now).map(|()| false),
+            Err(error) => self.refused(error, now).map(|()| Turn::Goes),
         }
     }
 
@@ -277,7 +319,7 @@ impl<L: Lines> Shell<'_, L> {
 
     /// What stands in the packet goes out; then an error ends the run, unless waiting for the epoch store may help.
     #[cold]
-    fn refused(&mut self, error: PublishError, now: Now) -> Result<(), RunError> {
+    pub(crate) fn refused(&mut self, error: PublishError, now: Now) -> Result<(), RunError> {
         if self.publisher.phase() == Phase::Failed {
             return Err(error.into());
         }

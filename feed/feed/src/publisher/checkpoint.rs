@@ -27,7 +27,10 @@ pub(super) struct Checkpoint {
 impl Checkpoint {
     /// The checkpoint in the journal directory `dir`; `None` if there is none, or none that can be read.
     pub(super) fn read(dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(dir.join(NAME)).ok()?).ok()
+        let mut read: Self = serde_json::from_slice(&fs::read(dir.join(NAME)).ok()?).ok()?;
+        // The publishing thread leaves new ones behind the others.
+        read.resume.instruments.sort_unstable();
+        Some(read)
     }
 
     /// Replaces the one in `dir`, durably.
@@ -52,19 +55,26 @@ impl Checkpoint {
 pub(super) struct Progress(Mutex<Checkpoint>);
 
 impl Progress {
-    /// Begins with `checkpoint`; room for `sources` positions is made once.
-    pub(super) fn new(mut checkpoint: Checkpoint, sources: usize) -> Self {
-        let positions = &mut checkpoint.resume.positions;
+    /// Begins with `checkpoint`; room for `sources` positions and `instruments` is made once.
+    pub(super) fn new(mut checkpoint: Checkpoint, sources: usize, instruments: usize) -> Self {
+        let Resume {
+            positions,
+            instruments: named,
+            ..
+        } = &mut checkpoint.resume;
         positions.reserve(sources.saturating_sub(positions.len()));
+        named.reserve(instruments.saturating_sub(named.len()));
         Self(Mutex::new(checkpoint))
     }
 
-    /// Leaves the state here, unless the control thread looks at it just now; true if it was left.
+    /// Leaves the state here, with the instruments named since the last time, unless the control thread looks at it just
+    /// now; true if it was left.
     pub(super) fn leave(
         &self,
         next: u64,
         source_messages: u64,
         positions: impl Iterator<Item = Position>,
+        named: &[u32],
     ) -> bool {
         let Ok(mut checkpoint) = self.0.try_lock() else {
             return false;
@@ -73,6 +83,7 @@ impl Progress {
         checkpoint.resume.source_messages = source_messages;
         checkpoint.resume.positions.clear();
         checkpoint.resume.positions.extend(positions);
+        checkpoint.resume.instruments.extend_from_slice(named);
         true
     }
 
@@ -125,13 +136,13 @@ mod tests {
             next: 1,
             resume: Resume::default(),
         };
-        let progress = Arc::new(Progress::new(first, 8));
+        let progress = Arc::new(Progress::new(first, 8, 8));
         let mut writer = CheckpointWriter::new(dir.path().to_owned(), Arc::clone(&progress));
         let at = Position {
             source: 1,
             position: 70,
         };
-        assert!(progress.leave(90, 60, [at].into_iter()));
+        assert!(progress.leave(90, 60, [at].into_iter(), &[9, 7]));
         writer.round().unwrap();
         assert_eq!(Checkpoint::read(dir.path()), None);
         writer.round().unwrap();
@@ -141,6 +152,7 @@ mod tests {
             (4, 90, 60)
         );
         assert_eq!(read.resume.positions, [at]);
+        assert_eq!(read.resume.instruments, [7, 9]);
     }
 
     #[test]

@@ -4,6 +4,8 @@ use super::packing::{FlagsOf, POSITION_LEN, Packing, flags_offset};
 use super::{Lines, Phase, PublishError, Publisher, slot};
 use crate::source::EventSink;
 use twinline_wire::header::HEADER_LEN;
+use twinline_wire::market::InstrumentDefinition;
+use twinline_wire::message::view_block;
 use twinline_wire::{Frame, Message};
 
 impl<L: Lines> Publisher<L> {
@@ -81,6 +83,10 @@ impl<L: Lines> Publisher<L> {
         if FlagsOf::<M>::AT.is_none() {
             return Err(PublishError::NotMarketData { name: M::DEF.name });
         }
+        if M::TEMPLATE == InstrumentDefinition::TEMPLATE {
+            let named = view_block::<InstrumentDefinition>(message.as_bytes());
+            self.name_instrument(named.instrument.get());
+        }
         self.put(now, |packing, room| packing.push(room, message))
     }
 
@@ -89,6 +95,9 @@ impl<L: Lines> Publisher<L> {
     fn push_frame(&mut self, frame: &Frame<'_>, now: u64) {
         if self.error.is_some() {
             return;
+        }
+        if let Some(named) = frame.view::<InstrumentDefinition>() {
+            self.name_instrument(named.instrument.get());
         }
         let definition = frame.definition();
         let pushed = match definition.and_then(flags_offset) {
@@ -102,6 +111,14 @@ impl<L: Lines> Publisher<L> {
         };
         if let Err(error) = pushed {
             self.error = Some(error);
+        }
+    }
+
+    /// Remembers that this channel names `instrument`. A name that is then not published does no harm: its source says it
+    /// again, to the same channel.
+    fn name_instrument(&mut self, instrument: u32) {
+        if self.instruments.insert(instrument) {
+            self.named.push(instrument);
         }
     }
 

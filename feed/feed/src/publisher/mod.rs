@@ -26,6 +26,7 @@ pub use twinline_line::Line;
 
 use checkpoint::{Checkpoint, Progress};
 use packing::Packing;
+use std::collections::HashSet;
 use std::sync::Arc;
 use twinline_journal::epoch::Grant;
 use twinline_journal::{JournalError, JournalWriter, Tail, failpoint};
@@ -34,6 +35,9 @@ use twinline_wire::{OpenPacket, Stamp};
 
 /// How often the control thread is told what is published, in nanoseconds.
 const LEAVE_EVERY: u64 = 100_000_000;
+
+/// Instruments that a channel can name without allocating while it runs.
+const INSTRUMENTS: usize = 1 << 14;
 
 /// Where packets go after the journal: two sockets, or a simulated network.
 pub trait Lines {
@@ -136,6 +140,10 @@ pub struct Publisher<L> {
     source_messages: u64,
     counters: Arc<Counters>,
     progress: Arc<Progress>,
+    /// Instruments named on this channel.
+    instruments: HashSet<u32>,
+    /// Those of them that progress does not hold yet.
+    named: Vec<u32>,
     /// When progress was last left for the control thread.
     left: u64,
     /// When the phase began.
@@ -212,6 +220,8 @@ impl<L: Lines> Publisher<L> {
         now: u64,
     ) -> Result<Self, PublishError> {
         let packing = Packing::new(config.packet_limit, &resume.positions);
+        let mut instruments = HashSet::with_capacity(INSTRUMENTS.max(resume.instruments.len()));
+        instruments.extend(&resume.instruments);
         Ok(Self {
             margin: 2 * packing.most_messages() + 2,
             reserve: Arc::new(Reserve::new(stamp.sequence, stamp.sequence)),
@@ -233,7 +243,10 @@ impl<L: Lines> Publisher<L> {
                     resume: resume.clone(),
                 },
                 packing::SOURCES,
+                INSTRUMENTS,
             )),
+            instruments,
+            named: Vec::with_capacity(INSTRUMENTS),
             left: now,
             since: now,
             sent: None,
@@ -281,6 +294,11 @@ impl<L: Lines> Publisher<L> {
     #[inline]
     pub fn committed(&self, source: u16) -> u64 {
         self.packing.closed(source)
+    }
+
+    /// The instruments that this channel named in the session, by earlier runs too.
+    pub fn instruments(&self) -> impl Iterator<Item = u32> {
+        self.instruments.iter().copied()
     }
 
     /// The counters, to be read from any thread.
@@ -350,6 +368,25 @@ impl<L: Lines> Publisher<L> {
         if self.packing.is_empty() {
             return Ok(());
         }
+        self.close(now)
+    }
+
+    /// [`flush`](Self::flush), and publishes how far sources got that said nothing on this channel since: where they are
+    /// resumed moves on with them. For channels that share sources; not more often than it is worth a packet.
+    ///
+    /// # Errors
+    /// If it cannot; see [`PublishError`].
+    pub fn record_positions(&mut self, now: u64) -> Result<(), PublishError> {
+        self.flush(now)?;
+        while self.packing.list_silent() {
+            self.close(now)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open packet and sends it.
+    #[inline]
+    fn close(&mut self, now: u64) -> Result<(), PublishError> {
         let end = self.stamp.sequence + self.packing.sequences();
         self.check_end(end)?;
         let slot = slot(&mut self.journal, &mut self.phase)?;
@@ -369,8 +406,9 @@ impl<L: Lines> Publisher<L> {
         let positions = self.packing.positions();
         if self
             .progress
-            .leave(self.stamp.sequence, self.source_messages, positions)
+            .leave(self.stamp.sequence, self.source_messages, positions, &self.named)
         {
+            self.named.clear();
             self.left = now;
         }
     }

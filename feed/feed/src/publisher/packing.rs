@@ -181,6 +181,19 @@ impl Packing {
         true
     }
 
+    /// Lists the sources that got further without a message in the packet, as many as fit it; false if there are none.
+    /// The packet must be empty.
+    pub(super) fn list_silent(&mut self) -> bool {
+        let fit = (self.limit - HEADER_LEN) / POSITION_LEN - self.sources;
+        let silent = |entry: &&mut Entry| !entry.in_packet && entry.at.position > entry.closed;
+        let silent = self.entries.iter_mut().filter(silent);
+        for entry in silent.take(fit) {
+            entry.in_packet = true;
+            self.sources += 1;
+        }
+        self.sources > 0
+    }
+
     /// Takes back the messages of an event that was not ended.
     pub(super) fn drop_event(&mut self) {
         self.open = self.whole;

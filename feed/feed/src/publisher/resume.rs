@@ -6,6 +6,7 @@ use super::{OpenError, Position};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use twinline_journal::{JournalReader, Seek};
+use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::session::{EpochStart, SourcePosition};
 use twinline_wire::{EventFlags, Frame, Packet};
 
@@ -16,6 +17,9 @@ pub struct Resume {
     pub positions: Vec<Position>,
     /// Source messages (whole events) published.
     pub source_messages: u64,
+    /// The instruments that were named, in order: with several channels they stay on the channel that names them.
+    #[serde(default)]
+    pub instruments: Vec<u32>,
 }
 
 impl Resume {
@@ -24,9 +28,20 @@ impl Resume {
         for (_, frame) in packet.messages() {
             if let Some(message) = frame.view::<SourcePosition>() {
                 self.set(message.source.get(), message.position.get());
-            } else if ends_event(&frame) {
+                continue;
+            }
+            if let Some(message) = frame.view::<InstrumentDefinition>() {
+                self.name_instrument(message.instrument.get());
+            }
+            if ends_event(&frame) {
                 self.source_messages += 1;
             }
+        }
+    }
+
+    fn name_instrument(&mut self, instrument: u32) {
+        if let Err(at) = self.instruments.binary_search(&instrument) {
+            self.instruments.insert(at, instrument);
         }
     }
 

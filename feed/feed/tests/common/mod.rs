@@ -79,7 +79,7 @@ pub fn say(n: u64, sink: &mut impl EventSink) {
             }),
             _ => sink.push(&InstrumentDefinition {
                 source_time: U64::new(n),
-                instrument: U32::new(hash as u32),
+                instrument: U32::new(u32::from(SOURCE) << 16 | hash as u32 & 0xFFF),
                 symbol: Text::new(b"TWIN"),
                 lot_size: Optional::NONE,
                 price_increment: Optional::NONE,
