@@ -4,22 +4,24 @@ mod source;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
-use crate::line_args::{JournalArgs, LineArgs, ThreadArgs};
+use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::{LineSummary, LinesSummary, Position, SentSummary, SourceSummary, Summary};
 use crate::units;
 use clap::Args;
 use source::{OpenSource, SourceArgs};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
+use twinline_feed::channels::{self, ChannelJob, SourceFailure, SourceJob, SourceStatus, Spread};
 use twinline_feed::lines::SocketLines;
 use twinline_feed::publisher::{
-    self, Counters, DEFAULT_BLOCK, Line, Phase, Place, Publisher, PublisherConfig, Reserve, Reserver,
+    self, Counters, DEFAULT_BLOCK, Line, Phase, Place, Publisher, PublisherConfig, Reserve,
 };
 use twinline_feed::run::{self, RunConfig, RunEnd, RunError, unix_now};
 use twinline_feed::source::Source;
@@ -38,12 +40,17 @@ use twinline_line::{LineHealth, SenderOptions};
         twinline publish --from AAPL_2012-06-21_message_50.csv.gz --rate 20000 --journal /var/lib/twinline/publisher\n  \
         twinline publish --generate 200000 --mean-rate 50000 --pace recorded --journal /tmp/twinline/orders\n  \
         twinline publish --source itch=day.itch50.gz,pace=recorded,retry=forever --journal /tmp/twinline/again\n  \
+        twinline publish --channels 3 --spread A-F=1,G-M=2,*=3 --source itch=day.itch50.gz --source orders=10000 --journal /tmp/twinline/three\n  \
         twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
 pub(crate) struct Publish {
     #[command(flatten)]
     source: SourceArgs,
     #[command(flatten)]
-    lines: LineArgs,
+    channels: ChannelArgs,
+    /// Which channel a symbol is on: hash (any, evenly), or a list of what symbols begin with, ranges or names, as in
+    /// A-F=1,G-M=2,TSLA=1,*=3; a symbol stays on the channel that named it first
+    #[arg(long, value_name = "RULE", default_value = "hash", help_heading = "Lines")]
+    spread: Spread,
     #[command(flatten)]
     journal: JournalArgs,
     /// The file that says who may publish which sequences; it must outlive the journal and be the same for all
@@ -82,60 +89,94 @@ pub(crate) struct Publish {
 
 /// Runs `twinline publish`.
 pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
-    args.lines.check()?;
+    let all_lines = args.channels.all()?;
+    let numbers: Vec<u16> = all_lines.iter().map(|lines| lines.channel).collect();
+    args.spread.check(&numbers).map_err(Failure::usage)?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
-    // The source and the lines first: where they are wrong nothing is created.
-    let source = args.source.spec()?.open()?;
+    // The sources and the lines first: where they are wrong nothing is created.
+    let specs = args.source.specs()?;
+    let sources = specs
+        .iter()
+        .map(|spec| spec.open())
+        .collect::<Result<Vec<_>, _>>()?;
     let options = SenderOptions {
         ttl: args.ttl,
         ..SenderOptions::default()
     };
-    let lines = SocketLines::open(&args.lines.line_a, &args.lines.line_b, options)?;
-    let opened = publisher::open(config(args), &place(args)?, lines.clone(), unix_now())?;
-    let watch = Watch::new(args, &opened.publisher, lines, source.status());
-    if opened.publisher.phase() == Phase::Ending {
-        progress.warn(format!(
-            "session {} is complete in the journal: nothing is left to publish; start a new one with --session {}",
-            watch.session,
-            watch.session + 1
-        ));
+    let sockets = all_lines
+        .iter()
+        .map(|lines| SocketLines::open(&lines.line_a, &lines.line_b, options))
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut channels, mut watched) = (Vec::new(), Vec::new());
+    for (place, (lines, sockets)) in all_lines.iter().zip(sockets).enumerate() {
+        let channel = open(args, place, all_lines.len(), lines, sockets.clone())?;
+        watched.push(WatchedChannel::new(lines, &channel.publisher, sockets));
+        channels.push(channel);
     }
-    progress.ready(
-        None,
-        &format!(
-            "publishing session {} epoch {} from sequence {} on",
-            watch.session, watch.epoch, watch.begin
-        ),
-    );
+    let watch = Watch {
+        started: Instant::now(),
+        channels: watched,
+        sources: sources.iter().map(WatchedSource::new).collect(),
+    };
+    for (channel, of) in channels.iter().zip(&watch.channels) {
+        if channel.publisher.phase() == Phase::Ending {
+            progress.warn(format!(
+                "session {} is complete in the journal{}: nothing is left to publish; start a new one with --session {}",
+                of.session,
+                watch.named(of.channel),
+                of.session + 1
+            ));
+        }
+    }
+    progress.ready(None, &watch.ready());
     let (warnings, warned) = channel();
     let job = Job {
-        publisher: opened.publisher,
-        reserver: opened.reserver,
-        source,
+        channels,
+        sources,
+        statuses: watch
+            .sources
+            .iter()
+            .map(|source| Arc::clone(&source.status))
+            .collect(),
+        spread: args.spread.clone(),
         config: RunConfig {
             idle: args.thread.idle,
             ..RunConfig::default()
         },
-        cpu: args.thread.cpu.first().copied(),
     };
     let done = watch_over(job, &stop, &watch, warnings, &warned, &mut progress)?;
     Ok(finish(done, &watch, &progress))
 }
 
-fn config(args: &Publish) -> PublisherConfig {
-    PublisherConfig {
-        packet_limit: args.lines.packet_size,
+/// Opens the publisher of the channel of this place among so many.
+fn open(
+    args: &Publish,
+    place: usize,
+    of: usize,
+    lines: &LineArgs,
+    sockets: SocketLines,
+) -> Result<ChannelJob<SocketLines>, Failure> {
+    let config = PublisherConfig {
+        packet_limit: lines.packet_size,
         heartbeat_interval: args.heartbeat,
         lead_in: args.lead_in,
         linger: args.linger,
         name: args.name.clone(),
         trading_date: args.date,
         ..PublisherConfig::default()
-    }
+    };
+    let opened = publisher::open(config, &home(args, of, lines)?, sockets, unix_now())?;
+    Ok(ChannelJob {
+        channel: lines.channel,
+        publisher: opened.publisher,
+        reserver: opened.reserver,
+        core: args.thread.cpu.get(place).copied(),
+    })
 }
 
-fn place(args: &Publish) -> Result<Place, Failure> {
+/// Where a channel's journal and epochs are.
+fn home(args: &Publish, of: usize, lines: &LineArgs) -> Result<Place, Failure> {
     let store = args.epoch_store.clone().unwrap_or_else(|| {
         let mut name = args.journal.journal.file_name().unwrap_or_default().to_owned();
         name.push(".epochs");
@@ -145,8 +186,8 @@ fn place(args: &Publish) -> Result<Place, Failure> {
         Failure::error(format!("the system does not tell which machine this is: {cause}"))
     })?;
     Ok(Place {
-        journal: args.journal.journal.clone(),
-        journal_config: args.journal.config(&args.lines),
+        journal: journal_of(&args.journal.journal, lines.channel, of),
+        journal_config: args.journal.config(lines),
         store,
         session: args.session,
         holder,
@@ -154,75 +195,144 @@ fn place(args: &Publish) -> Result<Place, Failure> {
     })
 }
 
-/// What the publishing thread is given.
+/// What the publishing threads are given.
 struct Job {
-    publisher: Publisher<SocketLines>,
-    reserver: Option<Reserver>,
-    source: OpenSource,
+    channels: Vec<ChannelJob<SocketLines>>,
+    sources: Vec<OpenSource>,
+    statuses: Vec<Arc<SourceStatus>>,
+    spread: Spread,
     config: RunConfig,
-    cpu: Option<usize>,
 }
 
-/// What it leaves.
+/// What they leave, in the order of the job's.
 struct Done {
-    result: Result<RunEnd, RunError>,
-    source: SourceSummary,
+    channels: Vec<Result<RunEnd, RunError>>,
+    /// How each source ended, with what it said.
+    sources: Vec<(Result<RunEnd, SourceFailure>, SourceSummary)>,
 }
 
 impl Job {
-    fn run(mut self, stop: &AtomicBool, warnings: &Sender<String>) -> Done {
-        if let Some(error) = self.cpu.and_then(|core| run::pin(core).err()) {
-            // The receiver outlives this thread.
-            let _ = warnings.send(error.to_string());
+    fn run(mut self, stop: &AtomicBool, warnings: &Sender<String>) -> Result<Done, Failure> {
+        // The receiver outlives these threads.
+        let warn = |text: String| drop(warnings.send(text));
+        if let ([channel], [source]) = (&mut self.channels[..], &mut self.sources[..]) {
+            return Ok(alone(channel, source, &self.config, stop, &warn));
         }
-        let resumed_at = self.publisher.position(self.source.id());
-        let source = &mut self.source;
-        let result = run::run(&mut self.publisher, self.reserver, source, &self.config, stop);
-        Done {
-            result,
-            source: source::summary(source, resumed_at, self.publisher.source_messages()),
-        }
+        let resumed_at: Vec<u64> = self
+            .sources
+            .iter()
+            .map(|source| resumed_at(&self.channels, source))
+            .collect();
+        let jobs = self.sources.into_iter().zip(self.statuses);
+        let jobs = jobs
+            .map(|(source, status)| SourceJob { source, status })
+            .collect();
+        let ended = channels::run(self.channels, jobs, &self.spread, &self.config, stop, &warn)?;
+        let published: u64 = ended
+            .channels
+            .iter()
+            .map(|(publisher, _)| publisher.source_messages())
+            .sum();
+        let sources = ended.sources.into_iter().zip(resumed_at);
+        Ok(Done {
+            channels: ended.channels.into_iter().map(|(_, result)| result).collect(),
+            sources: sources
+                .map(|((source, result), resumed_at)| {
+                    (result, source::summary(&source, resumed_at, published))
+                })
+                .collect(),
+        })
     }
 }
 
-/// What the main thread sees of a running publisher.
+/// One source on one channel: the publishing thread, which is this one, polls it.
+fn alone(
+    channel: &mut ChannelJob<SocketLines>,
+    source: &mut OpenSource,
+    config: &RunConfig,
+    stop: &AtomicBool,
+    warn: &dyn Fn(String),
+) -> Done {
+    if let Some(error) = channel.core.and_then(|core| run::pin(core).err()) {
+        warn(error.to_string());
+    }
+    let resumed_at = channel.publisher.position(source.id());
+    let result = run::run(
+        &mut channel.publisher,
+        channel.reserver.take(),
+        source,
+        config,
+        stop,
+    );
+    let said = source::summary(source, resumed_at, channel.publisher.source_messages());
+    Done {
+        channels: vec![result],
+        sources: vec![(Ok(RunEnd::Complete), said)],
+    }
+}
+
+/// The least position of the source on channels that still want it.
+fn resumed_at(channels: &[ChannelJob<SocketLines>], source: &OpenSource) -> u64 {
+    let open = channels
+        .iter()
+        .filter(|channel| matches!(channel.publisher.phase(), Phase::LeadIn | Phase::Live));
+    let least = open.map(|channel| channel.publisher.position(source.id())).min();
+    least.unwrap_or_else(|| source.position())
+}
+
+/// What the main thread sees of running publishers.
 struct Watch {
+    started: Instant,
+    channels: Vec<WatchedChannel>,
+    sources: Vec<WatchedSource>,
+}
+
+/// A channel, seen from the main thread.
+struct WatchedChannel {
     addresses: [String; 2],
     channel: u16,
     session: u32,
     epoch: u32,
     begin: u64,
-    started: Instant,
     lines: SocketLines,
     counters: Arc<Counters>,
     reserve: Arc<Reserve>,
-    source: Arc<RetryStatus>,
 }
 
-impl Watch {
-    fn new(
-        args: &Publish,
-        publisher: &Publisher<SocketLines>,
-        lines: SocketLines,
-        source: Arc<RetryStatus>,
-    ) -> Self {
+/// A source, seen from the main thread.
+struct WatchedSource {
+    id: u16,
+    retries: Arc<RetryStatus>,
+    status: Arc<SourceStatus>,
+}
+
+impl WatchedSource {
+    fn new(source: &OpenSource) -> Self {
         Self {
-            addresses: [args.lines.line_a.to_string(), args.lines.line_b.to_string()],
-            channel: args.lines.channel,
+            id: source.id(),
+            retries: source.status(),
+            status: Arc::default(),
+        }
+    }
+}
+
+impl WatchedChannel {
+    fn new(lines: &LineArgs, publisher: &Publisher<SocketLines>, sockets: SocketLines) -> Self {
+        Self {
+            addresses: [lines.line_a.to_string(), lines.line_b.to_string()],
+            channel: lines.channel,
             session: publisher.session(),
             epoch: publisher.epoch(),
             begin: publisher.next_sequence(),
-            started: Instant::now(),
-            lines,
+            lines: sockets,
             counters: publisher.counters(),
             reserve: publisher.reserve(),
-            source,
         }
     }
 
-    fn summary(&self) -> Summary {
+    fn summary(&self, elapsed: Duration) -> Summary {
         let mut summary = Summary::new("publish");
-        summary.elapsed_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        summary.elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
         summary.position = Some(Position {
             channel: self.channel,
             session: self.session,
@@ -234,11 +344,6 @@ impl Watch {
         summary.packets = self.counters.packets.get();
         summary.bytes = self.counters.bytes.get();
         summary.set("heartbeats", self.counters.heartbeats.get());
-        if let Some(share) = self.source.progress() {
-            summary.set("source_share", share);
-        }
-        summary.set("source_failures", self.source.failures());
-        summary.set("source_broken", self.source.is_broken());
         summary.lines = Some(LinesSummary {
             a: self.line(Line::A),
             b: self.line(Line::B),
@@ -260,14 +365,6 @@ impl Watch {
         }
     }
 
-    /// Tells of a source that broke.
-    fn tell_source(&self, progress: &mut Progress) {
-        if self.source.is_broken() {
-            let error = self.source.last_error();
-            progress.warn(format!("the source stands still and is tried again: {error}"));
-        }
-    }
-
     /// Tells of lines that fail or work again.
     fn tell_health(&self, progress: &mut Progress) {
         for line in [Line::A, Line::B] {
@@ -283,7 +380,91 @@ impl Watch {
     }
 }
 
-/// Runs the job on a thread of its own and shows how it goes.
+impl Watch {
+    /// ` of channel N`, where there are several.
+    fn named(&self, channel: u16) -> String {
+        match self.channels.len() {
+            1 => String::new(),
+            _ => format!(" of channel {channel}"),
+        }
+    }
+
+    /// What is published, a line a channel.
+    fn ready(&self) -> String {
+        let lines = self.channels.iter().map(|of| {
+            format!(
+                "publishing session {} epoch {}{} from sequence {} on",
+                of.session,
+                of.epoch,
+                self.named(of.channel),
+                of.begin
+            )
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// The only channel's summary; of several the sums on top, and each channel's own in `channels`.
+    fn summary(&self) -> Summary {
+        let elapsed = self.started.elapsed();
+        let mut each: Vec<Summary> = self
+            .channels
+            .iter()
+            .map(|channel| channel.summary(elapsed))
+            .collect();
+        let mut summary = match &mut each[..] {
+            [only] => std::mem::take(only),
+            several => {
+                let mut all = Summary::new("publish");
+                for channel in several.iter() {
+                    all.elapsed_ns = channel.elapsed_ns;
+                    all.messages += channel.messages;
+                    all.packets += channel.packets;
+                    all.bytes += channel.bytes;
+                }
+                all.set(
+                    "heartbeats",
+                    self.channels
+                        .iter()
+                        .map(|of| of.counters.heartbeats.get())
+                        .sum::<u64>(),
+                );
+                all.set("channels", several);
+                all
+            }
+        };
+        let shares = self.sources.iter().map(|source| source.retries.progress());
+        // The slowest says how long all will take.
+        let least = shares
+            .collect::<Option<Vec<f64>>>()
+            .and_then(|all| all.into_iter().reduce(f64::min));
+        if let Some(share) = least {
+            summary.set("source_share", share);
+        }
+        let failures: u64 = self.sources.iter().map(|source| source.retries.failures()).sum();
+        summary.set("source_failures", failures);
+        summary.set(
+            "source_broken",
+            self.sources.iter().any(|source| source.retries.is_broken()),
+        );
+        summary
+    }
+
+    /// Tells of sources that broke.
+    fn tell_sources(&self, progress: &mut Progress) {
+        for source in self.sources.iter().filter(|source| source.retries.is_broken()) {
+            let name = match self.sources.len() {
+                1 => "the source".to_string(),
+                _ => format!("source {}", source.id),
+            };
+            progress.warn(format!(
+                "{name} stands still and is tried again: {}",
+                source.retries.last_error()
+            ));
+        }
+    }
+}
+
+/// Runs the job on threads of its own and shows how it goes.
 fn watch_over(
     job: Job,
     stop: &AtomicBool,
@@ -301,27 +482,54 @@ fn watch_over(
         while !worker.is_finished() {
             thread::park_timeout(LOOK_EVERY);
             warned.try_iter().for_each(|text| progress.warn(text));
-            watch.tell_health(progress);
-            watch.tell_source(progress);
+            watch
+                .channels
+                .iter()
+                .for_each(|channel| channel.tell_health(progress));
+            watch.tell_sources(progress);
             progress.figures(|| watch.summary());
         }
         worker.join().map_err(|_| {
             Failure::error("the publishing thread panicked: this is a bug; the journal is whole")
-        })
+        })?
     })
 }
 
 fn finish(done: Done, watch: &Watch, progress: &Progress) -> Finish {
     let mut summary = watch.summary();
-    let complete = matches!(done.result, Ok(RunEnd::Complete));
+    let complete = done
+        .channels
+        .iter()
+        .all(|result| matches!(result, Ok(RunEnd::Complete)));
     if let Some(position) = &mut summary.position {
         position.ended = complete;
     }
     summary.set("complete", complete);
-    summary.source = Some(done.source);
     summary.warnings = progress.warnings().to_vec();
-    match done.result {
-        Ok(_) => Finish::success(summary),
-        Err(error) => Finish::failed(summary, error.into()),
+    let mut failure = None;
+    for (result, of) in done.channels.into_iter().zip(&watch.channels) {
+        if let Err(error) = result {
+            let error = match watch.channels.len() {
+                1 => error.into(),
+                _ => Failure::error(format!("channel {}: {error}", of.channel)),
+            };
+            failure.get_or_insert(error);
+        }
+    }
+    let mut by_number = BTreeMap::new();
+    for ((result, said), of) in done.sources.into_iter().zip(&watch.sources) {
+        if let Err(error) = result {
+            failure.get_or_insert(Failure::error(format!("source {}: {error}", of.id)));
+        }
+        by_number.insert(of.id, said);
+    }
+    if by_number.len() == 1 {
+        summary.source = by_number.pop_first().map(|(_, said)| said);
+    } else {
+        summary.set("sources", by_number);
+    }
+    match failure {
+        None => Finish::success(summary),
+        Some(failure) => Finish::failed(summary, failure),
     }
 }

@@ -109,7 +109,7 @@ pub(crate) struct SourceSummary {
     pub(crate) published: u64,
     /// Of this run's, those that were counted only.
     pub(crate) counted: u64,
-    /// Source messages published in the session, by earlier runs too.
+    /// Source messages published in the session, by earlier runs and other sources too.
     pub(crate) published_in_session: u64,
     /// This run's, by type.
     pub(crate) by_type: Counts,

@@ -33,9 +33,10 @@ pub(crate) struct SourceArgs {
     generate: Option<u64>,
     /// A source with all that concerns it in one: itch=FILE, lobster=FILE, orders=MESSAGES or ticks=MESSAGES (0: without
     /// end), and where they are wanted id=NUMBER, pace=, rate=, retry=, seed=, symbols=, mean-rate=, symbol=; as in
-    /// itch=day.gz,pace=recorded,retry=forever
+    /// itch=day.gz,pace=recorded,retry=forever; may be given several times, with numbers of their own (by default the
+    /// first is 1, the next 2 and so on)
     #[arg(long, value_name = "SPEC", conflicts_with_all = ["pace", "rate", "retry"])]
-    source: Option<SourceSpec>,
+    source: Vec<SourceSpec>,
     /// When the source breaks, open it again at its position, so many times in a row without getting further, or forever;
     /// after 100 ms, then twice as long each time, up to 10 s
     #[arg(long, value_name = "COUNT|forever", default_value = "0", value_parser = retries)]
@@ -82,7 +83,7 @@ pub(crate) enum ProfileName {
 /// A source, as `--source` names it or the single flags do.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SourceSpec {
-    /// Its number: part of every instrument's number.
+    /// Its number, part of every instrument's number; 0: its place, from 1.
     id: u16,
     what: What,
     pace: Pace,
@@ -101,7 +102,7 @@ enum What {
     },
 }
 
-/// The number of a source that names none.
+/// The number of the source that single flags name.
 const SOURCE: u16 = 1;
 
 fn retries(text: &str) -> Result<u32, String> {
@@ -115,10 +116,32 @@ fn retries(text: &str) -> Result<u32, String> {
 
 impl SourceArgs {
     /// What the flags name.
-    pub(super) fn spec(&self) -> Result<SourceSpec, Failure> {
-        if let Some(spec) = &self.source {
-            return Ok(spec.clone());
+    ///
+    /// # Errors
+    /// If they make no source, or two sources have the same number.
+    pub(super) fn specs(&self) -> Result<Vec<SourceSpec>, Failure> {
+        if self.source.is_empty() {
+            return Ok(vec![self.single()?]);
         }
+        let mut specs = self.source.clone();
+        for (at, spec) in specs.iter_mut().enumerate() {
+            if spec.id == 0 {
+                spec.id = u16::try_from(at + 1).map_err(Failure::usage)?;
+            }
+        }
+        for (at, spec) in specs.iter().enumerate() {
+            if specs[..at].iter().any(|other| other.id == spec.id) {
+                return Err(Failure::usage(format!(
+                    "two sources have the number {}: give each its own with id=NUMBER",
+                    spec.id
+                )));
+            }
+        }
+        Ok(specs)
+    }
+
+    /// The source that single flags name.
+    fn single(&self) -> Result<SourceSpec, Failure> {
         let what = match (&self.from, self.generate) {
             (Some(path), _) => self.file(path)?,
             (None, Some(messages)) => What::Made {
@@ -236,7 +259,10 @@ impl FromStr for SourceSpec {
             return Err("give pace or rate, not both".into());
         }
         let spec = Self {
-            id: keys.remove("id").map_or(Ok(SOURCE), |id| read("id", id))?,
+            id: match keys.remove("id").map(|id| read("id", id)).transpose()? {
+                Some(0) => return Err("a source's number is 1 or more".into()),
+                named => named.unwrap_or(0),
+            },
             pace: what.pace(pace, rate),
             what,
             retry: keys.remove("retry").map_or(Ok(0), retries)?,
@@ -245,7 +271,6 @@ impl FromStr for SourceSpec {
             Some(key) => Err(format!(
                 "there is no key {key:?}: take id, pace, rate, retry, seed, symbols, mean-rate or symbol"
             )),
-            None if spec.id == 0 => Err("a source's number is 1 or more".into()),
             None => Ok(spec),
         }
     }
@@ -396,7 +421,7 @@ mod tests {
         );
         assert_eq!(spec.what, What::Lobster("a.csv".into(), Some("AAPL".into())));
         let ticks: SourceSpec = "ticks=0,symbols=7".parse().unwrap();
-        assert_eq!((ticks.id, ticks.pace), (1, Pace::Recorded(1.0)));
+        assert_eq!((ticks.id, ticks.pace), (0, Pace::Recorded(1.0)));
         assert!(matches!(
             ticks.what,
             What::Made {

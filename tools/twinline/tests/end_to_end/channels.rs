@@ -1,7 +1,10 @@
 //! Several channels: one listener and one recovery process for all of them.
 
-use crate::bed::{Bed, Process, run_plain};
+use crate::bed::{Bed, Process, quiet, run_plain};
 use std::net::TcpListener;
+use std::thread;
+use std::time::{Duration, Instant};
+use twinline_line::random::Random;
 
 const CHANNELS: u16 = 3;
 
@@ -170,4 +173,182 @@ fn what_several_channels_print_stays_whole_and_names_its_channel() {
         assert_eq!(channel["messages"], count);
         assert!(count > 5_000, "{count}");
     }
+}
+
+/// Two sources on three channels: order flow of 40 symbols and ticks of 30, both bounded, at this many messages a second.
+fn two_sources(messages: u64, rate: u64) -> [String; 4] {
+    let orders = format!("orders={messages},symbols=40,seed=7,rate={rate}");
+    let ticks = format!("ticks={messages},symbols=30,id=5,rate={rate}");
+    ["--source".into(), orders, "--source".into(), ticks]
+}
+
+/// What a journal's channel has of a source, in order: each message's name and fields.
+fn said(journal: &str, source: u64) -> Vec<String> {
+    let done = run_plain(&["decode", journal, "--format", "jsonl"]).expect(0);
+    let rows = done
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    rows.filter(|row| {
+        row["fields"]["instrument"]
+            .as_u64()
+            .is_some_and(|number| number >> 16 == source)
+    })
+    .map(|row| format!("{} {}", row["name"], row["fields"]))
+    .collect()
+}
+
+#[test]
+fn two_sources_spread_over_three_channels_arrive_complete() {
+    let bed = roomy_bed();
+    let (port, journal) = (three_ports(), bed.text("publisher"));
+    let address = format!("127.0.0.1:{port}");
+    let recover = Process::start(&[
+        "recover",
+        "--channels",
+        "3",
+        "--journal",
+        &journal,
+        "--listen",
+        &address,
+    ]);
+    recover.wait_ready();
+    let listening = [
+        "--channels",
+        "3",
+        "--recovery",
+        &address,
+        "--impair",
+        "loss=3%,both=1%,seed=5",
+    ];
+    let listener = bed.listen("listener", &listening);
+    let sources = two_sources(30_000, 30_000);
+    let sources = sources.iter().map(String::as_str);
+    let more: Vec<&str> = ["--channels", "3", "--linger", "300ms"]
+        .into_iter()
+        .chain(sources)
+        .collect();
+    let published = bed.publish(&more).wait().expect(0).summary;
+    assert_eq!(published["sources"]["1"]["messages"], 30_000);
+    assert_eq!(published["sources"]["5"]["messages"], 30_000);
+    listener.wait().expect(0);
+    let mut all = [0; 2];
+    for channel in 1..=3 {
+        let [ours, theirs] =
+            ["publisher", "listener"].map(|who| bed.text(&format!("{who}/channel-{channel}")));
+        run_plain(&["diff", &ours, &theirs]).expect(0);
+        for (count, source) in all.iter_mut().zip([1, 5]) {
+            let of_channel = said(&theirs, source).len();
+            assert!(
+                of_channel > 1_000,
+                "channel {channel}, source {source}: {of_channel}"
+            );
+            *count += of_channel;
+        }
+    }
+    // What concerns no instrument alone, that the market opens, stands on each channel.
+    assert_eq!(all, [30_002; 2]);
+}
+
+#[test]
+fn whatever_is_killed_each_channel_has_what_an_uninterrupted_run_puts_there() {
+    let _quiet = quiet();
+    let seconds = std::env::var("TWINLINE_KILL_SECONDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(12);
+    let bed = roomy_bed();
+    let address = format!("127.0.0.1:{}", three_ports());
+    let journal = bed.text("publisher");
+    let recovering = [
+        "recover",
+        "--channels",
+        "3",
+        "--journal",
+        &journal,
+        "--listen",
+        &address,
+    ];
+    let recover = || {
+        let process = Process::start(&recovering);
+        process.wait_ready();
+        process
+    };
+    let heard = bed.listen_arguments(
+        "listener",
+        &["--channels", "3", "--recovery", &address, "--gap-timeout", "60s"],
+    );
+    let rate = 3_000;
+    let sources = two_sources(rate * seconds, rate);
+    let sources: Vec<&str> = ["--channels", "3", "--linger", "1s"]
+        .into_iter()
+        .chain(sources.iter().map(String::as_str))
+        .collect();
+    let published = bed.publish_arguments("publisher", &sources);
+    let mut service = recover();
+    let mut listener = Process::start(&heard);
+    listener.wait_ready();
+    let mut publisher = Process::start(&published);
+    let mut random = Random::new(seconds);
+    let mut kills = [0; 3];
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(150 + random.below(600)));
+        let who = random.below(3) as usize;
+        kills[who] += 1;
+        match who {
+            0 if publisher.is_running() => {
+                publisher.kill();
+                drop(publisher);
+                publisher = Process::start(&published);
+            }
+            1 => {
+                service.kill();
+                drop(service);
+                service = recover();
+            }
+            2 if listener.is_running() => {
+                listener.kill();
+                drop(listener);
+                listener = Process::start(&heard);
+            }
+            _ => {}
+        }
+    }
+    eprintln!(
+        "killed: publisher {}, recovery {}, listener {} times",
+        kills[0], kills[1], kills[2]
+    );
+    assert!(kills.iter().all(|count| *count > 0));
+    publisher.wait().expect(0);
+    listener.wait().expect(0);
+    let calm = roomy_bed();
+    let at_once = sources_at_once(&sources);
+    let at_once: Vec<&str> = at_once.iter().map(String::as_str).collect();
+    calm.publish(&at_once).wait().expect(0);
+    for channel in 1..=3 {
+        let name = |who: &str| format!("{who}/channel-{channel}");
+        let [ours, theirs] = ["publisher", "listener"].map(|who| bed.text(&name(who)));
+        run_plain(&["diff", &ours, &theirs]).expect(0);
+        // How two sources interleave is not determined; what each says on a channel is.
+        for source in [1, 5] {
+            let (killed, whole) = (
+                said(&theirs, source),
+                said(&calm.text(&name("publisher")), source),
+            );
+            assert_eq!(killed.len(), whole.len(), "channel {channel}, source {source}");
+            assert!(killed == whole, "channel {channel}, source {source}");
+        }
+    }
+}
+
+/// The same sources, as fast as they go.
+fn sources_at_once(arguments: &[&str]) -> Vec<String> {
+    arguments
+        .iter()
+        .map(|text| {
+            text.split_once(",rate=")
+                .map_or((*text).into(), |(before, _)| format!("{before},pace=max"))
+        })
+        .collect()
 }
