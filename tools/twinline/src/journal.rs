@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use twinline_journal::{Info, VerifyReport};
 
-/// Describe or check a journal, also while it is written.
+/// Describe or check a journal, also while it is written. Of several channels, each.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  twinline journal info /var/lib/twinline/publisher\n  twinline journal verify /var/lib/twinline/listener"
@@ -38,10 +38,64 @@ enum Action {
 
 /// Runs `twinline journal`.
 pub(crate) fn run(args: &Journal) -> Result<Finish, Failure> {
-    match &args.action {
-        Action::Info { dir } => Ok(describe(dir, &twinline_journal::info(dir)?)),
-        Action::Verify { dir } => Ok(checked(dir, &twinline_journal::verify(dir)?)),
+    let (name, dir) = match &args.action {
+        Action::Info { dir } => ("journal info", dir),
+        Action::Verify { dir } => ("journal verify", dir),
+    };
+    let one = |dir: &Path| match &args.action {
+        Action::Info { .. } => Ok::<_, Failure>(describe(dir, &twinline_journal::info(dir)?)),
+        Action::Verify { .. } => Ok(checked(dir, &twinline_journal::verify(dir)?)),
+    };
+    let journals = journals(dir)?;
+    if let [(_, only)] = &journals[..] {
+        return one(only);
     }
+    let mut all = Finish::success(Summary::new(name));
+    let mut channels = Vec::new();
+    for (_, dir) in &journals {
+        let of = one(dir)?;
+        all.summary.messages += of.summary.messages;
+        all.summary.packets += of.summary.packets;
+        all.summary.bytes += of.summary.bytes;
+        all.summary.own_text += &of.summary.own_text;
+        channels.push(of.summary);
+        if let Some(error) = of.error {
+            all.exit = of.exit;
+            all.error = Some(
+                all.error
+                    .map_or(error.clone(), |before| format!("{before}; {error}")),
+            );
+        }
+    }
+    all.summary.set("channels", channels);
+    Ok(all)
+}
+
+/// The journal in `path`, or those of its channels, with their numbers and in order, if it holds several.
+///
+/// # Errors
+/// If the directory cannot be read.
+pub(crate) fn journals(path: &Path) -> Result<Vec<(Option<u16>, PathBuf)>, Failure> {
+    let entries = match std::fs::read_dir(path) {
+        Ok(entries) => entries,
+        // Whoever opens it says what is wrong.
+        Err(_) => return Ok(vec![(None, path.to_owned())]),
+    };
+    let number = |path: &Path| path.file_name()?.to_str()?.strip_prefix("channel-")?.parse().ok();
+    let mut channels: Vec<(Option<u16>, PathBuf)> = Vec::new();
+    for entry in entries {
+        let path = entry
+            .map_err(|cause| Failure::error(format!("cannot read {}: {cause}", path.display())))?
+            .path();
+        if let Some(number) = number(&path) {
+            channels.push((Some(number), path));
+        }
+    }
+    channels.sort();
+    if channels.is_empty() {
+        return Ok(vec![(None, path.to_owned())]);
+    }
+    Ok(channels)
 }
 
 fn describe(dir: &Path, info: &Info) -> Finish {

@@ -11,6 +11,7 @@ mod tests;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
+use crate::journal::journals;
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::Summary;
@@ -21,7 +22,7 @@ pub(crate) use filter::{Times, sequences, times};
 pub(crate) use format::{Format, Writer};
 pub(crate) use input::open_lines;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use twinline_line::LineAddress;
 
@@ -172,33 +173,10 @@ impl Decode {
                 input::capture(path, decoder, stop)?;
                 continue;
             }
-            for dir in journals(path)? {
+            for (_, dir) in journals(path)? {
                 input::journal(&dir, self.follow, decoder, stop, progress)?;
             }
         }
         Ok(())
     }
-}
-
-/// The journal in `path`, or those of its channels if it holds several.
-fn journals(path: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let entries = std::fs::read_dir(path)
-        .map_err(|cause| Failure::error(format!("cannot read {}: {cause}", path.display())))?;
-    let mut channels: Vec<(u16, PathBuf)> = entries
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let number = path
-                .file_name()?
-                .to_str()?
-                .strip_prefix("channel-")?
-                .parse()
-                .ok()?;
-            Some((number, path))
-        })
-        .collect();
-    channels.sort();
-    if channels.is_empty() {
-        return Ok(vec![path.to_owned()]);
-    }
-    Ok(channels.into_iter().map(|(_, path)| path).collect())
 }

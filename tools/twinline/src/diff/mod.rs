@@ -5,6 +5,7 @@ mod cursor;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
+use crate::journal::journals;
 use crate::progress::Progress;
 use crate::summary::{Counts, Summary, show_counts};
 use crate::units::show_count;
@@ -21,7 +22,8 @@ use twinline_wire::message;
 ///
 /// Messages are equal by session, epoch, sequence and every byte; how they are packed into packets does not matter, and
 /// neither do a listener's notices. Exit code 0 only if all journals are equal, otherwise 5: then the first difference
-/// and all missing and extra ranges are named. A journal that is still written is compared as far as it goes.
+/// and all missing and extra ranges are named. Directories that hold several channels' journals are compared channel by
+/// channel. A journal that is still written is compared as far as it goes.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  twinline diff /var/lib/twinline/publisher /var/lib/twinline/listener-1 /var/lib/twinline/listener-2"
@@ -51,6 +53,19 @@ struct Held {
     bytes: u64,
 }
 
+impl Held {
+    /// Adds another channel's.
+    fn add(&mut self, other: Held) {
+        self.messages += other.messages;
+        self.source_messages += other.source_messages;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        for (name, count) in other.by_template {
+            *self.by_template.entry(name).or_default() += count;
+        }
+    }
+}
+
 /// One listener's journal, compared.
 #[derive(Debug, Serialize)]
 struct Verdict {
@@ -72,19 +87,55 @@ pub(crate) fn run(args: &Diff, global: &Global) -> Result<Finish, Failure> {
     let mut publisher = Held::default();
     let mut verdicts = Vec::new();
     for (number, listener) in args.listeners.iter().enumerate() {
-        let mut left = Cursor::open(&args.publisher, scope)?;
-        let mut right = Cursor::open(listener, scope)?;
         let title = format!("diff {} of {}", number + 1, args.listeners.len());
-        let comparison = compare(&mut left, &mut right, &mut progress, &title)?;
-        publisher = held(&args.publisher, &left);
-        verdicts.push(Verdict {
-            equal: comparison.is_equal(),
-            held: held(listener, &right),
-            lost_announced: right.lost,
-            comparison,
-        });
+        publisher = Held {
+            journal: args.publisher.clone(),
+            ..Held::default()
+        };
+        for (ours, theirs) in pairs(&args.publisher, listener)? {
+            let mut left = Cursor::open(&ours, scope)?;
+            let mut right = Cursor::open(&theirs, scope)?;
+            let comparison = compare(&mut left, &mut right, &mut progress, &title)?;
+            publisher.add(held(&ours, &left));
+            verdicts.push(Verdict {
+                equal: comparison.is_equal(),
+                held: held(&theirs, &right),
+                lost_announced: right.lost,
+                comparison,
+            });
+        }
     }
     Ok(finish(&publisher, &verdicts))
+}
+
+/// The journals to compare: of several channels each with the other's of the same number.
+fn pairs(publisher: &Path, listener: &Path) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
+    let (ours, theirs) = (journals(publisher)?, journals(listener)?);
+    let numbers = |of: &[(Option<u16>, PathBuf)]| of.iter().map(|(number, _)| *number).collect::<Vec<_>>();
+    let is_several = |of: &[(Option<u16>, PathBuf)]| of.iter().any(|(number, _)| number.is_some());
+    if !is_several(&ours) && !is_several(&theirs) || numbers(&ours) == numbers(&theirs) {
+        return Ok(ours
+            .into_iter()
+            .zip(theirs)
+            .map(|((_, ours), (_, theirs))| (ours, theirs))
+            .collect());
+    }
+    let named = |of: &[(Option<u16>, PathBuf)]| {
+        let names = of
+            .iter()
+            .map(|(number, _)| number.map_or("one".into(), |number| number.to_string()));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    Err(Failure {
+        exit: Exit::Differ,
+        text: format!(
+            "{} has the channels {}, {} has {}: compare those that both have, directory by directory",
+            publisher.display(),
+            named(&ours),
+            listener.display(),
+            named(&theirs)
+        ),
+    })
 }
 
 fn compare(

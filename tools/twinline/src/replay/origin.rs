@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use twinline_journal::{JournalError, JournalReader, Seek};
+use twinline_wire::field::RejectCode;
 use twinline_wire::session::EpochStart;
 use twinline_wire::{Packet, flags};
 
@@ -19,6 +20,9 @@ pub(super) struct Missing {
     /// True if these sequences name no message: an epoch cut them off, or the session ended before them. No loss.
     pub(super) void: bool,
     pub(super) reason: String,
+    /// What a recovery service gave as the reason.
+    #[serde(skip)]
+    pub(super) code: Option<RejectCode>,
 }
 
 /// What is known of a session.
@@ -161,6 +165,7 @@ impl Journal {
             range,
             void: false,
             reason: reason.into(),
+            code: None,
         };
         let mut void = Vec::new();
         let mut rest = range;
@@ -236,6 +241,7 @@ impl Missing {
             range,
             void: true,
             reason: "void: an epoch cut it off, or the session ended before it; no loss".into(),
+            code: Some(RejectCode::VOID),
         }
     }
 }

@@ -14,6 +14,8 @@ use twinline_wire::field::{CodeDef, LogoutReason, RejectCode};
 
 /// Messages asked for at a time: what is held in memory until it is complete.
 const PART: u64 = 1 << 15;
+/// The longest part, where part after part holds nothing.
+const LONGEST_PART: u64 = 1 << 20;
 /// Ranges in a request, if the service allows as many.
 const RANGES: usize = 64;
 /// How often a service is asked for what it left out before it is given up.
@@ -125,8 +127,9 @@ impl Recovery {
         let mut missing = Vec::new();
         let mut taken = 0;
         let mut begin = whole.begin;
+        let mut step = PART;
         while begin < whole.end {
-            let end = whole.end.min(begin.saturating_add(PART));
+            let end = whole.end.min(begin.saturating_add(step));
             let mut held = Held::new();
             missing.extend(self.part(Range { begin, end, ..whole }, &mut held)?);
             for (sequence, (end, bytes)) in &held {
@@ -140,18 +143,31 @@ impl Recovery {
                     return Ok(missing);
                 }
             }
-            // Behind the end of what there is every part would be refused for the same reason.
-            let nothing = held.is_empty()
-                && missing
-                    .last()
-                    .is_some_and(|last| last.range.begin <= begin && last.range.end == end);
-            if nothing && let Some(last) = missing.last_mut() {
-                last.range.end = whole.end;
+            step = match held.is_empty() {
+                // A long void, or an end far behind what there is.
+                true => (step * 2).min(LONGEST_PART),
+                false => PART,
+            };
+            if held.is_empty() && self.is_behind_the_end(whole.session, begin, &missing) {
+                // Every part from here on would be refused for the same reason.
+                if let Some(last) = missing.last_mut() {
+                    last.range.end = whole.end;
+                }
                 break;
             }
             begin = end;
         }
         Ok(missing)
+    }
+
+    /// True if nothing comes from `begin` on, of which all was refused: the session ends before it, or is not known.
+    fn is_behind_the_end(&self, session: u32, begin: u64, missing: &[Missing]) -> bool {
+        let of_session = self.heads.iter().flatten().filter(|head| head.session == session);
+        let next = of_session.map(|head| head.next).max();
+        let unknown = missing
+            .last()
+            .is_some_and(|last| last.code == Some(RejectCode::UNKNOWN_SESSION));
+        unknown || next.is_some_and(|next| begin >= next)
     }
 
     /// Asks each service for what the ones before it did not have.
@@ -222,6 +238,7 @@ impl Recovery {
                     (code, "") => code.into(),
                     (code, words) => format!("{code}: {words}"),
                 },
+                code: Some(refused.code),
             })
             .collect();
         parts.sort_by_key(|missing| missing.range);
@@ -234,6 +251,7 @@ impl Recovery {
             range,
             void: false,
             reason: format!("no service gave it ({})", self.closed.join("; ")),
+            code: None,
         }));
         parts
     }

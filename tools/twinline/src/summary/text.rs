@@ -2,6 +2,8 @@
 
 use super::{LineSummary, SourceSummary, Summary};
 use crate::units::{show_bytes, show_count, show_nanos};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 impl Summary {
@@ -41,7 +43,16 @@ impl Summary {
             )?;
         }
         if let Some(source) = &self.source {
-            write_source(out, source)?;
+            write_source(out, "source", source)?;
+        }
+        for (number, source) in self
+            .parts::<BTreeMap<String, SourceSummary>>("sources")
+            .unwrap_or_default()
+        {
+            write_source(out, &format!("source {number}"), &source)?;
+        }
+        for channel in self.parts::<Vec<Summary>>("channels").unwrap_or_default() {
+            channel.write_channel(out)?;
         }
         if let Some(lines) = &self.lines {
             write_line(out, "A", &lines.a)?;
@@ -86,12 +97,37 @@ impl Summary {
         }
         Ok(())
     }
+
+    /// What is particular to the command, as it was set.
+    fn parts<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.detail.get(name).and_then(|parts| T::deserialize(parts).ok())
+    }
+
+    /// One of several channels.
+    fn write_channel(&self, out: &mut String) -> std::fmt::Result {
+        let Some(at) = &self.position else { return Ok(()) };
+        writeln!(
+            out,
+            "  channel {}: session {}, epoch {}, next sequence {}, {} messages in {} packets",
+            at.channel,
+            at.session,
+            at.epoch,
+            show_count(at.next),
+            show_count(self.messages),
+            show_count(self.packets)
+        )?;
+        if let Some(lines) = &self.lines {
+            write_line(out, "A", &lines.a)?;
+            write_line(out, "B", &lines.b)?;
+        }
+        Ok(())
+    }
 }
 
-fn write_source(out: &mut String, source: &SourceSummary) -> std::fmt::Result {
+fn write_source(out: &mut String, name: &str, source: &SourceSummary) -> std::fmt::Result {
     writeln!(
         out,
-        "  source: {} messages from {} on ({})",
+        "  {name}: {} messages from {} on ({})",
         show_count(source.messages),
         show_count(source.resumed_at),
         show_counts(source.by_type.iter())
@@ -99,7 +135,7 @@ fn write_source(out: &mut String, source: &SourceSummary) -> std::fmt::Result {
     for (kind, not) in &source.not_published {
         writeln!(
             out,
-            "  source: {} of type {kind} counted only, the first at {}: {}",
+            "  {name}: {} of type {kind} counted only, the first at {}: {}",
             not.messages, not.first, not.why
         )?;
     }

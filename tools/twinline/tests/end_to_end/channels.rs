@@ -246,6 +246,25 @@ fn two_sources_spread_over_three_channels_arrive_complete() {
             *count += of_channel;
         }
     }
+    let [ours, theirs] = ["publisher", "listener"].map(|who| bed.text(who));
+    let compared = run_plain(&["diff", &ours, &theirs, "--json"]).expect(0).stdout;
+    let compared: serde_json::Value = serde_json::from_str(&compared).expect("JSON");
+    assert_eq!(compared["listeners"].as_array().map(Vec::len), Some(3));
+    assert_eq!(compared["publisher"]["source_messages"], 60_004);
+    assert_eq!(
+        run_plain(&["journal", "verify", &ours])
+            .expect(0)
+            .stdout
+            .lines()
+            .count(),
+        3
+    );
+    std::fs::remove_dir_all(bed.path("listener/channel-2")).expect("it was there");
+    let done = run_plain(&["diff", &ours, &theirs]).expect(5);
+    assert!(
+        done.stderr[0].contains("has the channels 1, 2, 3") && done.stderr[0].contains("has 1, 3"),
+        "{done:?}"
+    );
     // What concerns no instrument alone, that the market opens, stands on each channel.
     assert_eq!(all, [30_002; 2]);
 }

@@ -3,6 +3,7 @@
 use crate::bed::{Bed, Process, free_tcp, run_plain};
 use serde_json::{Value, json};
 use std::fs;
+use std::process::Command;
 
 /// A published session of so many made-up messages, several packets to the millisecond.
 fn published(messages: &str) -> Bed {
@@ -358,4 +359,40 @@ fn bad_input_is_named() {
         done.stderr.join(" ").contains("not a range of sequences"),
         "{done:?}"
     );
+}
+
+#[test]
+fn a_leap_of_an_epoch_is_void_and_what_stands_behind_it_is_had() {
+    let bed = Bed::new();
+    // A power cut takes more than the journal's end: what is left is a copy of some moments before.
+    let source = ["--generate", "4000", "--rate", "2000", "--linger", "1ms"];
+    let publisher = bed.publish(&source);
+    publisher.wait_messages(1_000);
+    publisher.terminate();
+    publisher.wait().expect(0);
+    let copied = Command::new("cp")
+        .args(["-r", &bed.text("publisher"), &bed.text("copy")])
+        .status();
+    assert!(copied.expect("cp").success());
+    let mut publisher = bed.publish(&source);
+    publisher.wait_messages(1_000);
+    publisher.kill();
+    drop(publisher);
+    fs::remove_dir_all(bed.path("publisher")).expect("it was there");
+    fs::rename(bed.path("copy"), bed.path("publisher")).expect("it was copied");
+    bed.publish(&source).wait().expect(0);
+    let publisher = bed.text("publisher");
+    let (_service, address) = bed.recover("127.0.0.1:0");
+    let [one, other] = ["journal", "recovery"].map(|from| bed.text(&format!("{from}.pcapng")));
+    let had = replay(&["--journal", &publisher, "--sequence", "1..", "--pcapng", &one])
+        .expect(0)
+        .summary;
+    let asked = replay(&["--recovery", &address, "--sequence", "1..", "--pcapng", &other])
+        .expect(0)
+        .summary;
+    assert_eq!(had["missing"].as_array().map(Vec::len), Some(1), "{had}");
+    assert!(had["missing"][0]["end"].as_u64() > Some(1 << 20), "{had}");
+    assert_eq!(had["missing"], asked["missing"]);
+    assert_eq!(had["messages"], asked["messages"]);
+    assert_eq!(fs::read(one).expect("written"), fs::read(other).expect("written"));
 }
