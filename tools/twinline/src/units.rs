@@ -1,5 +1,6 @@
 //! Values with units, as they stand on the command line: `100ms`, `64MiB`.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 const DURATIONS: &[(&str, u64)] = &[
@@ -12,6 +13,8 @@ const DURATIONS: &[(&str, u64)] = &[
 ];
 
 const SIZES: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+const RATES: &[(&str, u64)] = &[("k", 1_000), ("M", 1_000_000)];
 
 /// A duration: a number and one of `ns us ms s m h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -29,6 +32,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 /// A number of bytes that fits this machine.
 pub(crate) fn size_in_memory(text: &str) -> Result<usize, String> {
     usize::try_from(size(text)?).map_err(|_| format!("{text} is more than this machine can address"))
+}
+
+/// Messages a second: a whole number, or a number and one of `k M`; `/s` may stand behind it.
+pub(crate) fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let rate = number.parse().ok().or_else(|| with_unit(number, RATES));
+    rate.and_then(NonZeroU64::new)
+        .ok_or_else(|| format!("{text:?} is not a rate: write 500, 20k or 1.5M, messages a second"))
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -86,6 +97,16 @@ mod tests {
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
         for wrong in ["100", "", "ms", "-1s", "1d", "1.2.3s", "99999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_take_a_unit_or_none() {
+        for (text, messages) in [("500", 500), ("20k", 20_000), ("1.5M/s", 1_500_000), ("7/s", 7)] {
+            assert_eq!(rate(text), Ok(NonZeroU64::new(messages).unwrap()), "{text}");
+        }
+        for wrong in ["", "0", "k", "20K", "-5", "1e3", "0.0001k"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -49,7 +49,7 @@ pub(crate) struct Demo {
     #[arg(long, conflicts_with = "rate")]
     pace: Option<Pace>,
     /// So many messages a second [default: 20000; with --from: as fast as possible]
-    #[arg(long, value_name = "MESSAGES")]
+    #[arg(long, value_name = "MESSAGES", value_parser = units::rate)]
     rate: Option<NonZeroU64>,
     /// Listeners
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]

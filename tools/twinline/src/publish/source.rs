@@ -2,6 +2,7 @@
 
 use crate::exit::Failure;
 use crate::summary::{NotPublished, SourceSummary};
+use crate::units;
 use clap::{ArgGroup, Args, ValueEnum};
 use std::collections::HashMap;
 use std::num::{NonZeroU16, NonZeroU64};
@@ -45,7 +46,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, conflicts_with = "rate")]
     pace: Option<Pace>,
     /// So many messages a second
-    #[arg(long, value_name = "MESSAGES")]
+    #[arg(long, value_name = "MESSAGES", value_parser = units::rate)]
     rate: Option<NonZeroU64>,
     /// Decides what the generator makes up
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "generate")]
@@ -58,7 +59,7 @@ pub(crate) struct SourceArgs {
     profile: ProfileName,
     /// Messages a second that made-up order flow has on average by its own times; with --pace recorded they come so, in
     /// the bursts of a real hour
-    #[arg(long, value_name = "MESSAGES", default_value = "20000", requires = "generate")]
+    #[arg(long, value_name = "MESSAGES", default_value = "20000", requires = "generate", value_parser = units::rate)]
     mean_rate: NonZeroU64,
 }
 
@@ -237,7 +238,7 @@ impl FromStr for SourceSpec {
             _ => {
                 let messages: u64 = read(kind, value)?;
                 let mean_rate = mean_rate.map_or(Ok(NonZeroU64::MIN.saturating_add(19_999)), |rate| {
-                    read("mean-rate", rate)
+                    units::rate(rate)
                 })?;
                 What::Made {
                     messages: (messages > 0).then_some(messages),
@@ -254,7 +255,7 @@ impl FromStr for SourceSpec {
             }
         };
         let pace = keys.remove("pace").map(|pace| read("pace", pace)).transpose()?;
-        let rate = keys.remove("rate").map(|rate| read("rate", rate)).transpose()?;
+        let rate = keys.remove("rate").map(units::rate).transpose()?;
         if pace.is_some() && rate.is_some() {
             return Err("give pace or rate, not both".into());
         }
@@ -439,7 +440,7 @@ mod tests {
             ("itch=a,seed=1", "for orders and ticks"),
             ("orders=many", "orders cannot be"),
             ("orders=1,pace=max,rate=5", "not both"),
-            ("orders=1,rate=0", "rate cannot be"),
+            ("orders=1,rate=0", "is not a rate"),
             ("orders=1,id=0", "1 or more"),
             ("orders=1,speed=5", "no key \"speed\""),
             ("orders=1,retry=often", "attempts"),

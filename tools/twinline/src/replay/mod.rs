@@ -101,7 +101,7 @@ pub(crate) struct Replay {
     )]
     pace: Pace,
     /// Send so many messages a second
-    #[arg(long, value_name = "MESSAGES", requires = "send", help_heading = "Output")]
+    #[arg(long, value_name = "MESSAGES", requires = "send", help_heading = "Output", value_parser = units::rate)]
     rate: Option<NonZeroU64>,
     /// Routers that packets may cross; 1: this network only
     #[arg(long, value_name = "HOPS", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..), help_heading = "Output")]
