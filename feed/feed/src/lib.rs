@@ -2,9 +2,10 @@
 //!
 //! [`source`]: files, streams and generators, each turning what a venue sends into our messages. [`publisher`]: the state
 //! machine that gives them sequences, keeps them and sends them on both lines. [`run`]: the thread that drives one with
-//! the other. [`channels`]: the threads where there are several of either.
+//! the other. [`channels`]: the threads where there are several of either. [`engine`]: a source in another process.
 
 pub mod channels;
+pub mod engine;
 pub mod lines;
 pub mod publisher;
 pub mod run;

@@ -41,6 +41,7 @@ use twinline_line::{LineHealth, SenderOptions};
         twinline publish --generate 200000 --mean-rate 50000 --pace recorded --journal /tmp/twinline/orders\n  \
         twinline publish --source itch=day.itch50.gz,pace=recorded,retry=forever --journal /tmp/twinline/again\n  \
         twinline publish --channels 3 --spread A-F=1,G-M=2,*=3 --source itch=day.itch50.gz --source orders=10000 --journal /tmp/twinline/three\n  \
+        twinline publish --source tcp=127.0.0.1:17020 --journal /tmp/twinline/engine\n  \
         twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
 pub(crate) struct Publish {
     #[command(flatten)]

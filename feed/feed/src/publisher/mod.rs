@@ -26,6 +26,7 @@ pub use twinline_line::Line;
 
 use checkpoint::{Checkpoint, Progress};
 use packing::Packing;
+pub(crate) use packing::flags_offset;
 use std::collections::HashSet;
 use std::sync::Arc;
 use twinline_journal::epoch::Grant;
@@ -38,6 +39,13 @@ const LEAVE_EVERY: u64 = 100_000_000;
 
 /// Instruments that a channel can name without allocating while it runs.
 const INSTRUMENTS: usize = 1 << 14;
+
+/// True if this is a message that sources may say.
+pub(crate) fn is_market(frame: &twinline_wire::Frame<'_>) -> bool {
+    frame
+        .definition()
+        .is_some_and(|known| flags_offset(known).is_some())
+}
 
 /// Where packets go after the journal: two sockets, or a simulated network.
 pub trait Lines {

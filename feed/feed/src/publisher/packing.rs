@@ -20,7 +20,7 @@ pub(super) const SOURCES: usize = 64;
 
 /// Where `definition` has its event flags, in bytes from the start of the block. Market messages have them, session
 /// messages do not.
-pub(super) const fn flags_offset(definition: &MessageDef) -> Option<usize> {
+pub(crate) const fn flags_offset(definition: &MessageDef) -> Option<usize> {
     let mut at = 0;
     while at < definition.fields.len() {
         if let Kind::Flags(_) = definition.fields[at].kind {

@@ -13,6 +13,7 @@ pub mod pace;
 pub mod retry;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use twinline_wire::{Frame, Message};
 
@@ -109,7 +110,7 @@ pub enum Outcome {
 }
 
 /// Counts of a source that publishes all that it has: by kind the messages, and the position of the first.
-fn published(kinds: &[&str], counts: &[(u64, u64)]) -> Vec<TypeCount> {
+pub(crate) fn published(kinds: &[&str], counts: &[(u64, u64)]) -> Vec<TypeCount> {
     let came = kinds
         .iter()
         .zip(counts)
@@ -170,6 +171,26 @@ pub enum SourceError {
         reason: String,
         /// Rows before it.
         messages: u64,
+    },
+    /// Nobody can connect.
+    #[error("cannot listen for an engine at {address}: {cause}: choose another address or port")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// An engine broke the dialogue.
+    #[error(
+        "the engine at {address} sent {reason}; {events} events before it were taken, its connection was closed"
+    )]
+    Peer {
+        /// Where it is.
+        address: String,
+        /// Events taken.
+        events: u64,
+        /// What is wrong.
+        reason: String,
     },
     /// It ends before the position to resume at.
     #[error(

@@ -5,9 +5,11 @@ use crate::summary::{NotPublished, SourceSummary};
 use crate::units;
 use clap::{ArgGroup, Args, ValueEnum};
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use twinline_feed::engine::EngineSocket;
 use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::lobster::LobsterFile;
@@ -33,7 +35,7 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "MESSAGES")]
     generate: Option<u64>,
     /// A source with all that concerns it in one: itch=FILE, lobster=FILE, orders=MESSAGES or ticks=MESSAGES (0: without
-    /// end), and where they are wanted id=NUMBER, pace=, rate=, retry=, seed=, symbols=, mean-rate=, symbol=; as in
+    /// end), tcp=ADDRESS:PORT (a matching engine in another process connects there), and where they are wanted id=NUMBER, pace=, rate=, retry=, seed=, symbols=, mean-rate=, symbol=; as in
     /// itch=day.gz,pace=recorded,retry=forever; may be given several times, with numbers of their own (by default the
     /// first is 1, the next 2 and so on)
     #[arg(long, value_name = "SPEC", conflicts_with_all = ["pace", "rate", "retry"])]
@@ -95,6 +97,7 @@ pub(crate) struct SourceSpec {
 enum What {
     Itch(PathBuf),
     Lobster(PathBuf, Option<String>),
+    Tcp(SocketAddr),
     Made {
         messages: Option<u64>,
         seed: u64,
@@ -220,21 +223,22 @@ impl FromStr for SourceSpec {
         let (symbol, seed) = (keys.remove("symbol"), keys.remove("seed"));
         let (symbols, mean_rate) = (keys.remove("symbols"), keys.remove("mean-rate"));
         let made = seed.or(symbols).or(mean_rate).is_some();
-        let kinds: Vec<_> = ["itch", "lobster", "orders", "ticks"]
+        let kinds: Vec<_> = ["itch", "lobster", "orders", "ticks", "tcp"]
             .into_iter()
             .filter_map(|kind| Some((kind, keys.remove(kind)?)))
             .collect();
         let [(kind, value)] = kinds[..] else {
             return Err(format!(
-                "{text:?} must name one of itch, lobster, orders and ticks"
+                "{text:?} must name one of itch, lobster, orders, ticks and tcp"
             ));
         };
-        if symbol.is_some() && kind != "lobster" || made && matches!(kind, "itch" | "lobster") {
+        if symbol.is_some() && kind != "lobster" || made && matches!(kind, "itch" | "lobster" | "tcp") {
             return Err("symbol is for lobster; seed, symbols and mean-rate are for orders and ticks".into());
         }
         let what = match kind {
             "itch" => What::Itch(value.into()),
             "lobster" => What::Lobster(value.into(), symbol.map(Into::into)),
+            "tcp" => What::Tcp(read("tcp", value)?),
             _ => {
                 let messages: u64 = read(kind, value)?;
                 let mean_rate = mean_rate.map_or(Ok(NonZeroU64::MIN.saturating_add(19_999)), |rate| {
@@ -256,6 +260,9 @@ impl FromStr for SourceSpec {
         };
         let pace = keys.remove("pace").map(|pace| read("pace", pace)).transpose()?;
         let rate = keys.remove("rate").map(units::rate).transpose()?;
+        if kind == "tcp" && (pace.is_some() || rate.is_some()) {
+            return Err("an engine says itself when: leave pace and rate out".into());
+        }
         if pace.is_some() && rate.is_some() {
             return Err("give pace or rate, not both".into());
         }
@@ -266,7 +273,10 @@ impl FromStr for SourceSpec {
             },
             pace: what.pace(pace, rate),
             what,
-            retry: keys.remove("retry").map_or(Ok(0), retries)?,
+            // Whatever an engine sends, the next one is listened to.
+            retry: keys
+                .remove("retry")
+                .map_or(Ok(if kind == "tcp" { u32::MAX } else { 0 }), retries)?,
         };
         match keys.keys().next() {
             Some(key) => Err(format!(
@@ -299,6 +309,7 @@ pub(super) enum AnySource {
     Itch(Box<ItchFile>),
     Lobster(Box<LobsterFile>),
     Generator(Box<Generator>),
+    Engine(Box<EngineSocket>),
 }
 
 impl AnySource {
@@ -309,6 +320,7 @@ impl AnySource {
             What::Lobster(path, symbol) => {
                 Self::Lobster(Box::new(LobsterFile::open(path, id, symbol.as_deref(), pace)?))
             }
+            What::Tcp(address) => Self::Engine(Box::new(EngineSocket::listen(*address, id)?)),
             What::Made {
                 messages,
                 seed,
@@ -332,6 +344,7 @@ impl Source for AnySource {
             Self::Itch(source) => source.id(),
             Self::Lobster(source) => source.id(),
             Self::Generator(source) => source.id(),
+            Self::Engine(source) => source.id(),
         }
     }
 
@@ -340,6 +353,7 @@ impl Source for AnySource {
             Self::Itch(source) => source.position(),
             Self::Lobster(source) => source.position(),
             Self::Generator(source) => source.position(),
+            Self::Engine(source) => source.position(),
         }
     }
 
@@ -348,6 +362,7 @@ impl Source for AnySource {
             Self::Itch(source) => source.resume(position),
             Self::Lobster(source) => source.resume(position),
             Self::Generator(source) => source.resume(position),
+            Self::Engine(source) => source.resume(position),
         }
     }
 
@@ -357,6 +372,7 @@ impl Source for AnySource {
             Self::Itch(source) => source.poll(now, sink),
             Self::Lobster(source) => source.poll(now, sink),
             Self::Generator(source) => source.poll(now, sink),
+            Self::Engine(source) => source.poll(now, sink),
         }
     }
 
@@ -365,6 +381,14 @@ impl Source for AnySource {
             Self::Itch(source) => source.counts(),
             Self::Lobster(source) => source.counts(),
             Self::Generator(source) => source.counts(),
+            Self::Engine(source) => source.counts(),
+        }
+    }
+
+    #[inline]
+    fn acknowledge(&mut self, position: u64) {
+        if let Self::Engine(source) = self {
+            source.acknowledge(position);
         }
     }
 
@@ -373,6 +397,7 @@ impl Source for AnySource {
             Self::Itch(source) => source.progress(),
             Self::Lobster(source) => source.progress(),
             Self::Generator(source) => source.progress(),
+            Self::Engine(source) => source.progress(),
         }
     }
 }
@@ -444,6 +469,8 @@ mod tests {
             ("orders=1,id=0", "1 or more"),
             ("orders=1,speed=5", "no key \"speed\""),
             ("orders=1,retry=often", "attempts"),
+            ("tcp=nowhere", "tcp cannot be"),
+            ("tcp=127.0.0.1:1,rate=5", "says itself"),
         ] {
             let error = wrong.parse::<SourceSpec>().unwrap_err();
             assert!(error.contains(named), "{wrong}: {error}");

@@ -163,6 +163,7 @@ impl Scene {
             "capture ",
             "tcpdump ",
             "simulate ",
+            "tcp=",
         ];
         let patience = match endless.iter().any(|word| line.contains(word)) && !line.contains("config ") {
             true => Duration::from_secs(2),

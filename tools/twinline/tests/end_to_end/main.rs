@@ -6,6 +6,7 @@ mod channels;
 mod config;
 mod decode;
 mod demo;
+mod engine;
 mod failpoints;
 mod help;
 mod hostile;

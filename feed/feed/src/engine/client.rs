@@ -1,0 +1,373 @@
+//! The engine's end: says events, keeps those that are not journalled yet, and says them again after a lost connection.
+
+use super::{MAX_EVENT, as_position, first_length, framed};
+use crate::publisher::flags_offset;
+use crate::source::EventSink;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+use twinline_wire::message::FRAME_HEADER_LEN;
+use twinline_wire::session::{EndOfSession, SourcePosition};
+use twinline_wire::{EventFlags, Frame, Message, U16, U64};
+
+/// Between two attempts to connect.
+const AGAIN: Duration = Duration::from_millis(20);
+/// Bytes that are gathered before they are sent; [`EngineClient::flush`] sends them at once.
+const GATHER: usize = 16 << 10;
+
+/// Why an engine cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No publisher answers.
+    #[error("no publisher answers at {address} for {patience:?} ({cause}): start it, or check the address")]
+    Unreachable {
+        /// Where.
+        address: SocketAddr,
+        /// For how long.
+        patience: Duration,
+        /// What the last attempt said.
+        cause: io::Error,
+    },
+    /// The publisher wants events that are not kept any more.
+    #[error(
+        "the publisher at {address} goes on behind event {wanted}, but events up to {forgotten} were journalled and \
+         forgotten: its journal was lost or replaced; start the engine anew"
+    )]
+    Forgotten {
+        /// Where.
+        address: SocketAddr,
+        /// Its position.
+        wanted: u64,
+        /// The last event that is not kept.
+        forgotten: u64,
+    },
+    /// The publisher is further than the engine.
+    #[error(
+        "the publisher at {address} has event {has} already, the engine said only {said}: it must go on behind the \
+         position that it is given when it connects"
+    )]
+    Ahead {
+        /// Where.
+        address: SocketAddr,
+        /// Its position.
+        has: u64,
+        /// The engine's last event.
+        said: u64,
+    },
+    /// It speaks otherwise.
+    #[error("{address} does not speak as a publisher does: is it another service?")]
+    NotAPublisher {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// An event is too long.
+    #[error("an event of {length} bytes: at most {MAX_EVENT} are allowed")]
+    TooLong {
+        /// Its length.
+        length: usize,
+    },
+}
+
+/// A connection to a publisher that is made again when it is lost.
+///
+/// An engine that starts goes on behind [`resume_at`](Self::resume_at): events up to there are journalled. While it runs,
+/// the client keeps what is not journalled, so the publisher may be restarted at any time.
+#[derive(Debug)]
+pub struct EngineClient {
+    address: SocketAddr,
+    patience: Duration,
+    stream: TcpStream,
+    source: u16,
+    resume_at: u64,
+    /// The last event said.
+    position: u64,
+    acknowledged: u64,
+    /// Events that are not journalled yet, from `acknowledged + 1` on.
+    kept: VecDeque<Vec<u8>>,
+    /// Emptied buffers of events, to be used again.
+    spare: Vec<Vec<u8>>,
+    /// The event that is being said.
+    open: Vec<u8>,
+    /// Where the flags of its last message are.
+    flags_at: Option<usize>,
+    /// Bytes that are not sent yet.
+    out: Vec<u8>,
+    input: Vec<u8>,
+}
+
+impl EngineClient {
+    /// Connects to the publisher at `address`, which may not be there yet: it is tried for `patience`, now and whenever
+    /// the connection is lost.
+    ///
+    /// # Errors
+    /// If no publisher answers.
+    pub fn connect(address: SocketAddr, patience: Duration) -> Result<Self, EngineError> {
+        let (stream, input, (source, position)) = dial(address, patience)?;
+        Ok(Self {
+            address,
+            patience,
+            stream,
+            source,
+            resume_at: position,
+            position,
+            acknowledged: position,
+            kept: VecDeque::new(),
+            spare: Vec::new(),
+            open: Vec::new(),
+            flags_at: None,
+            out: Vec::with_capacity(2 * GATHER),
+            input,
+        })
+    }
+
+    /// The event behind which the engine is to go on: all up to this one are journalled. 0: none.
+    pub fn resume_at(&self) -> u64 {
+        self.resume_at
+    }
+
+    /// The last event that is journalled.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// The last event that was said.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// A message of the current event.
+    pub fn push<M: Message>(&mut self, message: &M) {
+        self.flags_at = flags_offset(M::DEF).map(|at| self.open.len() + FRAME_HEADER_LEN + at);
+        framed(&mut self.open, message);
+    }
+
+    /// The event is complete. It is sent when enough is gathered, or with [`flush`](Self::flush).
+    ///
+    /// # Errors
+    /// If it is too long, or the connection was lost and cannot be made again.
+    pub fn end_event(&mut self) -> Result<(), EngineError> {
+        if let Some(flags) = self.flags_at.take().and_then(|at| self.open.get_mut(at)) {
+            *flags |= EventFlags::END_OF_EVENT.0;
+        }
+        let end = SourcePosition {
+            position: U64::new(self.position + 1),
+            source: U16::new(self.source),
+        };
+        framed(&mut self.open, &end);
+        if self.open.len() > MAX_EVENT {
+            let length = self.open.len();
+            self.open.clear();
+            return Err(EngineError::TooLong { length });
+        }
+        self.position += 1;
+        self.out.extend_from_slice(&self.open);
+        let next = self.spare.pop().unwrap_or_default();
+        self.kept.push_back(std::mem::replace(&mut self.open, next));
+        if self.out.len() >= GATHER {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is gathered, and hears what is journalled.
+    ///
+    /// # Errors
+    /// If the connection was lost and cannot be made again.
+    pub fn flush(&mut self) -> Result<(), EngineError> {
+        while self.send().and_then(|()| self.hear()).is_err() {
+            self.reconnect()?;
+        }
+        Ok(())
+    }
+
+    /// Says that nothing more comes, and waits until everything is journalled.
+    ///
+    /// # Errors
+    /// If the connection was lost and cannot be made again, or the publisher does not take the rest.
+    pub fn finish(mut self) -> Result<(), EngineError> {
+        let mut deadline = Instant::now() + self.patience;
+        let mut last = self.acknowledged;
+        self.say_end();
+        loop {
+            if self.send().and_then(|()| self.hear()).is_err() {
+                if self.acknowledged == self.position {
+                    return Ok(());
+                }
+                self.reconnect()?;
+                self.say_end();
+            }
+            if self.acknowledged == self.position {
+                return Ok(());
+            }
+            if self.acknowledged > last {
+                (last, deadline) = (self.acknowledged, Instant::now() + self.patience);
+            } else if Instant::now() > deadline {
+                return Err(EngineError::Unreachable {
+                    address: self.address,
+                    patience: self.patience,
+                    cause: ErrorKind::TimedOut.into(),
+                });
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn say_end(&mut self) {
+        let end = EndOfSession {
+            source_messages: U64::new(self.position),
+        };
+        framed(&mut self.out, &end);
+    }
+
+    /// Sends all that is gathered. The publisher may make us wait: then what it says is heard meanwhile.
+    fn send(&mut self) -> io::Result<()> {
+        let mut sent = 0;
+        while sent < self.out.len() {
+            match self.stream.write(&self.out[sent..]) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(more) => sent += more,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.hear()?;
+                    thread::sleep(Duration::from_micros(200));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.out.clear();
+        Ok(())
+    }
+
+    /// Takes what the publisher has said, without waiting for more.
+    fn hear(&mut self) -> io::Result<()> {
+        let mut room = [0; 1024];
+        // What was said before the connection ended counts.
+        let ended = loop {
+            match self.stream.read(&mut room) {
+                Ok(0) => break Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => self.input.extend_from_slice(&room[..read]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        let mut at = 0;
+        while let Some(length) = first_length(&self.input[at..]) {
+            let frame = Frame::split(&self.input[at..at + length]);
+            let Some((_, position)) = frame.and_then(|(frame, _)| as_position(&frame)) else {
+                return Err(ErrorKind::InvalidData.into());
+            };
+            at += length;
+            self.forget(position);
+        }
+        self.input.drain(..at);
+        ended
+    }
+
+    /// Events up to `position` are journalled.
+    fn forget(&mut self, position: u64) {
+        while self.acknowledged < position
+            && let Some(mut event) = self.kept.pop_front()
+        {
+            self.acknowledged += 1;
+            event.clear();
+            if self.spare.len() < 1024 {
+                self.spare.push(event);
+            }
+        }
+    }
+
+    /// Connects again, and says again what the publisher has not.
+    fn reconnect(&mut self) -> Result<(), EngineError> {
+        let address = self.address;
+        let (stream, input, (source, position)) = dial(address, self.patience)?;
+        (self.stream, self.input, self.source) = (stream, input, source);
+        if position < self.acknowledged {
+            return Err(EngineError::Forgotten {
+                address,
+                wanted: position,
+                forgotten: self.acknowledged,
+            });
+        }
+        if position > self.position {
+            return Err(EngineError::Ahead {
+                address,
+                has: position,
+                said: self.position,
+            });
+        }
+        // It may have taken, and not journalled yet, more than it acknowledged: that is not said again, but kept.
+        let taken = (position - self.acknowledged) as usize;
+        self.out.clear();
+        for event in self.kept.iter().skip(taken) {
+            self.out.extend_from_slice(event);
+        }
+        Ok(())
+    }
+}
+
+/// A market message source can say its events straight to the publisher.
+impl EventSink for EngineClient {
+    fn push<M: Message>(&mut self, message: &M) {
+        Self::push(self, message);
+    }
+
+    fn push_frame(&mut self, frame: &Frame<'_>) {
+        self.flags_at = None;
+        self.open.extend_from_slice(frame.bytes());
+    }
+
+    fn end_event(&mut self, _source: u16, _position: u64) {
+        // An error shows at the next flush.
+        let _ = Self::end_event(self);
+    }
+}
+
+/// A connected stream, what came behind the greeting, and the publisher's source number and position.
+type Dialled = (TcpStream, Vec<u8>, (u16, u64));
+
+/// Connects, again and again, until a publisher greets.
+fn dial(address: SocketAddr, patience: Duration) -> Result<Dialled, EngineError> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let cause = match greeted(address, deadline) {
+            Ok(dialled) => return Ok(dialled),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                return Err(EngineError::NotAPublisher { address });
+            }
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            return Err(EngineError::Unreachable {
+                address,
+                patience,
+                cause,
+            });
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+fn greeted(address: SocketAddr, deadline: Instant) -> io::Result<Dialled> {
+    let left = deadline.saturating_duration_since(Instant::now()).max(AGAIN);
+    let mut stream = TcpStream::connect_timeout(&address, left)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(left))?;
+    let mut input = Vec::new();
+    let mut room = [0; 256];
+    loop {
+        if let Some(length) = first_length(&input) {
+            let frame = Frame::split(&input[..length]).and_then(|(frame, _)| as_position(&frame));
+            let greeting = frame.ok_or(ErrorKind::InvalidData)?;
+            input.drain(..length);
+            stream.set_nonblocking(true)?;
+            return Ok((stream, input, greeting));
+        }
+        match stream.read(&mut room)? {
+            0 => return Err(ErrorKind::UnexpectedEof.into()),
+            read => input.extend_from_slice(&room[..read]),
+        }
+    }
+}

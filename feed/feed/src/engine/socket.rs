@@ -1,0 +1,299 @@
+//! The publisher's end: a source that an engine connects to.
+
+use super::{MAX_EVENT, as_position, first_length, position};
+use crate::publisher::is_market;
+use crate::source::{EventSink, Source, SourceError, SourceState, TypeCount};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use twinline_wire::session::EndOfSession;
+use twinline_wire::{Frame, Message};
+
+/// Bytes read ahead of the publisher.
+const BUFFER: usize = 4 * MAX_EVENT;
+/// A connection is looked for, and what is journalled is told, this often at most, in nanoseconds.
+const LOOK_EVERY: u64 = 1_000_000;
+
+/// A source that an engine in another process feeds over local TCP.
+///
+/// Without an engine it is idle. What breaks the dialogue is an error and closes the connection: opened again it goes on
+/// at its position, which the engine is told.
+#[derive(Debug)]
+pub struct EngineSocket {
+    source: u16,
+    listener: TcpListener,
+    peer: Option<Peer>,
+    /// Events consumed.
+    position: u64,
+    resumed_at: u64,
+    /// Events that are journalled.
+    committed: u64,
+    looked: u64,
+    /// The engine has said everything.
+    ending: bool,
+}
+
+/// An engine that is connected.
+#[derive(Debug)]
+struct Peer {
+    stream: TcpStream,
+    address: SocketAddr,
+    buffer: Box<[u8]>,
+    /// Bytes that are not consumed: `buffer[start..end]`.
+    start: usize,
+    end: usize,
+    /// Bytes behind `start` that are whole frames of an event which is not whole yet.
+    scanned: usize,
+    /// What is still to be sent.
+    out: Vec<u8>,
+    /// What it was told last to be journalled.
+    told: u64,
+}
+
+/// What stands at the beginning of what an engine sent.
+enum Next {
+    /// An event of so many bytes, its position included, which is this.
+    Event { length: usize, position: u64 },
+    /// Everything was said.
+    End,
+    /// Not a whole event yet.
+    More,
+}
+
+impl EngineSocket {
+    /// Listens at `address`, as source number `source`.
+    ///
+    /// # Errors
+    /// If the address cannot be listened at.
+    pub fn listen(address: SocketAddr, source: u16) -> Result<Self, SourceError> {
+        let listener = TcpListener::bind(address).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        Ok(Self {
+            source,
+            listener: listener.map_err(|cause| SourceError::Listen { address, cause })?,
+            peer: None,
+            position: 0,
+            resumed_at: 0,
+            committed: 0,
+            looked: 0,
+            ending: false,
+        })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Takes a connection if there is none; another one is closed at once.
+    #[cold]
+    fn look(&mut self) {
+        while let Ok((stream, address)) = self.listener.accept() {
+            let ready = stream
+                .set_nonblocking(true)
+                .and_then(|()| stream.set_nodelay(true));
+            if self.peer.is_some() || ready.is_err() {
+                continue;
+            }
+            self.peer = Some(Peer {
+                stream,
+                address,
+                buffer: vec![0; BUFFER].into(),
+                start: 0,
+                end: 0,
+                scanned: 0,
+                out: position(self.source, self.position),
+                told: 0,
+            });
+        }
+    }
+
+    /// Tells the engine what is journalled.
+    fn tell(&mut self) {
+        let Some(peer) = &mut self.peer else { return };
+        if self.committed > peer.told && peer.out.is_empty() {
+            peer.told = self.committed;
+            peer.out = position(self.source, self.committed);
+        }
+        if !peer.send() {
+            self.peer = None;
+        }
+    }
+
+    fn broken(&self, reason: String) -> SourceError {
+        let address = self
+            .peer
+            .as_ref()
+            .map_or_else(String::new, |peer| peer.address.to_string());
+        SourceError::Peer {
+            address,
+            events: self.position,
+            reason,
+        }
+    }
+}
+
+impl Peer {
+    /// Sends what is to be sent, as far as the socket takes it; false if the connection is over.
+    fn send(&mut self) -> bool {
+        while !self.out.is_empty() {
+            match self.stream.write(&self.out) {
+                Ok(0) => return false,
+                Ok(sent) => drop(self.out.drain(..sent)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Reads more; false if nothing came. An error: the connection is over.
+    fn receive(&mut self) -> io::Result<bool> {
+        if self.start > 0 && self.end > BUFFER - MAX_EVENT {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        match self.stream.read(&mut self.buffer[self.end..]) {
+            Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                self.end += read;
+                Ok(true)
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What comes next. The error says what is wrong with what was sent.
+    fn next(&mut self, source: u16) -> Result<Next, String> {
+        loop {
+            let held = &self.buffer[self.start..self.end];
+            let rest = &held[self.scanned..];
+            if self.scanned > MAX_EVENT {
+                return Err(format!("an event of more than {MAX_EVENT} bytes"));
+            }
+            let Some(length) = first_length(rest) else {
+                return Ok(Next::More);
+            };
+            let Some((frame, _)) = Frame::split(&rest[..length]) else {
+                return Err("bytes that are no framed message".into());
+            };
+            if let Some((of, position)) = as_position(&frame) {
+                if of != source {
+                    return Err(format!("the position of source {of}; this is source {source}"));
+                }
+                let length = self.scanned + length;
+                self.scanned = 0;
+                return Ok(Next::Event { length, position });
+            }
+            if frame.template() == EndOfSession::TEMPLATE && self.scanned == 0 {
+                return Ok(Next::End);
+            }
+            if !is_market(&frame) {
+                let name = frame
+                    .definition()
+                    .map_or("a message of another schema", |known| known.name);
+                return Err(format!("{name}, which is no market message"));
+            }
+            self.scanned += length;
+        }
+    }
+}
+
+impl Source for EngineSocket {
+    fn id(&self) -> u16 {
+        self.source
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn resume(&mut self, position: u64) -> Result<(), SourceError> {
+        self.position = position;
+        self.resumed_at = position;
+        self.committed = position;
+        Ok(())
+    }
+
+    fn poll(&mut self, now: u64, sink: &mut impl EventSink) -> Result<SourceState, SourceError> {
+        if now >= self.looked + LOOK_EVERY || self.looked == 0 {
+            self.looked = now.max(1);
+            self.look();
+            self.tell();
+        }
+        let idle = Ok(SourceState::Idle {
+            until: now + LOOK_EVERY,
+        });
+        let Some(peer) = &mut self.peer else {
+            return idle;
+        };
+        if self.ending {
+            // Its last event is told to be safe before this is the end.
+            let done = peer.told >= self.position && peer.out.is_empty();
+            return if done { Ok(SourceState::End) } else { idle };
+        }
+        let next = peer.next(self.source);
+        match next {
+            Ok(Next::Event { length, position }) => {
+                let event = &peer.buffer[peer.start..peer.start + length];
+                peer.start += length;
+                // Said again after a restart of either side.
+                if position <= self.position {
+                    return Ok(SourceState::Ready);
+                }
+                if position != self.position + 1 {
+                    let reason = format!(
+                        "event {position} behind event {}: those between are missing",
+                        self.position
+                    );
+                    let error = self.broken(reason);
+                    self.peer = None;
+                    return Err(error);
+                }
+                let mut rest = event;
+                while let Some((frame, after)) = Frame::split(rest) {
+                    if as_position(&frame).is_none() {
+                        sink.push_frame(&frame);
+                    }
+                    rest = after;
+                }
+                self.position = position;
+                sink.end_event(self.source, position);
+                Ok(SourceState::Ready)
+            }
+            Ok(Next::End) => {
+                self.ending = true;
+                idle
+            }
+            Ok(Next::More) => match peer.receive() {
+                Ok(true) => Ok(SourceState::Ready),
+                Ok(false) => idle,
+                // The engine went away; it, or its successor, comes again.
+                Err(_) => {
+                    self.peer = None;
+                    idle
+                }
+            },
+            Err(reason) => {
+                let error = self.broken(reason);
+                self.peer = None;
+                Err(error)
+            }
+        }
+    }
+
+    fn counts(&self) -> Vec<TypeCount> {
+        let messages = self.position - self.resumed_at;
+        crate::source::published(&["event"], &[(messages, self.resumed_at)])
+    }
+
+    fn acknowledge(&mut self, position: u64) {
+        self.committed = position;
+    }
+}
