@@ -1,10 +1,10 @@
 //! The publisher's end: a source that an engine connects to.
 
+use super::transport::{EngineAddress, Listener, Stream};
 use super::{MAX_EVENT, as_position, first_length, position};
 use crate::publisher::is_market;
 use crate::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use twinline_wire::session::EndOfSession;
 use twinline_wire::{Frame, Message};
 
@@ -13,14 +13,16 @@ const BUFFER: usize = 4 * MAX_EVENT;
 /// A connection is looked for, and what is journalled is told, this often at most, in nanoseconds.
 const LOOK_EVERY: u64 = 1_000_000;
 
-/// A source that an engine in another process feeds over local TCP.
+/// A source that an engine in another process feeds.
 ///
 /// Without an engine it is idle. What breaks the dialogue is an error and closes the connection: opened again it goes on
 /// at its position, which the engine is told.
 #[derive(Debug)]
-pub struct EngineSocket {
+pub struct EngineSource {
     source: u16,
-    listener: TcpListener,
+    listener: Listener,
+    /// Where it listens.
+    address: EngineAddress,
     peer: Option<Peer>,
     /// Events consumed.
     position: u64,
@@ -35,8 +37,7 @@ pub struct EngineSocket {
 /// An engine that is connected.
 #[derive(Debug)]
 struct Peer {
-    stream: TcpStream,
-    address: SocketAddr,
+    stream: Stream,
     buffer: Box<[u8]>,
     /// Bytes that are not consumed: `buffer[start..end]`.
     start: usize,
@@ -59,19 +60,24 @@ enum Next {
     More,
 }
 
-impl EngineSocket {
+impl EngineSource {
     /// Listens at `address`, as source number `source`.
     ///
     /// # Errors
     /// If the address cannot be listened at.
-    pub fn listen(address: SocketAddr, source: u16) -> Result<Self, SourceError> {
-        let listener = TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
+    pub fn listen(address: &EngineAddress, source: u16) -> Result<Self, SourceError> {
+        let bound = Listener::bind(address).and_then(|listener| {
+            let address = listener.address()?;
+            Ok((listener, address))
         });
+        let (listener, address) = bound.map_err(|cause| SourceError::Listen {
+            address: address.clone(),
+            cause,
+        })?;
         Ok(Self {
             source,
-            listener: listener.map_err(|cause| SourceError::Listen { address, cause })?,
+            listener,
+            address,
             peer: None,
             position: 0,
             resumed_at: 0,
@@ -82,26 +88,20 @@ impl EngineSocket {
     }
 
     /// Where it listens.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> &EngineAddress {
+        &self.address
     }
 
     /// Takes a connection if there is none; another one is closed at once.
     #[cold]
     fn look(&mut self) {
-        while let Ok((stream, address)) = self.listener.accept() {
-            let ready = stream
-                .set_nonblocking(true)
-                .and_then(|()| stream.set_nodelay(true));
-            if self.peer.is_some() || ready.is_err() {
+        while let Ok(knock) = self.listener.accept() {
+            if self.peer.is_some() {
                 continue;
             }
+            let Ok(stream) = knock.open() else { continue };
             self.peer = Some(Peer {
                 stream,
-                address,
                 buffer: vec![0; BUFFER].into(),
                 start: 0,
                 end: 0,
@@ -124,13 +124,12 @@ impl EngineSocket {
         }
     }
 
-    fn broken(&self, reason: String) -> SourceError {
-        let address = self
-            .peer
-            .as_ref()
-            .map_or_else(String::new, |peer| peer.address.to_string());
+    /// The dialogue is broken: the connection is closed.
+    #[cold]
+    fn broken(&mut self, reason: String) -> SourceError {
+        self.peer = None;
         SourceError::Peer {
-            address,
+            address: self.address.clone(),
             events: self.position,
             reason,
         }
@@ -205,7 +204,7 @@ impl Peer {
     }
 }
 
-impl Source for EngineSocket {
+impl Source for EngineSource {
     fn id(&self) -> u16 {
         self.source
     }
@@ -252,9 +251,7 @@ impl Source for EngineSocket {
                         "event {position} behind event {}: those between are missing",
                         self.position
                     );
-                    let error = self.broken(reason);
-                    self.peer = None;
-                    return Err(error);
+                    return Err(self.broken(reason));
                 }
                 let mut rest = event;
                 while let Some((frame, after)) = Frame::split(rest) {
@@ -280,11 +277,7 @@ impl Source for EngineSocket {
                     idle
                 }
             },
-            Err(reason) => {
-                let error = self.broken(reason);
-                self.peer = None;
-                Err(error)
-            }
+            Err(reason) => Err(self.broken(reason)),
         }
     }
 
