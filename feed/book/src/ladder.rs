@@ -1,0 +1,90 @@
+//! One side of a book: its price levels in order.
+
+use crate::store::Store;
+use twinline_wire::{Price, Side};
+
+/// The price levels of one side, the best last: what comes and goes is mostly near the best, so little is moved.
+///
+/// Prices are kept as keys that grow towards the best on both sides: a bid's is its price, an offer's its complement.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ladder(Vec<Rung>);
+
+/// A level's place in the ladder.
+#[derive(Clone, Copy, Debug)]
+struct Rung {
+    key: i64,
+    level: u32,
+}
+
+/// The ladder of a side: 0 bids, 1 offers; none of what is no side.
+#[inline]
+pub(crate) fn side_index(side: Side) -> Option<u8> {
+    match side {
+        Side::BUY => Some(0),
+        Side::SELL => Some(1),
+        _ => None,
+    }
+}
+
+/// The key of a price on a side, and the price of a key.
+#[inline]
+pub(crate) fn key(side: u8, price: i64) -> i64 {
+    price ^ -i64::from(side)
+}
+
+/// The same for a price as the wire has it.
+#[inline]
+pub(crate) fn price(side: u8, key_of_it: i64) -> Price {
+    Price::new(key(side, key_of_it))
+}
+
+/// Rungs from the best on that are looked at one by one before the rest is halved.
+const NEAR: usize = 6;
+
+impl Ladder {
+    /// The best level.
+    #[inline]
+    pub(crate) fn best(&self) -> Option<u32> {
+        self.0.last().map(|rung| rung.level)
+    }
+
+    /// The levels, the best first.
+    pub(crate) fn levels(&self) -> impl ExactSizeIterator<Item = u32> + use<'_> {
+        self.0.iter().rev().map(|rung| rung.level)
+    }
+
+    /// The level of this key, opened if there is none.
+    #[inline]
+    pub(crate) fn level(&mut self, store: &mut Store, side: u8, key: i64) -> u32 {
+        let place = self.place(key);
+        if let Some(rung) = place.checked_sub(1).and_then(|at| self.0.get(at))
+            && rung.key == key
+        {
+            return rung.level;
+        }
+        let level = store.open_level(side, key);
+        self.0.insert(place, Rung { key, level });
+        level
+    }
+
+    /// Takes the level of this key out, if it is there.
+    #[inline]
+    pub(crate) fn close(&mut self, key: i64) {
+        let place = self.place(key);
+        if let Some(at) = place.checked_sub(1)
+            && self.0[at].key == key
+        {
+            self.0.remove(at);
+        }
+    }
+
+    /// How many rungs have a key up to `key`.
+    #[inline]
+    fn place(&self, key: i64) -> usize {
+        let far = self.0.len().saturating_sub(NEAR);
+        match self.0[far..].iter().rposition(|rung| rung.key <= key) {
+            Some(at) => far + at + 1,
+            None => self.0[..far].partition_point(|rung| rung.key <= key),
+        }
+    }
+}
