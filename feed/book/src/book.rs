@@ -1,12 +1,10 @@
 //! One instrument's book: what it shows, and what is known of the instrument besides.
 
-use crate::ladder::{Ladder, price};
-use crate::store::{Level, Store};
+use crate::ladder::{Ladder, SIDES, price, side_index};
+use crate::store::{Level, Order, Store};
 use std::fmt;
 use twinline_wire::field::Text;
-use twinline_wire::market::{
-    BestBidOffer, Imbalance, InstrumentDefinition, PriceTick, Trade, TradingStatus,
-};
+use twinline_wire::market::{BestBidOffer, Imbalance, InstrumentDefinition, PriceTick, Trade, TradingStatus};
 use twinline_wire::{Price, Side};
 
 /// The best price of a side, and the quantity there.
@@ -166,7 +164,13 @@ impl BookState {
             offer: top(1),
         };
         match (&self.last.quote, best) {
-            (Some(quote), Best { bid: None, offer: None }) => quoted(quote),
+            (
+                Some(quote),
+                Best {
+                    bid: None,
+                    offer: None,
+                },
+            ) => quoted(quote),
             _ => best,
         }
     }
@@ -182,9 +186,21 @@ fn quoted(quote: &BestBidOffer) -> Best {
     }
 }
 
+/// An order as it is shown.
+fn shown(side: u8, price: Price, order: &Order) -> BookOrder {
+    BookOrder {
+        id: order.id,
+        price,
+        quantity: order.quantity,
+        participant: order.participant,
+        side: SIDES[usize::from(side)],
+    }
+}
+
 /// A look at one instrument's book.
 #[derive(Clone, Copy, Debug)]
 pub struct Book<'a> {
+    pub(crate) number: u32,
     pub(crate) state: &'a BookState,
     pub(crate) store: &'a Store,
     pub(crate) valid: bool,
@@ -224,16 +240,10 @@ impl<'a> Book<'a> {
     /// The orders of a side as they will be executed: the best price first, at one price the earliest first.
     pub fn orders(&self, side: Side) -> impl Iterator<Item = BookOrder> + use<'a> {
         let store = self.store;
-        let numbers = self.level_numbers(side);
-        numbers.flat_map(move |(index, level)| {
+        let levels = self.level_numbers(side);
+        levels.flat_map(move |(index, level)| {
             let at = price(index, store.level(level).key);
-            store.queue_of(level).map(move |order| BookOrder {
-                id: order.id,
-                price: at,
-                quantity: order.quantity,
-                participant: order.participant,
-                side,
-            })
+            store.queue_of(level).map(move |order| shown(index, at, order))
         })
     }
 
@@ -243,27 +253,22 @@ impl<'a> Book<'a> {
         let level = self
             .level_numbers(side)
             .find(|(index, level)| price(*index, store.level(*level).key) == at);
-        let orders = level.map(|(_, level)| store.queue_of(level));
-        orders.into_iter().flatten().map(move |order| BookOrder {
-            id: order.id,
-            price: at,
-            quantity: order.quantity,
-            participant: order.participant,
-            side,
-        })
+        level
+            .into_iter()
+            .flat_map(move |(index, level)| store.queue_of(level).map(move |order| shown(index, at, order)))
     }
 
     /// An order by its number.
     pub fn order(&self, id: u64) -> Option<BookOrder> {
-        [Side::BUY, Side::SELL]
-            .into_iter()
-            .flat_map(|side| self.orders(side))
-            .find(|order| order.id == id)
+        let found = self.store.find(self.number, self.state.instrument, id)?;
+        let order = self.store.order(found.number);
+        let level = self.store.level(order.level);
+        Some(shown(level.side, price(level.side, level.key), order))
     }
 
     /// Orders in the book.
     pub fn live_orders(&self) -> usize {
-        [Side::BUY, Side::SELL]
+        SIDES
             .into_iter()
             .flat_map(|side| self.depth(side))
             .map(|level| level.orders as usize)
@@ -272,10 +277,12 @@ impl<'a> Book<'a> {
 
     fn level_numbers(&self, side: Side) -> impl Iterator<Item = (u8, u32)> + use<'a> {
         let ladders = &self.state.ladders;
-        let index = crate::ladder::side_index(side);
-        index
-            .into_iter()
-            .flat_map(move |index| ladders[usize::from(index)].levels().map(move |level| (index, level)))
+        let index = side_index(side);
+        index.into_iter().flat_map(move |index| {
+            ladders[usize::from(index)]
+                .levels()
+                .map(move |level| (index, level))
+        })
     }
 
     fn levels(&self, side: Side) -> impl Iterator<Item = (u8, &'a Level)> + use<'a> {

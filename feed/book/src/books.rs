@@ -1,7 +1,7 @@
 //! The books of all instruments of one channel, and what each message does to them.
 
 use crate::book::{Book, BookState, Change};
-use crate::ladder::{key, price, side_index};
+use crate::ladder::{SIDES, key, price, side_index};
 use crate::store::{Found, Store};
 use crate::table::{Table, hash};
 use twinline_wire::field::{EventFlags, Field, ModifyAction, Text, TradeKind};
@@ -11,7 +11,7 @@ use twinline_wire::market::{
 };
 use twinline_wire::message::view_block;
 use twinline_wire::session::SourcePosition;
-use twinline_wire::{Frame, Message, Side, U64};
+use twinline_wire::{Frame, Message, U64};
 
 /// The books of one channel.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ impl Books {
     /// Books before the first message: none, and valid.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Makes room for so many orders in all books, so that none of them has to wait for it.
+    pub fn reserve(&mut self, orders: usize) {
+        self.store.reserve(orders);
     }
 
     /// Applies a message as it stands in a packet. One that concerns no book is ignored. Says so if the best bid or
@@ -117,7 +122,7 @@ impl Books {
         }
         if m.flags.0 & EventFlags::PRINTABLE.0 != 0 {
             let level = self.store.level(self.store.order(found.number).level);
-            let side = [Side::BUY, Side::SELL][usize::from(level.side & 1)];
+            let side = SIDES[usize::from(level.side)];
             let trade = Trade {
                 source_time: m.source_time,
                 match_id: m.match_id,
@@ -228,7 +233,10 @@ impl Books {
         let state = self.state(cancel.instrument.get());
         state.tallies.trade_cancels += 1;
         let id = cancel.match_id.get();
-        state.last.trade = state.last.trade.filter(|trade| id == 0 || trade.match_id.get() != id);
+        state.last.trade = state
+            .last
+            .trade
+            .filter(|trade| id == 0 || trade.match_id.get() != id);
     }
 
     /// An order and its book; without the order it is counted as unseen.
@@ -341,9 +349,10 @@ impl Books {
         &mut self.sources[at]
     }
 
-    fn look<'a>(&'a self, state: &'a BookState) -> Book<'a> {
+    fn look(&self, number: u32) -> Book<'_> {
         Book {
-            state,
+            number,
+            state: &self.books[number as usize],
             store: &self.store,
             valid: self.valid,
         }
@@ -351,8 +360,7 @@ impl Books {
 
     /// The book of an instrument, if any message was about it.
     pub fn book(&self, instrument: u32) -> Option<Book<'_>> {
-        let book = self.index_of(instrument)?;
-        Some(self.look(&self.books[book as usize]))
+        Some(self.look(self.index_of(instrument)?))
     }
 
     /// The book of a symbol, as its definition names it; of several sources' the lowest number.
@@ -363,8 +371,8 @@ impl Books {
     }
 
     /// All books, in no particular order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Book<'_>> {
-        self.books.iter().map(|state| self.look(state))
+    pub fn iter(&self) -> impl Iterator<Item = Book<'_>> {
+        (0..self.books.len() as u32).map(|number| self.look(number))
     }
 
     /// All books by instrument.

@@ -16,6 +16,9 @@ struct Rung {
     level: u32,
 }
 
+/// The sides by their ladders.
+pub(crate) const SIDES: [Side; 2] = [Side::BUY, Side::SELL];
+
 /// The ladder of a side: 0 bids, 1 offers; none of what is no side.
 #[inline]
 pub(crate) fn side_index(side: Side) -> Option<u8> {

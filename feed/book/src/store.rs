@@ -77,6 +77,12 @@ impl Store {
         self.table.len()
     }
 
+    /// Makes room for so many orders in all.
+    pub(crate) fn reserve(&mut self, orders: usize) {
+        self.table.reserve(orders);
+        self.orders.reserve(orders.saturating_sub(self.orders.len()));
+    }
+
     #[inline]
     pub(crate) fn order(&self, number: u32) -> &Order {
         &self.orders[number as usize]

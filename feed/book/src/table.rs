@@ -73,7 +73,7 @@ impl Table {
     pub(crate) fn insert(&mut self, hash: u32, number: u32) {
         assert_ne!(number, u32::MAX, "a pool of so many entries does not fit memory");
         if self.filled * 2 >= self.slots.len() {
-            self.grow();
+            self.grow(self.slots.len() * 2);
         }
         self.filled += 1;
         self.put(u64::from(hash) << 32 | u64::from(number + 1));
@@ -94,11 +94,19 @@ impl Table {
         ((slot >> 32) as u32 >> self.shift) as usize
     }
 
+    /// Makes room for so many entries in all.
+    pub(crate) fn reserve(&mut self, entries: usize) {
+        let slots = (entries * 2).next_power_of_two();
+        if slots > self.slots.len() {
+            self.grow(slots);
+        }
+    }
+
+    /// Goes to so many slots, a power of two that is larger than now.
     #[cold]
-    fn grow(&mut self) {
-        let larger = vec![0; self.slots.len() * 2];
-        let before = std::mem::replace(&mut self.slots, larger);
-        self.shift -= 1;
+    fn grow(&mut self, slots: usize) {
+        let before = std::mem::replace(&mut self.slots, vec![0; slots]);
+        self.shift = u32::BITS - slots.trailing_zeros();
         for slot in before.into_iter().filter(|slot| *slot != 0) {
             self.put(slot);
         }
@@ -171,12 +179,14 @@ mod tests {
     #[test]
     fn orders_numbered_in_a_row_or_in_strides_spread() {
         for stride in [1, 8, 1 << 20, 1 << 28, 1 << 40] {
-            let mut homes: Vec<u32> = (0..1024_u64)
-                .map(|at| hash(65_537, at * stride) >> 21)
-                .collect();
+            let mut homes: Vec<u32> = (0..1024_u64).map(|at| hash(65_537, at * stride) >> 21).collect();
             homes.sort_unstable();
             homes.dedup();
-            assert!(homes.len() > 500, "stride {stride}: {} of 2048 homes", homes.len());
+            assert!(
+                homes.len() > 500,
+                "stride {stride}: {} of 2048 homes",
+                homes.len()
+            );
         }
     }
 }
