@@ -408,6 +408,3 @@ impl Books {
         self.valid = false;
     }
 }
-
-#[cfg(test)]
-mod tests;

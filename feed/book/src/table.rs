@@ -7,11 +7,10 @@
 /// The 32 bits of a key's hash that a table works with.
 #[inline]
 pub(crate) fn hash(instrument: u32, number: u64) -> u32 {
-    // Both factors are never zero but for two keys, which then only share a home with each other.
-    let product = u128::from(number ^ 0x9e37_79b9_7f4a_7c15)
-        * u128::from(u64::from(instrument) ^ 0xd6e8_feb8_6659_fd93);
-    let folded = product as u64 ^ (product >> 64) as u64;
-    (folded >> 32) as u32
+    let mixed =
+        (number ^ u64::from(instrument) << 32 ^ u64::from(instrument)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed >> 32) as u32
 }
 
 /// Slots of a table that was never filled.
