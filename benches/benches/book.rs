@@ -4,7 +4,9 @@ use std::hint::black_box;
 use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| !argument.starts_with("--"));
     let path = arguments.next().map_or_else(
         || {
             PathBuf::from(env!("CARGO_MANIFEST_DIR"))
