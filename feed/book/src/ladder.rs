@@ -42,7 +42,7 @@ pub(crate) fn price(side: u8, key_of_it: i64) -> Price {
 }
 
 /// Rungs from the best on that are looked at one by one before the rest is halved.
-const NEAR: usize = 6;
+const NEAR: usize = 64;
 
 impl Ladder {
     /// The best level.
@@ -58,14 +58,14 @@ impl Ladder {
 
     /// The level of this key, opened if there is none.
     #[inline]
-    pub(crate) fn level(&mut self, store: &mut Store, side: u8, key: i64) -> u32 {
+    pub(crate) fn level(&mut self, store: &mut Store, book: u32, side: u8, key: i64) -> u32 {
         let place = self.place(key);
         if let Some(rung) = place.checked_sub(1).and_then(|at| self.0.get(at))
             && rung.key == key
         {
             return rung.level;
         }
-        let level = store.open_level(side, key);
+        let level = store.open_level(book, side, key);
         self.0.insert(place, Rung { key, level });
         level
     }
