@@ -4,7 +4,7 @@
 //! it leaves, its neighbours in the queue. Entries never move; freed ones are used again first, so nothing is allocated
 //! once the pools have reached the day's size.
 
-use crate::table::{Table, hash};
+use crate::table::{Slot, Table, hash};
 use twinline_wire::field::Text;
 
 /// No order, no level: the end of a queue or of the list of free entries.
@@ -68,7 +68,7 @@ pub(crate) struct Store {
 /// An order that was found: its entry, and where the table has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    slot: usize,
+    slot: Slot,
     pub(crate) number: u32,
 }
 
