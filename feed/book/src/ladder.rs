@@ -19,14 +19,13 @@ struct Rung {
 /// The sides by their ladders.
 pub(crate) const SIDES: [Side; 2] = [Side::BUY, Side::SELL];
 
+const _: () = assert!(Side::SELL.0 == Side::BUY.0 + 1);
+
 /// The ladder of a side: 0 bids, 1 offers; none of what is no side.
 #[inline]
 pub(crate) fn side_index(side: Side) -> Option<u8> {
-    match side {
-        Side::BUY => Some(0),
-        Side::SELL => Some(1),
-        _ => None,
-    }
+    let index = side.0.wrapping_sub(Side::BUY.0);
+    (index < SIDES.len() as u8).then_some(index)
 }
 
 /// The key of a price on a side, and the price of a key.
@@ -70,30 +69,24 @@ impl Ladder {
         level
     }
 
-    /// Takes the level of this key out, if it is there.
+    /// Takes the level of this key out, which must be there.
     #[inline]
     pub(crate) fn close(&mut self, key: i64) {
-        let place = self.place(key);
-        if let Some(at) = place.checked_sub(1)
-            && self.0[at].key == key
-        {
-            self.0.remove(at);
-        }
+        self.0.remove(self.place(key) - 1);
     }
 
     /// How many rungs have a key up to `key`. From the best on, a block at a time: within a block no branch depends on
     /// where it is.
     #[inline]
     fn place(&self, key: i64) -> usize {
-        let above = |rungs: &[Rung]| rungs.iter().filter(|rung| rung.key > key).count();
         let mut rungs = &self.0[..];
         while let Some((rest, block)) = rungs.split_last_chunk::<BLOCK>() {
-            let above = above(block);
-            if above < BLOCK {
+            if block[0].key <= key {
+                let above: usize = block.iter().map(|rung| usize::from(rung.key > key)).sum();
                 return rungs.len() - above;
             }
             rungs = rest;
         }
-        rungs.len() - above(rungs)
+        rungs.iter().map(|rung| usize::from(rung.key <= key)).sum()
     }
 }
