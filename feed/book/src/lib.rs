@@ -11,6 +11,7 @@ mod book;
 mod books;
 mod follower;
 mod ladder;
+mod query;
 pub mod snapshot;
 mod store;
 mod table;
