@@ -3,6 +3,8 @@
 //! Machines differ and are noisy, so every figure stands beside a floor of the same round: the barest loop that touches
 //! the same packets. Rounds of all pieces are interleaved; the medians are reported.
 
+pub mod book;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use twinline_journal::{JournalConfig, JournalError, JournalWriter, Prepare, Retention, SyncPolicy};

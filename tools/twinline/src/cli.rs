@@ -4,7 +4,7 @@ use crate::exit::EXIT_CODES;
 use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
-    capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, simulate,
+    book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, simulate,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Listen(Box<listen::Listen>),
     Journal(journal::Journal),
     Decode(Box<decode::Decode>),
+    Book(Box<book::BookArgs>),
     Capture(Box<capture::Capture>),
     Replay(Box<replay::Replay>),
     Diff(diff::Diff),
@@ -92,6 +93,7 @@ impl Command {
             Command::Listen(_) => "listen",
             Command::Journal(_) => "journal",
             Command::Decode(_) => "decode",
+            Command::Book(_) => "book",
             Command::Capture(_) => "capture",
             Command::Replay(_) => "replay",
             Command::Diff(_) => "diff",

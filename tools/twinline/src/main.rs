@@ -4,6 +4,7 @@
 //! subcommand has a module with its arguments and a `run` that returns a [`Finish`](exit::Finish): a summary, and how it
 //! ended.
 
+mod book;
 mod capture;
 mod cli;
 mod config;
@@ -71,6 +72,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Listen(args) => listen::run(&args, global),
         Command::Journal(args) => journal::run(&args),
         Command::Decode(args) => decode::run(&args, global),
+        Command::Book(args) => book::run(&args, global),
         Command::Capture(args) => capture::run(&args, global),
         Command::Replay(args) => replay::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),

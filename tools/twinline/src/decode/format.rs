@@ -298,7 +298,7 @@ impl Writer {
 }
 
 /// A reader that went away is no error: the rest is not wanted.
-fn went_on(done: std::io::Result<()>) -> Result<Flow, Failure> {
+pub(crate) fn went_on(done: std::io::Result<()>) -> Result<Flow, Failure> {
     match done {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),

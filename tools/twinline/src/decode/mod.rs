@@ -19,7 +19,7 @@ use clap::Args;
 pub(crate) use decoder::{Arrival, Decoder, Show};
 use filter::Filter;
 pub(crate) use filter::{Times, sequences, times};
-pub(crate) use format::{Format, Writer};
+pub(crate) use format::{Format, Writer, went_on};
 pub(crate) use input::open_lines;
 use std::io::IsTerminal;
 use std::path::PathBuf;
