@@ -371,3 +371,46 @@ fn sources_at_once(arguments: &[&str]) -> Vec<String> {
         })
         .collect()
 }
+
+#[test]
+fn all_channels_of_a_journal_are_followed_and_a_limit_counts_for_all_of_them() {
+    let bed = roomy_bed();
+    let journal = bed.text("publisher");
+    let publish = |session: &str| {
+        let more = ["--channels", "3", "--generate", "500", "--session", session];
+        bed.publish(&[&more[..], &["--linger", "1ms"]].concat())
+            .wait()
+            .expect(0);
+    };
+    publish("1");
+    let done = Process::start(&["decode", &journal, "--limit", "5"])
+        .wait()
+        .expect(0);
+    assert_eq!(done.summary["shown"], 5, "{done:#?}");
+    let shown = run_plain(&["decode", &journal, &journal, "--limit", "5", "--format", "jsonl"]).expect(0);
+    assert_eq!(shown.stdout.lines().count(), 5, "{shown:#?}");
+    run_plain(&["decode", &journal, "--limit", "0"]).expect(2);
+    let follow = [
+        "decode",
+        &journal,
+        "--follow",
+        "--session",
+        "2",
+        "--template",
+        "EndOfSession",
+        "--limit",
+        "3",
+        "--format",
+        "jsonl",
+    ];
+    let follow = Process::start(&follow);
+    publish("2");
+    let seen = follow.wait().expect(0);
+    let mut channels: Vec<_> = seen
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["channel"].as_u64())
+        .collect();
+    channels.sort_unstable();
+    assert_eq!(channels, [1, 2, 3], "{seen:#?}");
+}
