@@ -189,8 +189,11 @@ fn what_cannot_be_had_is_listed_with_the_reason() {
         .expect(0);
     let end = next(&bed);
     let beyond = format!("{}..{}", end - 5, end + 70_000);
-    for origin in [["--journal", &publisher], ["--recovery", &address]] {
-        let done = replay(&[&["--sequence", &beyond], &origin[..]].concat()).expect(0);
+    let far_beyond = format!("{}..{}", end + 100_000, end + 100_007);
+    let asked = [&beyond, &far_beyond]
+        .map(|range| [["--journal", &publisher], ["--recovery", &address]].map(|origin| (range, origin)));
+    for (range, origin) in asked.into_iter().flatten() {
+        let done = replay(&[&["--sequence", range], &origin[..]].concat()).expect(0);
         assert_eq!(done.summary["missing"][0]["void"], true);
         assert_eq!(
             done.summary["missing"].as_array().map(Vec::len),
@@ -327,6 +330,8 @@ fn bad_input_is_named() {
     let nobody = free_tcp();
     let gaps = bed.text("gaps");
     fs::write(&gaps, "1..5\n7\n").expect("written");
+    let several = bed.text("several");
+    fs::create_dir_all(bed.path("several/channel-4")).expect("made");
     for (arguments, code, named) in [
         (
             vec!["--recovery", &nobody, "--patience", "300ms"],
@@ -344,6 +349,7 @@ fn bad_input_is_named() {
             1,
             "nothing of session 7",
         ),
+        (vec!["--journal", &several], 2, "several/channel-4"),
     ] {
         let done = replay(&arguments).expect(code);
         assert!(
