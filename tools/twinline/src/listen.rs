@@ -74,7 +74,8 @@ pub(crate) struct Listen {
     /// End once a session is complete
     #[arg(long, help_heading = "Start and end")]
     until_end: bool,
-    /// Print each message and notice that is delivered as one JSON object on stdout
+    /// Print each message and notice that is delivered as one JSON object on stdout; the figures then go to stderr, or with
+    /// --json stand behind them
     #[arg(long, help_heading = "Output")]
     print: bool,
     #[command(flatten)]
@@ -210,6 +211,7 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
         .fold(Ok(()), Result::and);
     let mut summary = summary(args, &channels, started);
     summary.warnings = progress.warnings().to_vec();
+    summary.printed = args.print;
     let several = channels.len() > 1;
     let mut incomplete = false;
     for (channel, result) in channels.iter().zip(results) {

@@ -230,17 +230,9 @@ fn the_gaps_of_a_listener_without_recovery_are_got_from_its_notices_and_from_dif
     let heard = listener.wait().expect(3);
     let lost = heard.summary["loss"]["lost"].as_u64().expect("a loss");
     assert!(lost > 0);
+    // All that it printed, the figures at the end too.
     let notices = bed.text("printed");
-    fs::write(
-        &notices,
-        heard
-            .stdout
-            .lines()
-            .filter(|line| line.contains("\"notice\""))
-            .collect::<Vec<_>>()
-            .join("\n"),
-    )
-    .expect("written");
+    fs::write(&notices, &heard.stdout).expect("written");
     let publisher = bed.text("publisher");
     let done = replay(&[
         "--journal",
@@ -272,6 +264,44 @@ fn the_gaps_of_a_listener_without_recovery_are_got_from_its_notices_and_from_dif
     ])
     .expect(0);
     assert_eq!(done.summary["messages"], lost);
+}
+
+#[test]
+fn what_a_listener_prints_for_people_is_a_list_of_gaps_as_it_is() {
+    let bed = Bed::new();
+    let more = [
+        "--impair",
+        "both=3%,seed=3",
+        "--gap-timeout",
+        "50ms",
+        "--print",
+        "--progress",
+        "json",
+    ];
+    let listener = Process::start_with(&bed.listen_arguments("listener", &more), &[], false);
+    listener.wait_ready();
+    bed.publish(&["--generate", "5000", "--rate", "40000", "--linger", "500ms"])
+        .wait()
+        .expect(0);
+    let heard = listener.wait().expect(3);
+    for line in heard.stdout.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("an object a line");
+    }
+    let said = heard.stderr.join("\n");
+    assert!(said.contains("listen: loss or void announced"), "{said}");
+    let notices = bed.text("printed");
+    fs::write(&notices, &heard.stdout).expect("written");
+    let publisher = bed.text("publisher");
+    let done = replay(&[
+        "--journal",
+        &publisher,
+        "--gaps",
+        &notices,
+        "--pcapng",
+        &bed.text("out"),
+    ])
+    .expect(0);
+    assert!(done.summary["messages"].as_u64() > Some(0), "{done:?}");
 }
 
 #[test]
