@@ -100,9 +100,10 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     let mut progress = Progress::new(global.progress);
     // The sources and the lines first: where they are wrong nothing is created.
     let specs = args.source.specs()?;
+    let least = all_lines.iter().map(|lines| lines.packet_size).min();
     let sources = specs
         .iter()
-        .map(|spec| spec.open())
+        .map(|spec| spec.open(least.unwrap_or_default()))
         .collect::<Result<Vec<_>, _>>()?;
     let options = SenderOptions {
         ttl: args.ttl,
