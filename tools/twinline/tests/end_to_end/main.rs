@@ -14,3 +14,4 @@ mod kills;
 mod namespaces;
 mod processes;
 mod replay;
+mod sources;
