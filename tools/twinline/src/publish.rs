@@ -1,5 +1,6 @@
 //! `twinline publish`: a source, a journal, two lines.
 
+mod left_out;
 mod source;
 mod watch;
 
@@ -96,6 +97,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     let all_lines = args.channels.all()?;
     let numbers: Vec<u16> = all_lines.iter().map(|lines| lines.channel).collect();
     args.spread.check(&numbers).map_err(Failure::usage)?;
+    left_out::check(&args.journal.journal, &numbers, args.session)?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     // The sources and the lines first: where they are wrong nothing is created.

@@ -414,3 +414,28 @@ fn all_channels_of_a_journal_are_followed_and_a_limit_counts_for_all_of_them() {
     channels.sort_unstable();
     assert_eq!(channels, [1, 2, 3], "{seen:#?}");
 }
+
+#[test]
+fn a_channel_of_an_open_session_is_not_left_out() {
+    let bed = roomy_bed();
+    let started = |channels: &str, more: &[&str]| {
+        let source = ["--generate", "30000", "--rate", "20000", "--linger", "1ms"];
+        bed.publish(&[&source[..], &["--channels", channels], more].concat())
+    };
+    let publisher = started("3", &[]);
+    publisher.wait_messages(5_000);
+    publisher.terminate();
+    publisher.wait().expect(0);
+    for more in [&[][..], &["--session", "1"]] {
+        let refused = started("2", more).wait().expect(2).summary;
+        let error = refused["error"].as_str().expect("it says why");
+        assert!(
+            error.contains("session 1 is open on channel 3 too") && error.contains("--session 2"),
+            "{error}"
+        );
+    }
+    // Once it is complete there, or with a session of its own, fewer will do.
+    started("3", &[]).wait().expect(0);
+    started("2", &["--session", "2"]).wait().expect(0);
+    started("2", &[]).wait().expect(0);
+}
