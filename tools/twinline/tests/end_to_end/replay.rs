@@ -267,6 +267,29 @@ fn the_gaps_of_a_listener_without_recovery_are_got_from_its_notices_and_from_dif
 }
 
 #[test]
+fn larger_packets_than_the_usual_are_recorded_once_they_are_said_to_be_so_large() {
+    let bed = Bed::new();
+    bed.publish(&["--generate", "2000", "--packet-size", "8896", "--linger", "1ms"])
+        .wait()
+        .expect(0);
+    let (publisher, part) = (bed.text("publisher"), bed.text("part"));
+    let done = replay(&["--journal", &publisher, "--record", &part]).expect(1);
+    let error = done.summary["error"].as_str().expect("it says why");
+    assert!(error.contains("--packet-size 8896"), "{error}");
+    fs::remove_dir_all(&part).expect("it is there");
+    replay(&[
+        "--journal",
+        &publisher,
+        "--record",
+        &part,
+        "--packet-size",
+        "8896",
+    ])
+    .expect(0);
+    run_plain(&["diff", &publisher, &part]).expect(0);
+}
+
+#[test]
 fn what_a_listener_prints_for_people_is_a_list_of_gaps_as_it_is() {
     let bed = Bed::new();
     let more = [
