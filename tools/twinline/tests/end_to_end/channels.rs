@@ -439,3 +439,31 @@ fn a_channel_of_an_open_session_is_not_left_out() {
     started("2", &["--session", "2"]).wait().expect(0);
     started("2", &[]).wait().expect(0);
 }
+
+#[test]
+fn a_line_that_brings_only_what_cannot_be_taken_is_told_of() {
+    let bed = Bed::new();
+    for (number, (flags, told)) in [
+        (["--channel", "9"], "none of channel 9: check --channel"),
+        (
+            ["--packet-size", "192"],
+            "give --packet-size as the publisher has it",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let listener = Process::start(&bed.listen_arguments(&format!("listener-{number}"), &flags));
+        listener.wait_ready();
+        let session = (number + 1).to_string();
+        let source = ["--generate", "1000", "--linger", "100ms", "--session", &session];
+        bed.publish(&source).wait().expect(0);
+        listener.terminate();
+        let done = listener.wait();
+        let warnings = done.summary["warnings"].to_string();
+        assert!(
+            warnings.contains("line A") && warnings.contains(told),
+            "{warnings}"
+        );
+    }
+}
