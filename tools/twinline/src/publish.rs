@@ -1,5 +1,6 @@
 //! `twinline publish`: a source, a journal, two lines.
 
+mod left_out;
 mod source;
 mod watch;
 
@@ -15,7 +16,7 @@ use source::{OpenSource, SourceArgs};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -96,13 +97,15 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     let all_lines = args.channels.all()?;
     let numbers: Vec<u16> = all_lines.iter().map(|lines| lines.channel).collect();
     args.spread.check(&numbers).map_err(Failure::usage)?;
+    left_out::check(&args.journal.journal, &numbers, args.session)?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     // The sources and the lines first: where they are wrong nothing is created.
     let specs = args.source.specs()?;
+    let least = all_lines.iter().map(|lines| lines.packet_size).min();
     let sources = specs
         .iter()
-        .map(|spec| spec.open())
+        .map(|spec| spec.open(least.unwrap_or_default()))
         .collect::<Result<Vec<_>, _>>()?;
     let options = SenderOptions {
         ttl: args.ttl,
@@ -118,14 +121,19 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         watched.push(WatchedChannel::new(lines, &channel.publisher, sockets));
         channels.push(channel);
     }
+    let complete = |channel: &ChannelJob<_>| channel.publisher.phase() == Phase::Ending;
+    let unasked = channels.iter().all(complete);
     let watch = Watch {
         started: Instant::now(),
         channels: watched,
-        sources: sources.iter().map(WatchedSource::new).collect(),
+        sources: sources
+            .iter()
+            .map(|source| WatchedSource::new(source, unasked))
+            .collect(),
         stall_after: args.source_stall,
     };
     for (channel, of) in channels.iter().zip(&watch.channels) {
-        if channel.publisher.phase() == Phase::Ending {
+        if complete(channel) {
             progress.warn(format!(
                 "session {} is complete in the journal{}: nothing is left to publish; start a new one with --session {}",
                 of.session,
@@ -295,13 +303,24 @@ fn watch_over(
     progress: &mut Progress,
 ) -> Result<Done, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
+    const STOPS_WITHIN: Duration = Duration::from_secs(1);
     thread::scope(|scope| {
         let name = thread::Builder::new().name("publisher".into());
         let worker = name
             .spawn_scoped(scope, move || job.run(stop, &warnings))
             .map_err(|cause| Failure::error(format!("cannot start the publishing thread: {cause}")))?;
+        let mut stopping = None;
         while !worker.is_finished() {
             thread::park_timeout(LOOK_EVERY);
+            if stop.load(Ordering::Relaxed) {
+                let since = stopping.get_or_insert_with(Instant::now);
+                if since.elapsed() > STOPS_WITHIN {
+                    progress.warn(
+                        "it was asked to stop and still waits for the disk, or for a source that reads from a pipe: a \
+                         second signal ends it at once; what is in the journal stands",
+                    );
+                }
+            }
             warned.try_iter().for_each(|text| progress.warn(text));
             watch
                 .channels

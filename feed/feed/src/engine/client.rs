@@ -23,7 +23,10 @@ const GATHER: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No publisher answers.
-    #[error("no publisher answers at {address} for {patience:?} ({cause}): start it, or check the address")]
+    #[error(
+        "no publisher answers at {address} for {patience:?} ({cause}): start it, check the address, or stop the engine \
+         that is connected to it already"
+    )]
     Unreachable {
         /// Where.
         address: EngineAddress,
@@ -57,6 +60,19 @@ pub enum EngineError {
         has: u64,
         /// The engine's last event.
         said: u64,
+    },
+    /// The publisher does not take an event.
+    #[error(
+        "the publisher at {address} closes the connection each time that event {event} comes, for {patience:?}: its \
+         warnings say why"
+    )]
+    Refused {
+        /// Where.
+        address: EngineAddress,
+        /// The event.
+        event: u64,
+        /// For how long.
+        patience: Duration,
     },
     /// It speaks otherwise.
     #[error("{address} does not speak as a publisher does: is it another service?")]
@@ -97,6 +113,10 @@ pub struct EngineClient {
     /// Bytes that are not sent yet.
     out: Vec<u8>,
     input: Vec<u8>,
+    /// The position that publishers gave at the last connections while more was said already, and since when.
+    stuck: Option<(u64, Instant)>,
+    /// What went wrong where it could not be told.
+    failed: Option<EngineError>,
 }
 
 impl EngineClient {
@@ -121,6 +141,8 @@ impl EngineClient {
             flags_at: None,
             out: Vec::with_capacity(2 * GATHER),
             input,
+            stuck: None,
+            failed: None,
         })
     }
 
@@ -178,6 +200,9 @@ impl EngineClient {
     /// # Errors
     /// If the connection was lost and cannot be made again.
     pub fn flush(&mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         while self.send().and_then(|()| self.hear()).is_err() {
             self.reconnect()?;
         }
@@ -189,6 +214,9 @@ impl EngineClient {
     /// # Errors
     /// If the connection was lost and cannot be made again, or the publisher does not take the rest.
     pub fn finish(mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut deadline = Instant::now() + self.patience;
         let mut last = self.acknowledged;
         self.say_end();
@@ -284,7 +312,7 @@ impl EngineClient {
     /// Connects again, and says again what the publisher has not.
     fn reconnect(&mut self) -> Result<(), EngineError> {
         let (stream, input, (source, position)) = dial(&self.address, self.patience)?;
-        (self.stream, self.input, self.source) = (stream, input, source);
+        // On an error the lost connection stays: nothing is said to a publisher that does not fit.
         if position < self.acknowledged {
             return Err(EngineError::Forgotten {
                 address: self.address.clone(),
@@ -299,6 +327,19 @@ impl EngineClient {
                 said: self.position,
             });
         }
+        match self.stuck {
+            Some((at, since)) if at == position => {
+                if since.elapsed() > self.patience {
+                    return Err(EngineError::Refused {
+                        address: self.address.clone(),
+                        event: position + 1,
+                        patience: self.patience,
+                    });
+                }
+            }
+            _ => self.stuck = (position < self.position).then(|| (position, Instant::now())),
+        }
+        (self.stream, self.input, self.source) = (stream, input, source);
         // It may have taken, and not journalled yet, more than it acknowledged: that is not said again, but kept.
         let taken = (position - self.acknowledged) as usize;
         self.out.clear();
@@ -322,7 +363,9 @@ impl EventSink for EngineClient {
 
     fn end_event(&mut self, _source: u16, _position: u64) {
         // An error shows at the next flush.
-        let _ = Self::end_event(self);
+        if let Err(error) = Self::end_event(self) {
+            self.failed.get_or_insert(error);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ pub use client::{EngineClient, EngineError};
 pub use source::EngineSource;
 pub use transport::EngineAddress;
 
+use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN};
 use twinline_wire::message::{FrameHeader, SbeHeader};
 use twinline_wire::session::SourcePosition;
 use twinline_wire::{Frame, Message, U16, U64};
@@ -26,8 +27,9 @@ use zerocopy::IntoBytes;
 
 /// Bytes of a framed SourcePosition.
 const POSITION_LEN: usize = SourcePosition::FRAME_LEN;
-/// Bytes that an event may have.
-pub const MAX_EVENT: usize = 64 << 10;
+/// Bytes that an event may have, its position included: what the largest packet holds. A publisher with smaller packets
+/// takes less.
+pub const MAX_EVENT: usize = MAX_PACKET_LEN - HEADER_LEN;
 
 /// A framed message.
 fn framed<M: Message>(into: &mut Vec<u8>, message: &M) {

@@ -1,15 +1,18 @@
 //! The publisher's end: a source that an engine connects to.
 
 use super::transport::{EngineAddress, Listener, Stream};
-use super::{MAX_EVENT, as_position, first_length, position};
-use crate::publisher::is_market;
+use super::{MAX_EVENT, POSITION_LEN, as_position, first_length, position};
+use crate::publisher::flags_offset;
 use crate::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use std::io::{self, ErrorKind, Read, Write};
+use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN};
 use twinline_wire::session::EndOfSession;
 use twinline_wire::{Frame, Message};
 
+/// No frame is longer, in bytes.
+const LONGEST_FRAME: usize = 64 << 10;
 /// Bytes read ahead of the publisher.
-const BUFFER: usize = 4 * MAX_EVENT;
+const BUFFER: usize = 4 * LONGEST_FRAME;
 /// A connection is looked for, and what is journalled is told, this often at most, in nanoseconds.
 const LOOK_EVERY: u64 = 1_000_000;
 
@@ -20,6 +23,8 @@ const LOOK_EVERY: u64 = 1_000_000;
 #[derive(Debug)]
 pub struct EngineSource {
     source: u16,
+    /// Most bytes of an event, its position included.
+    most: usize,
     listener: Listener,
     /// Where it listens.
     address: EngineAddress,
@@ -61,11 +66,12 @@ enum Next {
 }
 
 impl EngineSource {
-    /// Listens at `address`, as source number `source`.
+    /// Listens at `address`, as source number `source`, for a publisher of packets of at most `packet_limit` bytes: what
+    /// does not fit one breaks the dialogue here, and never gets to the publisher.
     ///
     /// # Errors
     /// If the address cannot be listened at.
-    pub fn listen(address: &EngineAddress, source: u16) -> Result<Self, SourceError> {
+    pub fn listen(address: &EngineAddress, source: u16, packet_limit: usize) -> Result<Self, SourceError> {
         let bound = Listener::bind(address).and_then(|listener| {
             let address = listener.address()?;
             Ok((listener, address))
@@ -76,6 +82,7 @@ impl EngineSource {
         })?;
         Ok(Self {
             source,
+            most: packet_limit.saturating_sub(HEADER_LEN).min(MAX_EVENT),
             listener,
             address,
             peer: None,
@@ -153,7 +160,7 @@ impl Peer {
 
     /// Reads more; false if nothing came. An error: the connection is over.
     fn receive(&mut self) -> io::Result<bool> {
-        if self.start > 0 && self.end > BUFFER - MAX_EVENT {
+        if self.start > 0 && self.end > BUFFER - LONGEST_FRAME {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -168,13 +175,16 @@ impl Peer {
         }
     }
 
-    /// What comes next. The error says what is wrong with what was sent.
-    fn next(&mut self, source: u16) -> Result<Next, String> {
+    /// What comes next, of `source` and at most `most` bytes long. The error says what is wrong with what was sent.
+    fn next(&mut self, source: u16, most: usize) -> Result<Next, String> {
         loop {
             let held = &self.buffer[self.start..self.end];
             let rest = &held[self.scanned..];
-            if self.scanned > MAX_EVENT {
-                return Err(format!("an event of more than {MAX_EVENT} bytes"));
+            if self.scanned + POSITION_LEN > most {
+                return Err(format!(
+                    "an event of more than {most} bytes, its position included: no packet holds it; raise the packet \
+                     size (up to {MAX_PACKET_LEN}), or say it in several events"
+                ));
             }
             let Some(length) = first_length(rest) else {
                 return Ok(Next::More);
@@ -193,11 +203,17 @@ impl Peer {
             if frame.template() == EndOfSession::TEMPLATE && self.scanned == 0 {
                 return Ok(Next::End);
             }
-            if !is_market(&frame) {
-                let name = frame
-                    .definition()
-                    .map_or("a message of another schema", |known| known.name);
-                return Err(format!("{name}, which is no market message"));
+            let known = frame.definition();
+            let name = known.map_or("a message of another schema", |known| known.name);
+            match known.and_then(flags_offset) {
+                Some(at) if at < frame.block().len() => {}
+                Some(_) => {
+                    return Err(format!(
+                        "{name} of {} bytes, which is cut off",
+                        frame.block().len()
+                    ));
+                }
+                None => return Err(format!("{name}, which is no market message")),
             }
             self.scanned += length;
         }
@@ -237,7 +253,7 @@ impl Source for EngineSource {
             let done = peer.told >= self.position && peer.out.is_empty();
             return if done { Ok(SourceState::End) } else { idle };
         }
-        let next = peer.next(self.source);
+        let next = peer.next(self.source, self.most);
         match next {
             Ok(Next::Event { length, position }) => {
                 let event = &peer.buffer[peer.start..peer.start + length];

@@ -2,7 +2,7 @@
 
 use super::transport::Stream;
 use super::*;
-use crate::source::{Recorder, Source, SourceError, SourceState};
+use crate::source::{EventSink, Recorder, Source, SourceError, SourceState};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use twinline_wire::session::{EndOfSession, EpochStart};
 use zerocopy::FromBytes;
 
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The publisher's packet limit.
+const PACKET: usize = 1408;
 
 /// Where a publisher may listen: both ways that there are. The directory is to be kept.
 fn places() -> (tempfile::TempDir, [EngineAddress; 2]) {
@@ -25,7 +27,7 @@ fn loopback() -> EngineAddress {
 }
 
 fn listen(place: &EngineAddress) -> (EngineSource, EngineAddress) {
-    let source = EngineSource::listen(place, 3).unwrap();
+    let source = EngineSource::listen(place, 3, PACKET).unwrap();
     let address = source.address().clone();
     (source, address)
 }
@@ -153,7 +155,7 @@ fn what_is_not_journalled_is_said_again_to_the_next_publisher_and_what_is_is_not
             .until(false, |_| told.elapsed() > Duration::from_millis(20))
             .unwrap();
         drop(driven.source);
-        let mut second = EngineSource::listen(&address, 3).unwrap();
+        let mut second = EngineSource::listen(&address, 3, PACKET).unwrap();
         second.resume(400).unwrap();
         let mut second = Driven::new(second);
         second.until(true, |_| false).unwrap();
@@ -244,6 +246,9 @@ fn what_breaks_the_dialogue_is_named_and_what_came_before_is_kept() {
         };
         let mut other = Vec::new();
         framed(&mut other, &EpochStart::NULL);
+        // The block ends before the flags.
+        let mut short = vec![18, 0, 8, 0];
+        short.extend_from_slice(&event(1)[4..18]);
         let endless: Vec<u8> = (0..3_000)
             .flat_map(|_| event(1)[..PriceTick::FRAME_LEN].to_vec())
             .collect();
@@ -256,7 +261,8 @@ fn what_breaks_the_dialogue_is_named_and_what_came_before_is_kept() {
                 b"GET / HTTP/1.1\r\n\r\n".repeat(2000),
                 "a message of another schema",
             ),
-            (endless, "an event of more than 65536 bytes"),
+            (endless, "an event of more than 1360 bytes"),
+            (short, "PriceTick of 8 bytes, which is cut off"),
         ] {
             let (error, position) = sent(place, &bytes);
             assert!(error.contains(named) && position == 0, "{error}");
@@ -328,6 +334,76 @@ fn an_engine_is_told_what_is_wrong() {
 }
 
 #[test]
+fn an_event_that_no_packet_holds_ends_the_engine_and_neither_it_nor_those_behind_it_are_forgotten() {
+    let (source, address) = listen(&loopback());
+    let mut driven = Driven::new(source);
+    let engine = std::thread::spawn(move || {
+        let mut client = EngineClient::connect(address, Duration::from_millis(300)).unwrap();
+        say(&mut client, 10);
+        (0..40).for_each(|_| client.push(&tick(11)));
+        client.end_event().unwrap();
+        loop {
+            // An engine that goes on meanwhile does not fill its memory for ever.
+            let next = client.position() + 1;
+            say(&mut client, next);
+            if let Err(error) = client.flush() {
+                return error;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    while !engine.is_finished() {
+        if let Err(error) = driven.until(true, |_| engine.is_finished()) {
+            assert!(error.to_string().contains("no packet holds it"), "{error}");
+        }
+    }
+    let error = engine.join().unwrap();
+    assert!(matches!(error, EngineError::Refused { event: 11, .. }), "{error}");
+    assert_eq!(driven.said(), expected(10));
+}
+
+#[test]
+fn an_error_of_an_event_shows_at_the_next_flush_and_a_publisher_that_is_ahead_is_never_gone_on_with() {
+    let (source, address) = listen(&loopback());
+    let mut driven = Driven::new(source);
+    let engine = std::thread::spawn(move || {
+        let mut client = EngineClient::connect(address, PATIENCE).unwrap();
+        (0..2_000).for_each(|_| client.push(&tick(1)));
+        EventSink::end_event(&mut client, 3, 1);
+        assert!(matches!(client.flush(), Err(EngineError::TooLong { .. })));
+        say(&mut client, 5);
+        client.flush().unwrap();
+        // The connection is lost, and the next publisher has more than was ever said.
+        let error = loop {
+            match client.flush() {
+                Ok(()) => std::thread::sleep(Duration::from_millis(1)),
+                Err(error) => break error,
+            }
+        };
+        assert!(
+            matches!(error, EngineError::Ahead { has: 9, said: 5, .. }),
+            "{error}"
+        );
+        say(&mut client, 8);
+        client.flush().unwrap_err()
+    });
+    driven
+        .until(true, |driven| driven.source.position() == 5)
+        .unwrap();
+    let address = driven.source.address().clone();
+    drop(driven);
+    let mut source = EngineSource::listen(&address, 3, PACKET).unwrap();
+    source.resume(9).unwrap();
+    let mut next = Driven::new(source);
+    next.until(true, |_| engine.is_finished()).unwrap();
+    let error = engine.join().unwrap();
+    assert!(
+        matches!(error, EngineError::Ahead { has: 9, said: 8, .. }),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_socket_that_a_killed_publisher_left_is_taken_over_and_one_in_use_or_another_file_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("engine");
@@ -336,7 +412,7 @@ fn a_socket_that_a_killed_publisher_left_is_taken_over_and_one_in_use_or_another
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
     let (source, _) = listen(&place);
-    let error = EngineSource::listen(&place, 4).unwrap_err().to_string();
+    let error = EngineSource::listen(&place, 4, PACKET).unwrap_err().to_string();
     assert!(
         error.contains("whether a publisher listens there already"),
         "{error}"
@@ -344,7 +420,7 @@ fn a_socket_that_a_killed_publisher_left_is_taken_over_and_one_in_use_or_another
     drop(source);
     assert!(!path.exists(), "who ends in order leaves nothing");
     std::fs::write(&path, "precious").unwrap();
-    assert!(EngineSource::listen(&place, 3).is_err());
+    assert!(EngineSource::listen(&place, 3, PACKET).is_err());
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }
 

@@ -299,10 +299,10 @@ type Opener = Box<dyn FnMut() -> Result<AnySource, SourceError> + Send>;
 pub(super) type OpenSource = Retrying<AnySource, Opener>;
 
 impl SourceSpec {
-    /// Opens it.
-    pub(super) fn open(&self) -> Result<OpenSource, SourceError> {
+    /// Opens it, for packets of at most `packet_limit` bytes.
+    pub(super) fn open(&self, packet_limit: usize) -> Result<OpenSource, SourceError> {
         let spec = self.clone();
-        Retrying::open(Box::new(move || AnySource::open(&spec)), self.retry)
+        Retrying::open(Box::new(move || AnySource::open(&spec, packet_limit)), self.retry)
     }
 }
 
@@ -315,14 +315,14 @@ pub(super) enum AnySource {
 }
 
 impl AnySource {
-    fn open(spec: &SourceSpec) -> Result<Self, SourceError> {
+    fn open(spec: &SourceSpec, packet_limit: usize) -> Result<Self, SourceError> {
         let (id, pace) = (spec.id, spec.pace);
         Ok(match &spec.what {
             What::Itch(path) => Self::Itch(Box::new(ItchFile::open(path, id, pace)?)),
             What::Lobster(path, symbol) => {
                 Self::Lobster(Box::new(LobsterFile::open(path, id, symbol.as_deref(), pace)?))
             }
-            What::Engine(address) => Self::Engine(Box::new(EngineSource::listen(address, id)?)),
+            What::Engine(address) => Self::Engine(Box::new(EngineSource::listen(address, id, packet_limit)?)),
             What::Made {
                 messages,
                 seed,

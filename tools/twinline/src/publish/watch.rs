@@ -42,6 +42,8 @@ pub(super) struct WatchedSource {
     pub(super) status: Arc<SourceStatus>,
     /// How far it was when last looked at, since when, and whether it was told that it stands still.
     seen: Cell<Seen>,
+    /// All channels are complete: nothing is asked of it.
+    unasked: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -52,8 +54,9 @@ struct Seen {
 }
 
 impl WatchedSource {
-    pub(super) fn new(source: &OpenSource) -> Self {
+    pub(super) fn new(source: &OpenSource, unasked: bool) -> Self {
         Self {
+            unasked,
             id: source.id(),
             retries: source.status(),
             status: Arc::default(),
@@ -65,9 +68,9 @@ impl WatchedSource {
         }
     }
 
-    /// How long it has said nothing; nothing once it has said everything.
+    /// How long it has said nothing; nothing once it has said everything, or where nothing is asked of it.
     fn silent(&self) -> Duration {
-        match self.retries.has_ended() || self.status.ended() {
+        match self.unasked || self.retries.has_ended() || self.status.ended() {
             true => Duration::ZERO,
             false => self.seen.get().since.elapsed(),
         }
