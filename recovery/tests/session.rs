@@ -887,7 +887,6 @@ fn decode(mut bytes: &[u8], events: &mut Vec<Got>) {
                 code: reject.code,
                 retry: reject.retry_after_ms.get(),
                 next_session: reject.next_session.get().map(|session| session.get()),
-                next_session: None,
             });
         } else if let Some(complete) = frame.view::<RequestComplete>() {
             events.push(Got::Complete {

@@ -80,10 +80,8 @@ pub(crate) fn are_too_old<'a>(
     ledger: &Ledger,
     time: u64,
 ) -> bool {
-    let real = ledger.sessions.range(missed.begin..missed.end);
-    let newest = real
-        .filter(|(_, session)| !session.entries.is_empty())
-        .next_back();
+    let mut sessions = ledger.sessions.range(missed.begin..missed.end);
+    let newest = sessions.rfind(|(_, session)| !session.entries.is_empty());
     newest.is_none_or(|(&session, _)| services.all(|held| held.is_past(session, u64::MAX, time)))
 }
 
@@ -101,7 +99,7 @@ impl Sleep {
     pub(crate) fn draw(rng: &mut Rng, now: u64, newest: u32, long: u64) -> Self {
         let until = now + rng.range(1, 60) * MS;
         let session = match long > 0 && rng.one_in(long) {
-            true => newest + rng.range(1, 6) as u32,
+            true => newest + rng.range(2, 12) as u32,
             false => 0,
         };
         Self { until, session }
