@@ -183,7 +183,7 @@ impl PublisherHost {
             abandon: plan.abandon,
             leave_open: plan.leave_open,
             // A power cut may still take some of them.
-            quota: (messages + messages / 4).div_ceil(u64::from(plan.sessions)),
+            quota: (messages + messages / 2).div_ceil(u64::from(plan.sessions)),
             held: 0,
             burst_events: plan.burst_events,
             kill: plan.kill,

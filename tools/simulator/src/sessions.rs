@@ -80,9 +80,15 @@ pub(crate) fn are_too_old<'a>(
     ledger: &Ledger,
     time: u64,
 ) -> bool {
-    let mut sessions = ledger.sessions.range(missed.begin..missed.end);
+    let newest = newest_of(ledger, missed.begin, missed.end);
+    newest.is_none_or(|session| services.all(|held| held.is_past(session, u64::MAX, time)))
+}
+
+/// The newest session that has messages, of those with numbers in `begin..end`.
+pub(crate) fn newest_of(ledger: &Ledger, begin: u32, end: u32) -> Option<u32> {
+    let mut sessions = ledger.sessions.range(begin..end);
     let newest = sessions.rfind(|(_, session)| !session.entries.is_empty());
-    newest.is_none_or(|(&session, _)| services.all(|held| held.is_past(session, u64::MAX, time)))
+    newest.map(|(&session, _)| session)
 }
 
 /// When a listener that was killed is started again.

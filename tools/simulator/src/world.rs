@@ -528,6 +528,8 @@ impl<'a> World<'a> {
         let at = said.map_or(self.now, |(at, _)| *at);
         let held = self.services.iter().map(|service| &service.held);
         let legal = match reason {
+            // Power cuts may take the next session again and again: then no service can say that there was none between.
+            LossReason::TIMED_OUT if sessions::newest_of(&self.ledger, begin, end).is_none() => true,
             LossReason::TIMED_OUT => self.was_out_of_reach(listener, begin, u64::MAX, at),
             LossReason::TOO_OLD => sessions::are_too_old(held, missed, &self.ledger, at),
             _ => false,

@@ -68,11 +68,13 @@ impl Arbiter {
 
     /// A recovery service knows that no session from the wanted one on was published before `next`.
     pub fn pass_sessions(&mut self, next: u32, sink: &mut impl Sink) {
-        if let Some(between) = &mut self.between {
-            between.wanted = between.wanted.max(next);
-            self.next_session(sink);
-            self.take_turn(sink);
-        }
+        let Some(between) = &mut self.between else { return };
+        between.wanted = between.wanted.max(next);
+        let wanted = between.wanted;
+        // One that was announced and came to nothing, or that a power cut took.
+        self.upcoming = self.upcoming.filter(|upcoming| upcoming.session >= wanted);
+        self.next_session(sink);
+        self.take_turn(sink);
     }
 
     /// Nobody has the wanted session, or any before `next` (the upcoming one if that is nearer, or `None`).

@@ -198,6 +198,22 @@ fn sessions_that_were_slept_through_are_recovered_one_by_one() {
 }
 
 #[test]
+fn a_session_that_was_announced_and_never_published_holds_nobody_up() {
+    let (mut arbiter, mut out) = ended();
+    let mut policy = policy(1);
+    both(&mut arbiter, &of(5).heartbeat(1, 7), &mut out);
+    arbiter.on_service_head(8, 1, 1, 40, &mut out);
+    let (session, _, id) = asked(&mut policy, &mut arbiter, 0, &mut out);
+    assert_eq!(session, 2);
+    policy.on_reject(id, not_held(RejectCode::VOID, 8), &mut arbiter, 0, &mut out);
+    let (session, _, _) = asked(&mut policy, &mut arbiter, 1, &mut out);
+    assert_eq!(session, 8);
+    arbiter.on_packet(R, &of(8).follows(1), 0, &mut out);
+    assert_eq!(out.notices, [NoticeKind::Session(SessionState::STARTED)]);
+    assert_eq!((arbiter.position().session, arbiter.position().next), (8, 3));
+}
+
+#[test]
 fn sessions_that_no_service_has_are_named_in_the_next_one() {
     let (mut arbiter, mut out) = ended();
     let mut policy = policy(2);

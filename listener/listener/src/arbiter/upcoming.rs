@@ -72,7 +72,11 @@ impl Arbiter {
     /// The nearest higher session comes next.
     pub(super) fn note_upcoming(&mut self, seen: Upcoming) {
         self.upcoming = Some(match self.upcoming {
-            Some(known) if known.session < seen.session => known,
+            // That one's lead-in is over, whatever became of it.
+            Some(known) if known.session < seen.session => Upcoming {
+                published: true,
+                ..known
+            },
             Some(known) if known.session == seen.session => {
                 let newer = if known.epoch >= seen.epoch { known } else { seen };
                 Upcoming {
