@@ -236,6 +236,10 @@ fn sessions_epochs_and_every_reject_cross_the_wire() {
     );
     assert_eq!(
         asking.ask(3, 2, 1, 9),
+        complete(&[], &[(1, 9, RejectCode::TOO_OLD)])
+    );
+    assert_eq!(
+        asking.ask(5, 5, 1, 9),
         complete(&[], &[(1, 9, RejectCode::UNKNOWN_SESSION)])
     );
     assert_eq!(

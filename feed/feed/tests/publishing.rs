@@ -81,6 +81,8 @@ fn a_new_session_is_announced_and_begins_with_epoch_start_and_session_start() {
     assert_eq!(first.sequence(), 1);
     let (_, frame) = first.messages().next().unwrap();
     assert_eq!(frame.view::<EpochStart>().unwrap().valid_end.get(), 1);
+    let (_, frame) = first.messages().nth(1).unwrap();
+    assert_eq!(frame.view::<SessionStart>().unwrap().previous.get(), None);
 }
 
 #[test]

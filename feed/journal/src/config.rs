@@ -30,15 +30,16 @@ pub enum SyncPolicy {
     EveryPacket,
 }
 
-/// What is kept; the oldest segments beyond any limit go, once they are durable. `None` sets no limit. The segment being
-/// written always stays; up to two empty ones, prepared ahead, come on top.
+/// What is kept. The oldest segments beyond `segments` or `bytes` go, once they are durable, but none that is younger than
+/// `age`; with `age` alone all go that are older. Without any of them all is kept. The segment being written always stays;
+/// up to two empty ones, prepared ahead, come on top. Nothing goes before the next segment is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// At most so many segments, 2 or more.
     pub segments: Option<usize>,
     /// At most so many bytes of segments (at least two segments stay).
     pub bytes: Option<u64>,
-    /// Segments whose last packet was sent this long before the newest packet go.
+    /// Segments stay whose last packet was sent at most this long before that of the newest finished one.
     pub age: Option<Duration>,
 }
 

@@ -102,9 +102,15 @@ impl Preparer {
         let newest = self.finished.back().map_or(0, |&(_, time)| time);
         let age = Duration::from_nanos(newest.saturating_sub(time));
         let limits = &self.retention;
+        // A time is a promise: what is younger stays, whatever room it takes.
+        if limits.age.is_some_and(|limit| age <= limit) {
+            return false;
+        }
+        if limits.segments.is_none() && limits.bytes.is_none() {
+            return limits.age.is_some();
+        }
         limits.segments.is_some_and(|limit| segments > limit.max(2))
             || limits.bytes.is_some_and(|limit| bytes > limit && segments > 2)
-            || limits.age.is_some_and(|limit| age > limit)
     }
 }
 

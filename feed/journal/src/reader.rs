@@ -392,6 +392,15 @@ impl JournalReader {
         Ok(oldest.map(|oldest| HeadCache { end, oldest, first }))
     }
 
+    /// The first session from `session` on of which something is held; `None` if there is none. Does not move the reader.
+    ///
+    /// # Errors
+    /// If a segment cannot be read.
+    pub fn session_from(&mut self, session: u32) -> Result<Option<u32>, JournalError> {
+        self.look_anew();
+        self.segments.session_from(session)
+    }
+
     /// What is held of `session`; `None` if nothing. Does not move the reader.
     ///
     /// # Errors

@@ -311,6 +311,16 @@ impl Segments {
         })
     }
 
+    /// The first session from `session` on of which something is held.
+    pub(crate) fn session_from(&self, session: u32) -> Result<Option<u32>, JournalError> {
+        self.steadily(|list| {
+            let Some(&index) = list.get(self.below(list, (session, 0))?) else {
+                return Ok(Some(None));
+            };
+            Ok(self.key(index)?.map(|key| key.map(|(found, _)| found)))
+        })
+    }
+
     /// What is held of `session`.
     pub(crate) fn span(&self, session: u32) -> Result<Option<SessionSpan>, JournalError> {
         let last = self.steadily(|list| {

@@ -138,6 +138,7 @@ pub static TEMPLATES: &[&MessageDef] = &[
     session::StateReplaced::DEF,
     session::LineEvent::DEF,
     session::SessionEvent::DEF,
+    session::SessionsMissed::DEF,
     recovery::Login::DEF,
     recovery::LoginAccepted::DEF,
     recovery::RangesRequest::DEF,

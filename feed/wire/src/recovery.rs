@@ -1,7 +1,7 @@
 //! The recovery protocol's messages. A connection logs in, then asks for ranges, a snapshot or a tail; see
 //! [`stream`](crate::stream) for how they are framed, and `docs/protocol.md` for the exchanges.
 
-use crate::field::{CompleteStatus, LogoutReason, RejectCode, TailKind};
+use crate::field::{CompleteStatus, LogoutReason, Optional, RejectCode, TailKind};
 use crate::message::messages;
 use crate::{U16, U32, U64};
 
@@ -71,6 +71,8 @@ messages! {
         retry_after_ms: U32,
         /// Why.
         code: RejectCode,
+        /// Where nothing is held of the session: the next higher session of which something is.
+        next_session: Optional<U32>,
     }
     /// Client to server: send a snapshot.
     SnapshotRequest = 106 {

@@ -22,6 +22,9 @@ messages! {
         source_time_origin: Optional<U64>,
         /// The publisher's name.
         publisher: Text<16>,
+        /// The channel's session before this one: no session between the two was published. Absent: the publisher knows
+        /// of none.
+        previous: Optional<U32>,
     }
     /// The last message of a session.
     EndOfSession = 3 {
@@ -78,5 +81,15 @@ messages! {
         time: U64,
         /// What.
         state: SessionState,
+    }
+    /// Notice: the sessions with these numbers, as far as there were any, are missing before the session that begins
+    /// here; books are invalid until it fills them.
+    SessionsMissed = 65 {
+        /// First session that is missing.
+        begin: U32,
+        /// First session that is not.
+        end: U32,
+        /// Why.
+        reason: LossReason,
     }
 }

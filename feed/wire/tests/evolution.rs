@@ -144,7 +144,15 @@ fn an_older_writers_shorter_block_is_completed_with_nulls() {
         .collect();
     assert_eq!(frames[0].view::<SessionStart>().as_deref(), Some(&start));
     let read: Vec<_> = frames[0].values().map(|(_, value)| value).collect();
-    assert_eq!(read, [Value::Unsigned(20_120_621), Value::Absent, Value::Absent]);
+    assert_eq!(
+        read,
+        [
+            Value::Unsigned(20_120_621),
+            Value::Absent,
+            Value::Absent,
+            Value::Absent
+        ]
+    );
     assert_eq!(
         frames[1].view::<SessionStart>().as_deref(),
         Some(&SessionStart::NULL)

@@ -45,7 +45,7 @@ macro_rules! typed {
 
 fn all_typed() -> Vec<Typed> {
     typed! {
-        session: EpochStart SessionStart EndOfSession SourcePosition Lost Void StateReplaced LineEvent SessionEvent;
+        session: EpochStart SessionStart EndOfSession SourcePosition Lost Void StateReplaced LineEvent SessionEvent SessionsMissed;
         market: InstrumentDefinition TradingStatus AddOrder ModifyOrder ReplaceOrder DeleteOrder ExecuteOrder Trade
             TradeCancel Imbalance BestBidOffer PriceTick UnseenOrder;
         recovery: Login LoginAccepted RangesRequest Data RequestComplete Reject SnapshotRequest SnapshotPart

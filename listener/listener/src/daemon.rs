@@ -227,7 +227,8 @@ impl Listener {
     /// True once a session is complete and both lines have said so too, or had their time to.
     fn is_done(&mut self, now: u64) -> bool {
         let position = self.arbiter.position();
-        if !position.ended {
+        if !position.ended || self.arbiter.is_between() {
+            self.ended_at = None;
             return false;
         }
         let ended_at = *self.ended_at.get_or_insert(now);
@@ -302,13 +303,8 @@ impl Listener {
                     policy.on_progress(request, now);
                     fetcher.give_back(buffer);
                 }
-                Answer::Reject {
-                    request,
-                    span,
-                    code,
-                    retry_after,
-                } => {
-                    policy.on_reject(request, span, code, retry_after, arbiter, now, record);
+                Answer::Reject { request, refusal } => {
+                    policy.on_reject(request, refusal, arbiter, now, record)
                 }
                 Answer::Complete { request } => policy.on_complete(request),
                 Answer::Head {

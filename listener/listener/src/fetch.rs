@@ -5,7 +5,7 @@
 //! wait in turn.
 
 use crate::arbiter::ranges::Span;
-use crate::gaps::Request;
+use crate::gaps::{Refusal, Request};
 use crossbeam::queue::ArrayQueue;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use std::time::Duration;
 use twinline_recovery::client::{
     ClientConfig, ClientError, ClientEvent, RecoveryClient, RequestError, SubmitError,
 };
-use twinline_wire::field::RejectCode;
 
 /// Packets on their way to the line thread at most.
 const PACKETS: usize = 512;
@@ -37,13 +36,8 @@ pub(crate) enum Answer {
         buffer: Box<[u8]>,
         length: usize,
     },
-    /// A part that is refused; `retry_after` in nanoseconds.
-    Reject {
-        request: u32,
-        span: Span,
-        code: RejectCode,
-        retry_after: u64,
-    },
+    /// A part that is refused.
+    Reject { request: u32, refusal: Refusal },
     /// The request is done.
     Complete { request: u32 },
     /// How far a service is.
@@ -258,16 +252,20 @@ fn on_event(service: usize, event: ClientEvent<'_>, shared: &Shared) {
             end,
             code,
             retry_after_ms,
+            next_session,
             ..
         } => {
-            let retry_after = u64::from(retry_after_ms) * 1_000_000;
+            let refusal = Refusal {
+                span: Span::new(begin, end),
+                code,
+                retry_after: u64::from(retry_after_ms) * 1_000_000,
+                next_session,
+            };
             put(
                 shared,
                 Answer::Reject {
                     request: request_id,
-                    span: Span::new(begin, end),
-                    code,
-                    retry_after,
+                    refusal,
                 },
             );
         }

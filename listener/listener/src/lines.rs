@@ -62,6 +62,32 @@ impl LineTracker {
         self.high = Some(sequence);
     }
 
+    /// A session begins of which the line will bring nothing.
+    pub(crate) fn rest(&mut self) {
+        self.start(0);
+        self.high = None;
+    }
+
+    /// The session that `next` has followed begins; `next` is empty then.
+    pub(crate) fn go_on(&mut self, next: &mut LineTracker) {
+        self.start(0);
+        std::mem::swap(&mut self.missing, &mut next.missing);
+        self.high = next.high;
+        self.stats.received += next.stats.received;
+        self.stats.duplicate += next.stats.duplicate;
+        self.stats.late += next.stats.late;
+        self.stats.lost += next.stats.lost;
+        next.forget();
+    }
+
+    /// Forgets everything.
+    pub(crate) fn forget(&mut self) {
+        self.stats = LineStats::default();
+        self.missing.clear();
+        self.holes.clear();
+        self.high = None;
+    }
+
     /// True before [`start`](Self::start).
     pub(crate) fn is_idle(&self) -> bool {
         self.high.is_none()

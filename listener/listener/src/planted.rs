@@ -22,6 +22,12 @@ pub enum Bug {
     StartNotAwaited,
     /// The end of the session is announced while gaps are open.
     EndTooEarly,
+    /// A session is left as soon as the next one is heard of, whatever is still open in it.
+    OldSessionForgotten,
+    /// Sessions that nobody has are passed over without a word.
+    SessionsMissedNotSaid,
+    /// Nobody is asked for sessions that may be between two.
+    GapInSessions,
 }
 
 #[cfg(any(test, feature = "planted-bugs"))]

@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use twinline_feed::run::unix_now;
 use twinline_journal::{JournalError, JournalWriter};
 use twinline_wire::header::flags;
-use twinline_wire::session::{LineEvent, Lost, SessionEvent, Void};
+use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, Void};
 use twinline_wire::{Message, OpenPacket, Stamp};
 
 /// Latencies are kept from 1 ns to 100 s, to two digits.
@@ -33,6 +33,8 @@ pub struct NoticeCounts {
     pub session_ended: u64,
     /// Sessions overtaken by a newer one without their end.
     pub session_abandoned: u64,
+    /// Runs of sessions that were missed as a whole.
+    pub sessions_missed: u64,
 }
 
 /// The [`Sink`] of the daemon's arbiter: re-frames what is partly new, writes notices, and measures latency.
@@ -153,6 +155,14 @@ impl Record {
             }
             NoticeKind::Line(line, state) => self.write_notice(notice, &LineEvent { time, line, state }),
             NoticeKind::Session(state) => self.write_notice(notice, &SessionEvent { time, state }),
+            NoticeKind::SessionsMissed { begin, end, reason } => self.write_notice(
+                notice,
+                &SessionsMissed {
+                    begin: begin.into(),
+                    end: end.into(),
+                    reason,
+                },
+            ),
         }
     }
 }
@@ -197,6 +207,7 @@ impl NoticeCounts {
             NoticeKind::Session(SessionState::EPOCH_STARTED) => &mut self.epoch_started,
             NoticeKind::Session(SessionState::ENDED) => &mut self.session_ended,
             NoticeKind::Session(_) => &mut self.session_abandoned,
+            NoticeKind::SessionsMissed { .. } => &mut self.sessions_missed,
         };
         *counter += 1;
     }

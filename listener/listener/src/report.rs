@@ -53,9 +53,9 @@ impl Report {
         &self.arbiter.dropped
     }
 
-    /// True if something was announced as lost or void.
+    /// True if something was announced as lost, missed or void.
     pub fn is_incomplete(&self) -> bool {
-        self.notices.lost > 0 || self.notices.void > 0
+        self.notices.lost > 0 || self.notices.void > 0 || self.notices.sessions_missed > 0
     }
 }
 

@@ -84,6 +84,8 @@ pub enum ClientEvent<'a> {
         code: RejectCode,
         /// Ask again after this many milliseconds; 0: asking again is of no use.
         retry_after_ms: u32,
+        /// Where the service holds nothing of the session: the next higher one of which it holds something.
+        next_session: Option<u32>,
         /// Why, in words.
         reason: &'a str,
     },

@@ -344,6 +344,7 @@ impl Dialogue {
             end: reject.end.get(),
             code: reject.code,
             retry_after_ms: reject.retry_after_ms.get(),
+            next_session: reject.next_session.get().map(|session| session.get()),
             reason: words(frame.data().take()?),
         });
         Ok(())

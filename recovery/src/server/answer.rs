@@ -9,7 +9,7 @@ use twinline_journal::{JournalError, JournalReader, Region, Seek};
 use twinline_wire::Packet;
 use twinline_wire::field::RejectCode;
 use twinline_wire::header::{MAX_PACKET_LEN, align_up};
-use twinline_wire::session::EpochStart;
+use twinline_wire::session::{EpochStart, SessionStart};
 
 /// A range of a session, not empty, that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,8 @@ pub(super) struct Refusal {
     pub(super) reason: &'static str,
     /// Asking again is of use.
     pub(super) again: bool,
+    /// Where nothing is held of the session: the next one of which something is.
+    pub(super) next_session: Option<u32>,
 }
 
 /// A place in the journal, to go on from without a search.
@@ -112,12 +114,12 @@ pub(super) fn answer(
             }
             return Ok(Answer::Refused(too_old(end.min(oldest.max(begin + 1)))));
         }
-        Seek::UnknownSession => return Ok(Answer::Refused(unknown_session(wanted, head.session))),
+        Seek::UnknownSession => return not_held(&mut cursor.reader, wanted).map(Answer::Refused),
     }
     // The session has nothing there, for now or for good.
     let over = match journal.session(session)? {
         Some(span) => begin >= span.next && (span.ended || span.superseded),
-        None => return Ok(Answer::Refused(unknown_session(wanted, head.session))),
+        None => return not_held(journal, wanted).map(Answer::Refused),
     };
     Ok(Answer::Refused(if over { void(end) } else { unpublished(end) }))
 }
@@ -155,6 +157,7 @@ fn too_old(end: u64) -> Refusal {
         code: RejectCode::TOO_OLD,
         reason: "no longer kept",
         again: false,
+        next_session: None,
     }
 }
 
@@ -164,6 +167,7 @@ fn void(end: u64) -> Refusal {
         code: RejectCode::VOID,
         reason: "void: these sequences name no message",
         again: false,
+        next_session: None,
     }
 }
 
@@ -173,6 +177,7 @@ fn unpublished(end: u64) -> Refusal {
         code: RejectCode::NOT_YET_PUBLISHED,
         reason: "not published yet",
         again: true,
+        next_session: None,
     }
 }
 
@@ -183,7 +188,59 @@ pub(super) fn unknown_session(wanted: Wanted, newest: u32) -> Refusal {
         code: RejectCode::UNKNOWN_SESSION,
         reason: "this session is not known here",
         again: wanted.session > newest,
+        next_session: None,
     }
+}
+
+/// Nothing is held of the session, which is not the newest. It never was only where the next one says so: a hole in the
+/// numbers proves nothing in a journal that was taken up again on another machine, or by a listener.
+fn not_held(journal: &mut JournalReader, wanted: Wanted) -> Result<Refusal, JournalError> {
+    let next_session = match wanted.session.checked_add(1) {
+        Some(above) => journal.session_from(above)?,
+        None => None,
+    };
+    let Some(next) = next_session else {
+        // The journal was cut while it was looked at.
+        return Ok(unknown_session(wanted, 0));
+    };
+    let known = session_before(journal, next)?.is_some_and(|before| before < wanted.session);
+    let refusal = match known {
+        true => Refusal {
+            reason: "no such session was published",
+            ..void(wanted.end)
+        },
+        false => Refusal {
+            reason: "nothing is kept of this session",
+            ..too_old(wanted.end)
+        },
+    };
+    Ok(Refusal {
+        next_session,
+        ..refusal
+    })
+}
+
+/// The session before `session`, if its start is held and names one.
+fn session_before(journal: &mut JournalReader, session: u32) -> Result<Option<u32>, JournalError> {
+    if let Seek::TooOld { oldest } = journal.seek(session, 1)? {
+        journal.seek(session, oldest)?;
+    }
+    let region = match journal.next_region(2 * MAX_PACKET_LEN) {
+        Ok(region) => region,
+        Err(JournalError::Behind { .. } | JournalError::Discarded { .. }) => None,
+        Err(error) => return Err(error),
+    };
+    let mut rest = region.as_deref().unwrap_or_default();
+    while let Ok(packet) = Packet::trusted_prefix(rest) {
+        let mut frames = packet.messages();
+        let start = frames.find_map(|(_, frame)| frame.view::<SessionStart>());
+        match start {
+            _ if packet.header().session.get() != session => break,
+            Some(start) => return Ok(start.previous.get().map(|previous| previous.get())),
+            None => rest = rest.get(align_up(packet.bytes().len())..).unwrap_or_default(),
+        }
+    }
+    Ok(None)
 }
 
 /// What a region has of a range.

@@ -11,7 +11,7 @@ use crate::buffer::Outbox;
 use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, nanos};
 use twinline_journal::Head;
 use twinline_wire::Message;
-use twinline_wire::field::{CompleteStatus, LogoutReason, RejectCode};
+use twinline_wire::field::{CompleteStatus, LogoutReason, Optional, RejectCode};
 use twinline_wire::header::MAX_PACKET_LEN;
 use twinline_wire::recovery::{
     Acknowledge, Data, Login, LoginAccepted, Logout, PROTOCOL_VERSION, RangesRequest, Reject,
@@ -338,7 +338,14 @@ impl Dialogue {
             end: refusal.end,
             ..wanted
         };
-        self.reject(request_id, part, refusal.code, retry, refusal.reason);
+        self.reject_with(
+            request_id,
+            part,
+            refusal.code,
+            retry,
+            refusal.next_session,
+            refusal.reason,
+        );
         self.requests.answered_to(refusal.end);
     }
 
@@ -354,6 +361,18 @@ impl Dialogue {
     }
 
     fn reject(&mut self, request_id: u32, part: Wanted, code: RejectCode, retry_after_ms: u32, reason: &str) {
+        self.reject_with(request_id, part, code, retry_after_ms, None, reason);
+    }
+
+    fn reject_with(
+        &mut self,
+        request_id: u32,
+        part: Wanted,
+        code: RejectCode,
+        retry_after_ms: u32,
+        next_session: Option<u32>,
+        reason: &str,
+    ) {
         let reject = Reject {
             request_id: request_id.into(),
             session: part.session.into(),
@@ -361,6 +380,7 @@ impl Dialogue {
             end: part.end.into(),
             retry_after_ms: retry_after_ms.into(),
             code,
+            next_session: next_session.map_or(Optional::NONE, Optional::some),
         };
         self.control.put(&reject, &[reason.as_bytes()]);
         self.counters.rejected(code);

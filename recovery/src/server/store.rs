@@ -57,6 +57,7 @@ impl Store {
                 code: RejectCode::INTERNAL,
                 reason: "the service cannot read its journal",
                 again: true,
+                next_session: None,
             })
         })
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_recovery::ClientEvent;
 use twinline_recovery::client::CloseReason;
-use twinline_wire::field::{CompleteStatus, LogoutReason, LossReason, RejectCode};
+use twinline_wire::field::{CompleteStatus, LogoutReason, LossReason, Optional, RejectCode};
 use twinline_wire::header::flags;
-use twinline_wire::session::{EndOfSession, EpochStart, Lost, SourcePosition};
-use twinline_wire::{OpenPacket, Packet, Stamp};
+use twinline_wire::session::{EndOfSession, EpochStart, LineEvent, Lost, SessionStart, SourcePosition};
+use twinline_wire::{Message, OpenPacket, Packet, Stamp};
 
 pub(crate) const CHANNEL: u16 = 7;
 pub(crate) const SECOND: u64 = 1_000_000_000;
@@ -60,6 +60,35 @@ impl Feed {
         (self.session, self.epoch, self.base, self.next) = (session, 1, 1, 1);
         let valid_end = self.next;
         self.epoch_start(valid_end);
+    }
+
+    /// A session whose start names the one before.
+    pub(crate) fn start_session_after(&mut self, session: u32, previous: u32) {
+        self.start_session(session);
+        self.name_previous(previous);
+    }
+
+    /// A session of which nothing is left below `base`.
+    pub(crate) fn begin_late(&mut self, session: u32, base: u64, previous: u32) {
+        (self.session, self.epoch, self.base, self.next) = (session, 2, base, base);
+        self.epoch_start(1);
+        self.name_previous(previous);
+    }
+
+    /// A session that begins, as in a listener's journal, with a notice.
+    pub(crate) fn begin_with_notice(&mut self, session: u32, previous: u32) {
+        (self.session, self.epoch, self.base, self.next) = (session, 1, 1, 1);
+        self.notice(&LineEvent::NULL);
+        self.epoch_start(1);
+        self.name_previous(previous);
+    }
+
+    fn name_previous(&mut self, previous: u32) {
+        let start = SessionStart {
+            previous: Optional::some(previous),
+            ..SessionStart::NULL
+        };
+        self.packet(|packet, buffer| assert!(packet.push(buffer, &start)));
     }
 
     /// A takeover: a new epoch whose base is beyond what was published.
@@ -119,9 +148,14 @@ impl Feed {
             end: end.into(),
             reason: LossReason::TIMED_OUT,
         };
+        self.notice(&lost);
+        self.next = end;
+    }
+
+    fn notice<M: Message>(&mut self, message: &M) {
         let mut buffer = [0; 1408];
         let mut packet = OpenPacket::new();
-        assert!(packet.push(&mut buffer, &lost));
+        assert!(packet.push(&mut buffer, message));
         let stamp = Stamp {
             flags: flags::LOCAL,
             ..self.stamp()
@@ -130,7 +164,6 @@ impl Feed {
         self.writer
             .append(&buffer[..length])
             .expect("notices may stand anywhere");
-        self.next = end;
     }
 
     fn stamp(&self) -> Stamp {
@@ -177,6 +210,7 @@ pub(crate) enum Got {
         end: u64,
         code: RejectCode,
         retry: u32,
+        next_session: Option<u32>,
     },
     Complete {
         request: u32,
@@ -219,6 +253,7 @@ impl From<ClientEvent<'_>> for Got {
                 end,
                 code,
                 retry_after_ms,
+                next_session,
                 reason,
                 ..
             } => {
@@ -229,6 +264,7 @@ impl From<ClientEvent<'_>> for Got {
                     end,
                     code,
                     retry: retry_after_ms,
+                    next_session,
                 }
             }
             ClientEvent::Complete { request_id, status } => Self::Complete {

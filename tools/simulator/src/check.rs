@@ -13,15 +13,25 @@ pub(crate) struct Loss {
     pub(crate) reason: LossReason,
 }
 
+/// Sessions that a listener declared missed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Missed {
+    /// The session that it went on with.
+    pub(crate) session: u32,
+    pub(crate) begin: u32,
+    pub(crate) end: u32,
+    pub(crate) reason: LossReason,
+}
+
 /// What a stream was found to hold.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) messages: u64,
     pub(crate) lost: u64,
     pub(crate) void: u64,
-    pub(crate) sessions_missed: u64,
     /// To be judged by whoever knows what was reachable when.
     pub(crate) losses: Vec<Loss>,
+    pub(crate) missed: Vec<Missed>,
     /// Where the stream ends.
     pub(crate) session: u32,
     pub(crate) next: u64,
@@ -86,6 +96,12 @@ impl<'a> Judge<'a> {
             Item::Lost(session, span, reason) => self.lost(session, span, reason),
             Item::Void(session, span, epoch) => self.void(session, span, epoch),
             Item::Session(session, state) => self.session_notice(session, state),
+            Item::Missed(session, begin, end, reason) => self.missed(Missed {
+                session,
+                begin,
+                end,
+                reason,
+            }),
             Item::Message {
                 session,
                 epoch,
@@ -129,12 +145,39 @@ impl<'a> Judge<'a> {
         if session < self.session {
             return Err(format!("session {session} after session {}", self.session));
         }
+        self.go_over(session, 0, 0)
+    }
+
+    /// Leaves the session for `session`; those with numbers in `begin..end` are said to be missing.
+    fn go_over(&mut self, session: u32, begin: u32, end: u32) -> Result<(), String> {
         self.leave_session()?;
-        // A listener that was away for a whole session is not told of it: it sees that from the numbers.
         let between = self.ledger.sessions.range(self.session + 1..session);
-        self.verdict.sessions_missed += between.filter(|_| self.session > 0).count() as u64;
+        let silent = between
+            .filter(|(number, between)| !between.entries.is_empty() && !(begin..end).contains(*number))
+            .map(|(number, _)| number)
+            .next();
+        if let Some(number) = silent.filter(|_| self.session > 0) {
+            return Err(format!(
+                "session {number} is missing without a word between {} and {session}",
+                self.session
+            ));
+        }
         (self.session, self.next, self.closed) = (session, 1, false);
         Ok(())
+    }
+
+    fn missed(&mut self, missed: Missed) -> Result<(), String> {
+        let Missed {
+            session, begin, end, ..
+        } = missed;
+        if session <= self.session || begin <= self.session || begin >= end || end > session {
+            return Err(format!(
+                "sessions {begin}..{end} are called missing between {} and {session}",
+                self.session
+            ));
+        }
+        self.verdict.missed.push(missed);
+        self.go_over(session, begin, end)
     }
 
     /// The session is over in the stream: is it whole?

@@ -1,6 +1,7 @@
 //! What can go wrong in a run: the kinds of faults, how often each happened, and the plan that a seed draws.
 
 use crate::rng::Rng;
+use twinline_feed::publisher::MIN_BLOCK;
 
 /// Nanoseconds in a millisecond.
 pub(crate) const MS: u64 = 1_000_000;
@@ -14,7 +15,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every kind, in the order of [`Counts::faults`].
+            /// Every kind, in the order of their counts.
             pub const ALL: &'static [Fault] = &[$(Fault::$name),*];
 
             /// A short name in snake case.
@@ -88,15 +89,35 @@ faults! {
     NewSession = "new_session",
     /// A new session begins before the old one's end was published.
     AbandonedSession = "abandoned_session",
+    /// A listener sleeps until another session is published.
+    SleptThrough = "slept_through",
+    /// Retention removes the oldest segment of the publisher's journal.
+    Retired = "retired",
+    /// A part of a session that a listener lacks is kept nowhere any more.
+    TooOld = "too_old",
+    /// A session that a listener lacks as a whole is kept nowhere any more, or nobody can be asked for it.
+    SessionMissed = "session_missed",
+    /// A power cut lets sequences leap beyond 2^32.
+    FarSequence = "far_sequence",
     /// Packets that came early did not fit the window.
     WindowFull = "window_full",
+}
+
+/// How often each kind of fault happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl Default for FaultCounts {
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
 }
 
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How often each kind of fault happened, in the order of [`Fault::ALL`].
-    pub faults: [u64; Fault::ALL.len()],
+    /// How often each kind of fault happened.
+    pub faults: FaultCounts,
     /// Seeds run.
     pub seeds: u64,
     /// Valid messages in the journal at the end.
@@ -111,8 +132,8 @@ pub struct Counts {
     pub lost: u64,
     /// Sequences declared void.
     pub void: u64,
-    /// Sessions that listeners were away for as a whole.
-    pub sessions_missed: u64,
+    /// Packets of the next session that waited while the one before was completed.
+    pub ahead: u64,
     /// Epochs that publishers opened.
     pub epochs: u64,
     /// Gaps that were filled after they were asked for.
@@ -126,18 +147,24 @@ pub struct Counts {
 impl Counts {
     /// How often `fault` happened.
     pub fn fault(&self, fault: Fault) -> u64 {
-        self.faults[fault as usize]
+        self.faults.0[fault as usize]
     }
 
     pub(crate) fn hit(&mut self, fault: Fault) {
-        self.faults[fault as usize] += 1;
+        self.hit_times(fault, 1);
+    }
+
+    pub(crate) fn hit_times(&mut self, fault: Fault, times: u64) {
+        self.faults.0[fault as usize] += times;
     }
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Counts) {
+        let more = other.faults.0;
         self.faults
+            .0
             .iter_mut()
-            .zip(other.faults)
+            .zip(more)
             .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
@@ -146,7 +173,7 @@ impl Counts {
         self.recovered += other.recovered;
         self.lost += other.lost;
         self.void += other.void;
-        self.sessions_missed += other.sessions_missed;
+        self.ahead += other.ahead;
         self.epochs += other.epochs;
         self.filled += other.filled;
         self.withdrawn += other.withdrawn;
@@ -216,6 +243,10 @@ pub(crate) struct Plan {
     pub(crate) leave_open: bool,
     /// Segments that the publisher's journal keeps.
     pub(crate) keep_segments: Option<usize>,
+    /// One in so many times that a listener is killed it sleeps until another session is published; 0: never.
+    pub(crate) sleep: u64,
+    /// Sequences that the publisher reserves: where a power cut lets them leap to.
+    pub(crate) block: u64,
 }
 
 impl Plan {
@@ -226,7 +257,7 @@ impl Plan {
             let begin = rng.range(20, 400) * MS;
             (begin, begin + rng.range(1_200, 2_200) * MS)
         });
-        let sessions = *rng.pick(&[1, 1, 2, 3, 3]);
+        let sessions = *rng.pick(&[1, 2, 3, 6, 8, 8]);
         Self {
             listeners,
             lines: (0..listeners).map(|_| [line(rng, 0), line(rng, 1)]).collect(),
@@ -241,12 +272,14 @@ impl Plan {
             kill: *rng.pick(&[0, 3_000, 10_000]),
             power_cut: *rng.pick(&[0, 3_000, 8_000]),
             sync: *rng.pick(&[5_000, 50_000, 500_000]),
-            listener_kill: *rng.pick(&[0, 500, 3_000]),
+            listener_kill: *rng.pick(&[0, 1_000, 5_000]),
             listener_power_cut: *rng.pick(&[0, 500, 3_000]),
             sessions,
             abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
-            keep_segments: None,
+            keep_segments: *rng.pick(&[None, Some(2), Some(2)]),
+            sleep: *rng.pick(&[0, 1, 1, 1]),
+            block: *rng.pick(&[MIN_BLOCK, MIN_BLOCK, MIN_BLOCK, 1 << 32]),
         }
     }
 }

@@ -21,6 +21,7 @@ mod record;
 mod rng;
 mod run;
 mod service;
+mod sessions;
 mod source;
 mod world;
 

@@ -7,9 +7,11 @@ use crate::record::Recorder;
 use crate::rng::Rng;
 use crate::run::{Options, is_planted};
 use crate::service::{Connection, Service};
+use crate::sessions::Sleep;
 use std::path::Path;
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::arbiter::ranges::Span;
+use twinline_listener::gaps::Refusal;
 use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
 use twinline_recovery::{ClientEvent, Range, range};
 use twinline_wire::field::{CompleteStatus, RejectCode};
@@ -29,12 +31,16 @@ pub(crate) struct ListenerHost {
     pub(crate) live: Option<Live>,
     kill: u32,
     power_cut: u32,
-    restart_at: u64,
-    /// When no service could be asked: begin and end of each such time.
-    cut_off: Vec<(u64, u64)>,
+    sleep: Sleep,
+    /// One in so many sleeps is long.
+    long_sleep: u64,
+    /// The newest session that is published.
+    pub(crate) newest: u32,
+    /// When each service could not be asked: begin and end of each such time.
+    cut_off: Vec<Vec<(u64, u64)>>,
     calm: bool,
-    /// A planted bug.
-    unpublished_is_void: bool,
+    /// A planted bug: this is taken for void.
+    taken_for_void: Option<RejectCode>,
 }
 
 /// What a kill takes.
@@ -44,7 +50,7 @@ pub(crate) struct Live {
     connections: Vec<Connection>,
     /// Ranges that each service takes in a request.
     max_ranges: Vec<usize>,
-    unpublished_is_void: bool,
+    taken_for_void: Option<RejectCode>,
     requests: Vec<Request>,
     /// Session and end of what was asked for last.
     asked: Option<(u32, u64)>,
@@ -89,10 +95,18 @@ impl ListenerHost {
             live: None,
             kill: plan.listener_kill,
             power_cut: plan.listener_power_cut,
-            restart_at: now,
-            cut_off: vec![(now, now)],
+            sleep: Sleep::default(),
+            long_sleep: plan.sleep,
+            newest: 0,
+            cut_off: vec![vec![(now, now)]; plan.services.len()],
             calm: false,
-            unpublished_is_void: is_planted!(options, UnpublishedCalledVoid),
+            taken_for_void: if is_planted!(options, UnpublishedCalledVoid) {
+                Some(RejectCode::NOT_YET_PUBLISHED)
+            } else if is_planted!(options, TooOldCalledVoid) {
+                Some(RejectCode::TOO_OLD)
+            } else {
+                None
+            },
         }
     }
 
@@ -112,7 +126,7 @@ impl ListenerHost {
                 .map(|service| Connection::new(seed, number, service, now))
                 .collect(),
             max_ranges: vec![0; self.gap_config.services],
-            unpublished_is_void: self.unpublished_is_void,
+            taken_for_void: self.taken_for_void,
             requests: Vec::new(),
             asked: None,
         });
@@ -138,18 +152,16 @@ impl ListenerHost {
     ) -> Result<(), String> {
         self.record.now = now;
         let Some(live) = &mut self.live else {
-            if now >= self.restart_at {
+            if self.sleep.is_over(now, self.newest, self.calm) {
                 self.start(seed, number, now)?;
             }
             return Ok(());
         };
         live.step(services, now, counts, &mut self.record);
-        let healthy = live
-            .connections
-            .iter()
-            .any(|connection| connection.is_healthy(now));
-        if !healthy {
-            self.is_cut_off(now);
+        for (service, connection) in live.connections.iter().enumerate() {
+            if !connection.is_healthy(now) {
+                is_cut_off(&mut self.cut_off[service], now);
+            }
         }
         if self.rng.one_in(10) {
             self.record.sync()?;
@@ -163,10 +175,15 @@ impl ListenerHost {
         if kill || power_cut {
             self.collect(counts);
             self.live = None;
-            self.is_cut_off(now);
+            self.cut_off
+                .iter_mut()
+                .for_each(|service| is_cut_off(service, now));
             self.record
                 .note(|| if power_cut { "power cut" } else { "killed" }.into());
-            self.restart_at = now + self.rng.range(1, 60) * MS;
+            self.sleep = Sleep::draw(&mut self.rng, now, self.newest, self.long_sleep);
+            if self.sleep.is_long() {
+                counts.hit(Fault::SleptThrough);
+            }
         }
         if power_cut {
             counts.hit(Fault::ListenerPowerCut);
@@ -178,18 +195,14 @@ impl ListenerHost {
         Ok(())
     }
 
-    /// No service can be asked now.
-    fn is_cut_off(&mut self, now: u64) {
-        match self.cut_off.last_mut() {
-            Some((_, end)) if now <= *end + 4 * MS => *end = now,
-            _ => self.cut_off.push((now, now)),
-        }
-    }
-
-    /// True if for `long` of the time from `begin` to `end` no service could be asked.
-    pub(crate) fn was_cut_off(&self, begin: u64, end: u64, long: u64) -> bool {
-        let within = |&(from, to): &(u64, u64)| to.min(end).saturating_sub(from.max(begin));
-        self.cut_off.iter().map(within).sum::<u64>() >= long
+    /// True if for `long` of the time from `begin` to `end` none of the services that `has` what was wanted could be asked.
+    pub(crate) fn was_cut_off(&self, begin: u64, end: u64, long: u64, has: impl Fn(usize) -> bool) -> bool {
+        let away =
+            |service: &Vec<(u64, u64)>, at| service.iter().any(|&(from, to)| (from..=to).contains(&at));
+        let services = || self.cut_off.iter().enumerate().filter(|(number, _)| has(*number));
+        let alone = |at: &u64| services().all(|(_, service)| away(service, *at));
+        let times = (begin..end).step_by(MS as usize).filter(alone).count() as u64;
+        times * MS >= long
     }
 
     /// Services are down: connections to them break.
@@ -206,7 +219,7 @@ impl ListenerHost {
     pub(crate) fn check_memory(&self, window: usize) -> Result<(), String> {
         let Some(live) = &self.live else { return Ok(()) };
         let (waiting, gaps) = (live.arbiter.waiting(), live.gaps.open_gaps());
-        if waiting > window + 8 || gaps > 256 {
+        if waiting > 2 * window + 8 || gaps > 256 {
             return Err(format!(
                 "a listener holds {waiting} packets and {gaps} gaps (window {window})"
             ));
@@ -237,9 +250,10 @@ impl ListenerHost {
             .iter()
             .map(|dropped| dropped.get(Dropped::WindowFull))
             .sum();
-        counts.faults[Fault::WindowFull as usize] += full;
+        counts.hit_times(Fault::WindowFull, full);
         counts.filled += live.gaps.stats().filled;
         counts.withdrawn += live.gaps.stats().withdrawn;
+        counts.ahead += stats.ahead;
     }
 }
 
@@ -248,12 +262,11 @@ impl Live {
         self.arbiter.tick(now, record);
         for (number, service) in services.iter_mut().enumerate() {
             let (arbiter, gaps) = (&mut self.arbiter, &mut self.gaps);
-            let unpublished_is_void = self.unpublished_is_void;
+            let taken_for_void = self.taken_for_void;
             let (mut partial, max_ranges) = (0, &mut self.max_ranges[number]);
             let mut on_event = |mut event: ClientEvent<'_>| {
                 if let ClientEvent::Reject { code, .. } = &mut event
-                    && unpublished_is_void
-                    && *code == RejectCode::NOT_YET_PUBLISHED
+                    && taken_for_void == Some(*code)
                 {
                     *code = RejectCode::VOID;
                 }
@@ -270,7 +283,7 @@ impl Live {
                 on_event(number, event, arbiter, gaps, now, record);
             };
             self.connections[number].step(service, now, counts, &mut on_event);
-            counts.faults[Fault::Partial as usize] += partial;
+            counts.hit_times(Fault::Partial, partial);
         }
         self.policy(now, record);
     }
@@ -305,6 +318,14 @@ impl Live {
                 self.gaps.on_complete(request.id);
             }
         }
+    }
+}
+
+/// A service cannot be asked now.
+fn is_cut_off(times: &mut Vec<(u64, u64)>, now: u64) {
+    match times.last_mut() {
+        Some((_, end)) if now <= *end + 4 * MS => *end = now,
+        _ => times.push((now, now)),
     }
 }
 
@@ -356,18 +377,16 @@ fn on_event(
             end,
             code,
             retry_after_ms,
+            next_session,
             ..
         } => {
-            let retry = u64::from(retry_after_ms) * MS;
-            gaps.on_reject(
-                request_id,
-                Span::new(begin, end),
+            let refusal = Refusal {
+                span: Span::new(begin, end),
                 code,
-                retry,
-                arbiter,
-                now,
-                record,
-            );
+                retry_after: u64::from(retry_after_ms) * MS,
+                next_session,
+            };
+            gaps.on_reject(request_id, refusal, arbiter, now, record);
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),

@@ -198,7 +198,7 @@ impl Lines {
         let (header, _) = PacketHeader::mut_from_prefix(&mut bytes[..HEADER_LEN]).ok()?;
         let rng = &mut self.rng;
         match KINDS[kind] {
-            Fault::ForgedSession => header.session.set(header.session.get() ^ 1 << rng.range(3, 31)),
+            Fault::ForgedSession => header.session.set(header.session.get() ^ 1 << rng.range(6, 31)),
             Fault::ForgedEpoch => {
                 let epoch = header.epoch.get();
                 let lower = epoch ^ 1 << rng.below(10);

@@ -18,6 +18,8 @@ pub enum Plant {
     EventLeftOut,
     /// What is not published yet is called void.
     UnpublishedCalledVoid,
+    /// What is no longer kept is called void.
+    TooOldCalledVoid,
 }
 
 impl Plant {
@@ -37,5 +39,9 @@ impl Plant {
         Plant::TornTailAccepted,
         Plant::EventLeftOut,
         Plant::UnpublishedCalledVoid,
+        Plant::TooOldCalledVoid,
+        Plant::Arbiter(Bug::OldSessionForgotten),
+        Plant::Arbiter(Bug::SessionsMissedNotSaid),
+        Plant::Arbiter(Bug::GapInSessions),
     ];
 }

@@ -105,7 +105,8 @@ pub(crate) struct PublisherHost {
     out: Rc<RefCell<Outgoing>>,
     /// The session to be published, and the last one.
     pub(crate) session: u32,
-    last_session: u32,
+    /// Sessions after this one.
+    more_sessions: u32,
     abandon: bool,
     leave_open: bool,
     /// Messages that the session must have before it is ended.
@@ -166,7 +167,7 @@ impl PublisherHost {
                 host: "publisher".into(),
                 boot: "0".into(),
             },
-            block: MIN_BLOCK,
+            block: plan.block,
         };
         Self {
             seed,
@@ -178,11 +179,11 @@ impl PublisherHost {
             leaves_out: is_planted!(options, EventLeftOut),
             accepts_torn: is_planted!(options, TornTailAccepted),
             session: 1,
-            last_session: plan.sessions,
+            more_sessions: plan.sessions - 1,
             abandon: plan.abandon,
             leave_open: plan.leave_open,
             // A power cut may still take some of them.
-            quota: (messages + messages / 4).div_ceil(u64::from(plan.sessions)),
+            quota: (messages + messages / 2).div_ceil(u64::from(plan.sessions)),
             held: 0,
             burst_events: plan.burst_events,
             kill: plan.kill,
@@ -237,6 +238,9 @@ impl PublisherHost {
         let (publisher, epoch) = open_without_thread(self.config.clone(), &self.place, wires, now)
             .map_err(|error| format!("the publisher does not start again: {error}"))?;
         counts.epochs += 1;
+        if publisher.next_sequence() > 1 << 32 {
+            counts.hit(Fault::FarSequence);
+        }
         self.live = Some(Live { publisher, epoch });
         Ok(())
     }
@@ -353,7 +357,7 @@ impl PublisherHost {
     /// Ends the session once it has its messages, or leaves it for the next.
     fn next_session(&mut self, live: &mut Live, now: u64, counts: &mut Counts) -> Result<(), String> {
         let publisher = &mut live.publisher;
-        let last = self.session == self.last_session;
+        let last = self.more_sessions == 0;
         match publisher.phase() {
             Phase::Live if self.is_quota_reached() => {
                 if last && self.leave_open {
@@ -362,7 +366,7 @@ impl PublisherHost {
                 }
                 if self.abandon && !last {
                     counts.hit(Fault::AbandonedSession);
-                    self.session += 1;
+                    self.number_next_session();
                     return Ok(());
                 }
                 publisher.end_session(now).map_err(|error| error.to_string())?;
@@ -375,11 +379,17 @@ impl PublisherHost {
             // Listeners may or may not have seen the end when the next session begins.
             Phase::Ending if self.rng.one_in(20) => {
                 counts.hit(Fault::NewSession);
-                self.session += 1;
+                self.number_next_session();
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// The next session's number may leave some out.
+    fn number_next_session(&mut self) {
+        self.session += *self.rng.pick(&[1, 1, 2, 4]);
+        self.more_sessions -= 1;
     }
 
     /// True if the publisher that runs is of an older session than the one that is to be published.

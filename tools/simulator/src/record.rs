@@ -12,7 +12,7 @@ use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::{Delivery, Notice, Origin, Record, Sink};
 use twinline_wire::field::{LossReason, SessionState};
 use twinline_wire::header::flags;
-use twinline_wire::session::{EndOfSession, Lost, SessionEvent, Void};
+use twinline_wire::session::{EndOfSession, Lost, SessionEvent, SessionsMissed, Void};
 use twinline_wire::{Message, Packet};
 
 /// One thing in a listener's stream.
@@ -30,6 +30,8 @@ pub(crate) enum Item {
     Lost(u32, Span, LossReason),
     Void(u32, Span, u32),
     Session(u32, SessionState),
+    /// Said in the session: those before it, from and up to these numbers, are missing.
+    Missed(u32, u32, u32, LossReason),
 }
 
 /// A listener's stream, read back.
@@ -75,6 +77,9 @@ impl Stream {
             } else if let Some(void) = frame.view::<Void>() {
                 let span = Span::new(void.begin.get(), void.end.get());
                 self.items.push(Item::Void(session, span, void.epoch.get()));
+            } else if let Some(missed) = frame.view::<SessionsMissed>() {
+                let (begin, end) = (missed.begin.get(), missed.end.get());
+                self.items.push(Item::Missed(session, begin, end, missed.reason));
             } else if let Some(event) = frame.view::<SessionEvent>() {
                 self.items.push(Item::Session(session, event.state));
             }

@@ -7,6 +7,7 @@
 use crate::faults::{Counts, Fault, MS, RecoveryPlan};
 use crate::publisher::CHANNEL;
 use crate::rng::Rng;
+use crate::sessions::Held;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
@@ -34,10 +35,21 @@ pub(crate) struct Service {
     /// It is gone for a long time.
     pub(crate) out: bool,
     calm: bool,
+    /// The journal does not keep everything.
+    retention: bool,
+    /// What it held when.
+    pub(crate) held: Held,
 }
 
 impl Service {
-    pub(crate) fn new(seed: u64, number: usize, plan: RecoveryPlan, dir: &Path, now: u64) -> Self {
+    pub(crate) fn new(
+        seed: u64,
+        number: usize,
+        plan: RecoveryPlan,
+        retention: bool,
+        dir: &Path,
+        now: u64,
+    ) -> Self {
         let limits = Limits {
             max_ranges: plan.max_ranges,
             max_requests: 4,
@@ -59,6 +71,8 @@ impl Service {
             down: false,
             out: false,
             calm: false,
+            retention,
+            held: Held::default(),
         }
     }
 
@@ -74,8 +88,12 @@ impl Service {
     }
 
     /// Lets go of the journal: its files are about to change under it, or its machine dies.
-    pub(crate) fn detach(&mut self) {
-        self.store.journal = None;
+    pub(crate) fn detach(&mut self, now: u64) {
+        if let Some(mut journal) = self.store.journal.take()
+            && self.retention
+        {
+            self.held.look(&mut journal, true, now);
+        }
     }
 
     /// A step of 1 ms: opens the journal if it was not there, makes a new copy when it is time.
@@ -94,6 +112,7 @@ impl Service {
         if spoilt {
             return Ok(());
         }
+        let mut is_fresh = false;
         let failed = |error: io::Error| format!("cannot copy the journal: {error}");
         match &self.copies {
             None if self.store.journal.is_none() && !self.down => {
@@ -115,8 +134,19 @@ impl Service {
                     fs::remove_dir_all(&stale).map_err(failed)?;
                 }
                 counts.hit(Fault::Lag);
+                is_fresh = true;
+                if let Some(journal) = &mut self.store.journal {
+                    self.held.copied(journal, now);
+                }
             }
             _ => {}
+        }
+        if let Some(journal) = &mut self.store.journal
+            && self.retention
+            && self.held.look(journal, is_fresh, now)
+            && self.copies.is_none()
+        {
+            counts.hit(Fault::Retired);
         }
         Ok(())
     }

@@ -1,13 +1,13 @@
 //! One run: the hosts, the network between them, a queue of what happens next, and the virtual clock.
 
-use crate::check::{self, Loss};
+use crate::check::{self, Loss, Missed};
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::ledger::{Ledger, Session};
 use crate::listener::{ListenerHost, TIMEOUT};
 use crate::publisher::{PublisherHost, Step};
 use crate::rng::Rng;
 use crate::service::Service;
-use crate::{Failure, Options};
+use crate::{Failure, Options, sessions};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::path::Path;
@@ -145,7 +145,7 @@ impl<'a> World<'a> {
             queue: Queue::default(),
             publisher: PublisherHost::new(seed, &plan, options, dir),
             services: services
-                .map(|(at, service)| Service::new(seed, at, *service, dir, now))
+                .map(|(at, service)| Service::new(seed, at, *service, plan.keep_segments.is_some(), dir, now))
                 .collect(),
             listeners: (0..plan.listeners)
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
@@ -287,8 +287,9 @@ impl<'a> World<'a> {
         self.note(|world| format!("publisher's power cut, synced {:?}", world.publisher.synced()));
         self.ledger.detach();
         self.spoilt = true;
+        let now = self.now;
         for service in self.services.iter_mut().filter(|service| service.is_local()) {
-            service.detach();
+            service.detach(now);
             service.down = true;
         }
         for listener in &mut self.listeners {
@@ -342,6 +343,7 @@ impl<'a> World<'a> {
 
     fn step_listener(&mut self, listener: usize) -> Result<(), String> {
         let host = &mut self.listeners[listener];
+        host.newest = self.publisher.session();
         host.step(
             (self.seed, listener),
             &mut self.services,
@@ -387,8 +389,8 @@ impl<'a> World<'a> {
             .iter()
             .filter_map(|listener| listener.record.position());
         let sum = positions
-            .map(|at| u64::from(at.session) << 32 | at.next)
-            .sum::<u64>();
+            .map(|at| u64::from(at.session) << 48 ^ at.next)
+            .fold(0, u64::wrapping_add);
         if sum != self.progress.1 {
             self.progress = (self.now, sum);
         }
@@ -434,11 +436,20 @@ impl<'a> World<'a> {
                 self.judge_loss(listener, loss)
                     .map_err(|what| format!("listener {at}: {what}"))?;
             }
+            for missed in &verdict.missed {
+                self.judge_missed(listener, missed)
+                    .map_err(|what| format!("listener {at}: {what}"))?;
+                self.counts.hit(Fault::SessionMissed);
+            }
+            let old = verdict
+                .losses
+                .iter()
+                .filter(|loss| loss.reason == LossReason::TOO_OLD);
+            self.counts.hit_times(Fault::TooOld, old.count() as u64);
             self.counts.delivered += verdict.messages;
             self.counts.recovered += listener.record.recovered;
             self.counts.lost += verdict.lost;
             self.counts.void += verdict.void;
-            self.counts.sessions_missed += verdict.sessions_missed;
             let (&number, session) = self
                 .ledger
                 .sessions
@@ -476,7 +487,10 @@ impl<'a> World<'a> {
         let is_empty = session.is_none_or(|session| session.end() <= loss.span.begin);
         let legal = match loss.reason {
             LossReason::TIMED_OUT if loss.span.end == u64::MAX && is_empty => true,
-            LossReason::TIMED_OUT => listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2),
+            LossReason::TIMED_OUT => self.was_out_of_reach(listener, loss.session, loss.span.end, at),
+            // A power cut took what there was of it.
+            LossReason::TOO_OLD if loss.span.end == u64::MAX && is_empty => true,
+            LossReason::TOO_OLD => sessions::is_too_old(self.services.iter().map(|of| &of.held), loss, at),
             _ => false,
         };
         if legal {
@@ -487,6 +501,44 @@ impl<'a> World<'a> {
             loss.session,
             loss.span,
             loss.reason,
+            (at - BEGIN) / MS
+        ))
+    }
+
+    /// True if for a good part of the gap time-out no service could be asked that has what is missing.
+    fn was_out_of_reach(&self, listener: &ListenerHost, session: u32, end: u64, at: u64) -> bool {
+        let half = at.saturating_sub(TIMEOUT / 2);
+        listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2, |service| {
+            self.services[service].held.has(session, end, half, at)
+        })
+    }
+
+    /// The same for sessions that were missed as a whole.
+    fn judge_missed(&self, listener: &ListenerHost, missed: &Missed) -> Result<(), String> {
+        let &Missed {
+            begin, end, reason, ..
+        } = missed;
+        let kind = NoticeKind::SessionsMissed { begin, end, reason };
+        let said = listener
+            .record
+            .notices
+            .iter()
+            .rev()
+            .find(|(_, notice)| notice.session == missed.session && notice.kind == kind);
+        let at = said.map_or(self.now, |(at, _)| *at);
+        let held = self.services.iter().map(|service| &service.held);
+        let legal = match reason {
+            // Power cuts may take the next session again and again: then no service can say that there was none between.
+            LossReason::TIMED_OUT if sessions::newest_of(&self.ledger, begin, end).is_none() => true,
+            LossReason::TIMED_OUT => self.was_out_of_reach(listener, begin, u64::MAX, at),
+            LossReason::TOO_OLD => sessions::are_too_old(held, missed, &self.ledger, at),
+            _ => false,
+        };
+        if legal {
+            return Ok(());
+        }
+        Err(format!(
+            "sessions {begin}..{end} declared missed ({reason:?}) at {} ms, although they could be had",
             (at - BEGIN) / MS
         ))
     }

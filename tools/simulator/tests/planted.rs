@@ -3,7 +3,7 @@
 use twinline_simulator::{Options, Plant, simulate};
 
 /// Seeds in which a bug must have been caught.
-const SEEDS: u64 = 60;
+const SEEDS: u64 = 100;
 
 #[test]
 fn every_planted_bug_is_caught() {

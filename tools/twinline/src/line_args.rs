@@ -207,7 +207,8 @@ pub(crate) struct JournalArgs {
     /// Keep at most so many bytes of journal files [default: all]
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) keep_bytes: Option<u64>,
-    /// Keep what is not older than this, as in 24h [default: all]
+    /// Keep all that is not older than this, as in 24h, whatever else is said; what is older stays as long as --keep-segments
+    /// and --keep-bytes allow, and without them goes [default: all]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) keep_age: Option<Duration>,
 }

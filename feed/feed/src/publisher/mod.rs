@@ -131,6 +131,8 @@ pub struct Publisher<L> {
     phase: Phase,
     valid_end: u64,
     new_session: bool,
+    /// The session before this one; 0: none is known.
+    previous: u32,
     packing: Packing,
     /// The first error of the current event: the rest of the event is ignored.
     error: Option<PublishError>,
@@ -181,6 +183,7 @@ impl<L: Lines> Publisher<L> {
         let mut publisher = Self::with(config, stamp, journal, resume, lines, now)?;
         publisher.valid_end = grant.valid_end;
         publisher.new_session = !held;
+        publisher.previous = grant.previous;
         publisher.reserve.extend(grant.reserved_end);
         Ok(publisher)
     }
@@ -234,6 +237,7 @@ impl<L: Lines> Publisher<L> {
             phase: Phase::LeadIn,
             valid_end: stamp.sequence,
             new_session: false,
+            previous: 0,
             error: None,
             source_messages: resume.source_messages,
             counters: Arc::default(),

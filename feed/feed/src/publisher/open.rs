@@ -133,6 +133,7 @@ fn complete(place: &Place, journal: &JournalWriter, store: &EpochStore) -> Resul
             base,
             reserved_end: record.reserved_end,
             new_session: false,
+            previous: record.previous,
             cuts: Vec::new(),
         })?;
     }

@@ -39,6 +39,10 @@ impl<L: Lines> Publisher<L> {
                     .source_time_origin
                     .map_or(Optional::NONE, Optional::some),
                 publisher: Text::new(self.config.name.as_bytes()),
+                previous: match self.previous {
+                    0 => Optional::NONE,
+                    previous => Optional::some(previous),
+                },
             };
             self.first_packet(Some(&start), now)?;
         } else {

@@ -28,6 +28,9 @@ pub struct EpochRecord {
 pub struct ChannelRecord {
     /// The newest session.
     pub session: u32,
+    /// The session before it; 0: none is known.
+    #[serde(default)]
+    pub previous: u32,
     /// Its epochs, oldest first; never empty.
     pub epochs: Vec<EpochRecord>,
     /// Nobody has used this sequence or one beyond it.
@@ -82,6 +85,8 @@ pub struct Grant {
     pub reserved_end: u64,
     /// True if the asker's journal holds nothing of the session yet: it begins with this epoch.
     pub new_session: bool,
+    /// The session before this one; 0: none is known.
+    pub previous: u32,
     /// The journal's newest session must be cut to these first
     /// ([`JournalWriter::discard_from`](crate::JournalWriter::discard_from)), oldest epoch first.
     pub cuts: Vec<Cut>,
@@ -165,18 +170,19 @@ pub fn decide(
     }
     let cuts = cuts(record, request.tail);
     match session(record, request)? {
-        Start::New(session) => grant(channel, None, session, request, 1, 1, cuts),
+        Start::New(session) => {
+            let held = request.tail.map_or(0, |tail| tail.session);
+            // What the last holder's own journal does not hold was taken by a power cut: it is in no stream.
+            let previous = match record {
+                Some(record) if record.journal != request.journal => held.max(record.session),
+                _ => held,
+            };
+            grant(channel, None, (session, previous), request, (1, 1), cuts)
+        }
         Start::GoOn(record) => {
-            let (valid_end, base) = go_on(record, request, &cuts);
-            grant(
-                channel,
-                Some(record),
-                record.session,
-                request,
-                valid_end,
-                base,
-                cuts,
-            )
+            let go_on = go_on(record, request, &cuts);
+            let session = (record.session, record.previous);
+            grant(channel, Some(record), session, request, go_on, cuts)
         }
     }
 }
@@ -273,10 +279,9 @@ fn go_on(record: &ChannelRecord, request: &Request, cuts: &[Cut]) -> (u64, u64) 
 fn grant(
     channel: u16,
     record: Option<&ChannelRecord>,
-    session: u32,
+    (session, previous): (u32, u32),
     request: &Request,
-    valid_end: u64,
-    base: u64,
+    (valid_end, base): (u64, u64),
     cuts: Vec<Cut>,
 ) -> Result<(ChannelRecord, Grant), Refusal> {
     let mut epochs = record.map(|record| record.epochs.clone()).unwrap_or_default();
@@ -296,6 +301,7 @@ fn grant(
         .max(record.map_or(0, |record| record.reserved_end));
     let record_after = ChannelRecord {
         session,
+        previous,
         epochs,
         reserved_end,
         holder: request.holder.clone(),
@@ -310,6 +316,7 @@ fn grant(
         base,
         reserved_end,
         new_session: request.tail.is_none_or(|tail| tail.session < session),
+        previous,
         cuts,
     };
     Ok((record_after, grant))

@@ -277,3 +277,29 @@ fn numbers_that_run_out_are_refused() {
         Err(Refusal::Number(_))
     ));
 }
+
+#[test]
+fn a_grant_names_the_session_before_it_also_after_a_restart() {
+    let previous = |record: &ChannelRecord, request: Request| decide(7, Some(record), &request).unwrap();
+    assert_eq!(decide(7, None, &request(Some(5), None)).unwrap().1.previous, 0);
+    let (second, grant) = previous(&first(), request(Some(4), tail(1, 1, 500)));
+    assert_eq!((grant.session, grant.previous), (4, 1));
+    let (_, again) = previous(&second, request(Some(4), tail(1, 1, 500)));
+    assert_eq!((again.session, again.epoch, again.previous), (4, 2, 1));
+    // Of session 4 a power cut left nothing in the journal: nothing of it is in any stream.
+    let (_, third) = previous(&second, request(Some(9), tail(1, 1, 500)));
+    assert_eq!(third.previous, 1);
+    // On another journal it is not known what session 4 had.
+    let other = Request {
+        journal: OTHER_JOURNAL,
+        ..request(Some(9), tail(1, 1, 500))
+    };
+    assert_eq!(previous(&second, other).1.previous, 4);
+}
+
+#[test]
+fn a_record_written_before_sessions_named_the_one_before_is_read() {
+    let mut json = serde_json::to_value(first()).unwrap();
+    json.as_object_mut().unwrap().remove("previous");
+    assert_eq!(serde_json::from_value::<ChannelRecord>(json).unwrap(), first());
+}

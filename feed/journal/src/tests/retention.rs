@@ -121,6 +121,65 @@ fn bytes_and_age_limit_too() {
     }
 }
 
+/// Segments left of 3,000 packets, about 190 sequences, so 190 ms, in each; as many would be there as without limits: 47.
+fn segments_left(retention: Retention) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let config = JournalConfig {
+        retention,
+        ..config()
+    };
+    let mut writer = JournalWriter::open(dir.path(), config).unwrap();
+    fill(&mut writer, &mut Stream::new(1), 3000);
+    files::segments(dir.path()).unwrap().len()
+}
+
+#[test]
+fn what_is_younger_than_the_time_to_keep_stays_whatever_room_it_takes() {
+    let two_seconds = Some(Duration::from_secs(2));
+    let few = Retention {
+        segments: Some(2),
+        bytes: Some(2 << 16),
+        age: two_seconds,
+    };
+    assert!((11..=13).contains(&segments_left(few)));
+    // What is older may stay as long as there is room.
+    let many = Retention {
+        segments: Some(30),
+        bytes: None,
+        age: two_seconds,
+    };
+    assert!((30..=31).contains(&segments_left(many)));
+}
+
+#[test]
+fn retention_goes_over_sessions_and_the_oldest_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = JournalWriter::open(dir.path(), keep(3)).unwrap();
+    for session in 1..=8 {
+        if session > 1 {
+            writer.start_session().unwrap();
+        }
+        let mut stream = Stream::new(session);
+        fill(&mut writer, &mut stream, 10);
+        writer.append(&stream.end_of_session()).unwrap();
+    }
+    let mut reader = JournalReader::open(dir.path()).unwrap();
+    let first = reader.session_from(0).unwrap().unwrap();
+    assert!((5..=6).contains(&first), "{first}");
+    for session in 1..=8 {
+        let from = reader.session_from(session).unwrap();
+        assert_eq!(from, Some(session.max(first)));
+        let expected = if session < first {
+            Seek::UnknownSession
+        } else {
+            Seek::Found
+        };
+        assert_eq!(reader.seek(session, 1).unwrap(), expected);
+        assert_eq!(reader.session(session).unwrap().is_some(), session >= first);
+    }
+    assert_eq!(reader.session_from(9).unwrap(), None);
+}
+
 #[test]
 fn without_limits_everything_is_kept() {
     let dir = tempfile::tempdir().unwrap();

@@ -15,8 +15,8 @@ use twinline_wire::recovery::{
     RequestComplete, SnapshotPart, SnapshotRequest, StreamHeartbeat, TailRequest,
 };
 use twinline_wire::session::{
-    EndOfSession, EpochStart, LineEvent, Lost, SessionEvent, SessionStart, SourcePosition, StateReplaced,
-    Void,
+    EndOfSession, EpochStart, LineEvent, Lost, SessionEvent, SessionStart, SessionsMissed, SourcePosition,
+    StateReplaced, Void,
 };
 use twinline_wire::stream::{put, put_with_data, put_with_ranges};
 use twinline_wire::{OpenPacket, Stamp};
@@ -102,6 +102,7 @@ fn session_and_status(filling: Filling) -> Filling {
             trading_date: Optional::some(SESSION),
             source_time_origin: Optional::NONE,
             publisher: Text::new(b"golden"),
+            previous: Optional::some(SESSION - 1),
         })
         .with(InstrumentDefinition {
             source_time: SOURCE_TIME.into(),
@@ -302,6 +303,13 @@ pub(crate) fn notices() -> Vec<u8> {
                 state: SessionState::EPOCH_STARTED,
             })
             .finish(stamp, 0),
+        Filling::new()
+            .with(SessionsMissed {
+                begin: (SESSION - 3).into(),
+                end: (SESSION - 1).into(),
+                reason: LossReason::TOO_OLD,
+            })
+            .finish(stamp, 0),
     ])
 }
 
@@ -362,6 +370,7 @@ fn login_and_ranges(all: &mut Vec<u8>) {
         end: 91.into(),
         retry_after_ms: 0.into(),
         code: RejectCode::TOO_OLD,
+        next_session: Optional::some(SESSION),
     };
     frame(all, |out| {
         put_with_data(out, &reject, &["kept from 100 on – not before".as_bytes()])

@@ -39,7 +39,7 @@ reasons! {
     Channel = "channel",
     /// Of a session below the one being delivered.
     OldSession = "old_session",
-    /// Of the next session, while this one is not complete. It will be asked for.
+    /// Of a higher session, while this one is not complete, and there was no room to keep it. It will be asked for.
     NextSession = "next_session",
     /// Of an older epoch, at or beyond what a later one cut off.
     VoidEpoch = "void_epoch",

@@ -32,6 +32,7 @@ impl Arbiter {
         self.epoch = epoch;
         self.base = base;
         self.last_heartbeat = None;
+        self.end_at = 0;
         if is_planted(Bug::StartNotAwaited) {
             self.next = base;
         }

@@ -62,15 +62,14 @@ impl Arbiter {
         if let Some(line) = line_index(origin) {
             self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
         }
-        // The session's last message is among what was lost: its end is known from two heartbeats that say so.
-        let next = if is_planted(Bug::EndTooEarly) {
-            agreed
-        } else {
-            self.next
-        };
-        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == next;
-        if agreed == next && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
-            self.end_session(SessionState::ABANDONED, sink);
+        // Where the session ends is known from two heartbeats that say so.
+        let ends = |beat: &Heartbeat| beat.ends && beat.sequence == agreed;
+        if agreed > 0 && ends(&heartbeat) && last.as_ref().is_some_and(ends) && !self.ended {
+            self.end_at = agreed;
+            if is_planted(Bug::EndTooEarly) {
+                return self.end_session(SessionState::ABANDONED, sink);
+            }
+            self.end_where_said(sink);
         }
     }
 }

@@ -8,7 +8,7 @@ impl Arbiter {
     /// there is nothing to take back.
     pub fn withdraw_announced(&mut self) -> bool {
         let known = self.highest.max(self.next);
-        if self.is_closing() || self.announced <= known {
+        if self.is_closing() || self.is_between() || self.announced <= known {
             return false;
         }
         self.announced = known;
@@ -33,6 +33,10 @@ impl Arbiter {
     /// Writes what is missing into `out` (cleared first), in order, up to its capacity.
     pub fn missing(&self, out: &mut Vec<Span>) {
         out.clear();
+        if self.is_between() {
+            out.push(Span::new(1, u64::MAX));
+            return;
+        }
         let reach = self.must_reach();
         if self.session == 0 || self.ended {
             return;
@@ -80,5 +84,6 @@ impl Arbiter {
     #[inline]
     pub fn is_missing_something(&self) -> bool {
         !self.ended && (self.next < self.highest.max(self.announced) || self.is_closing())
+            || self.is_between()
     }
 }

@@ -5,6 +5,7 @@
 //! never stored: it is everything between the position and the highest sequence known that is neither in the window nor
 //! void. The [gap policy](crate::gaps) asks for that and, where nobody has it, declares it lost.
 
+mod between;
 mod dropped;
 mod epoch_change;
 mod epochs;
@@ -12,26 +13,30 @@ mod heartbeats;
 mod hold;
 mod missing;
 pub mod ranges;
+#[cfg(test)]
+mod session_tests;
 mod sessions;
 mod silence;
 #[cfg(test)]
 mod tests;
 mod types;
+mod upcoming;
 mod window;
 
 use crate::lines::{LineStats, LineTracker};
 use crate::planted::{Bug, is_planted};
+use between::Between;
 pub use dropped::{DropCounts, Dropped};
 use epochs::Epochs;
 use heartbeats::Heartbeat;
 use hold::Hold;
 use ranges::{Span, Spans};
-use sessions::Upcoming;
 use twinline_wire::field::SessionState;
 use twinline_wire::header::flags;
 use twinline_wire::session::{EndOfSession, EpochStart};
 use twinline_wire::{Message, Packet};
 pub use types::{ArbiterConfig, ArbiterStats, Delivery, Notice, NoticeKind, Origin, Position, Sink, StartAt};
+use upcoming::{Ahead, Upcoming};
 use window::{Offer, Window};
 
 /// The state machine. Time is passed in as nanoseconds of any clock that only grows.
@@ -52,6 +57,8 @@ pub struct Arbiter {
     /// Epoch and base of the last message delivered in the session; those of the first epoch before any was.
     told_epoch: (u32, u64),
     ended: bool,
+    /// Where the session ends by word of two heartbeats; 0: not known.
+    end_at: u64,
     /// The end of what packets have shown to exist.
     highest: u64,
     /// The end of what believed heartbeats have shown to exist.
@@ -66,6 +73,12 @@ pub struct Arbiter {
     lost: Spans,
     /// A higher session that is believed, waiting for this one to be complete.
     upcoming: Option<Upcoming>,
+    ahead: Ahead,
+    between: Option<Between>,
+    /// The session is done with, and another one waits: it has its turn once the packet in hand is done with.
+    turn: bool,
+    /// What comes now was kept ahead: the lines have counted it.
+    playing: bool,
     lines: [LineTracker; 2],
     last_seen: [u64; 2],
     stalled: [bool; 2],
@@ -90,6 +103,7 @@ impl Arbiter {
             delivered: 1,
             told_epoch: FIRST_EPOCH,
             ended: false,
+            end_at: 0,
             highest: 1,
             announced: 1,
             last_heartbeat: None,
@@ -99,6 +113,10 @@ impl Arbiter {
             closed: Spans::with_capacity(256),
             lost: Spans::with_capacity(256),
             upcoming: None,
+            ahead: Ahead::new(config.window, config.max_packet),
+            between: None,
+            turn: false,
+            playing: false,
             lines: [LineTracker::new(), LineTracker::new()],
             last_seen: [now; 2],
             stalled: [false; 2],
@@ -152,6 +170,15 @@ impl Arbiter {
                 self.line_is_back(line, sink);
             }
         }
+        self.hear(origin, packet, now, sink);
+        if self.turn {
+            self.take_turn(sink);
+        }
+    }
+
+    /// A packet that may count: at once, or with another that agrees.
+    #[inline]
+    fn hear(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
         let believed = origin == Origin::Recovery || !self.is_surprising(&packet);
         if !believed {
             if !self.hold.confirms(&packet, origin, now) {
@@ -223,7 +250,7 @@ impl Arbiter {
     #[inline]
     fn on_messages(&mut self, origin: Origin, packet: Packet<'_>, limit: u64, sink: &mut impl Sink) {
         let (begin, end) = (packet.sequence(), packet.end().min(limit));
-        if let Some(line) = line_index(origin) {
+        if let Some(line) = line_index(origin).filter(|_| !self.playing) {
             if self.lines[line].is_idle() {
                 self.start_lines(begin);
             }
@@ -352,13 +379,12 @@ impl Arbiter {
     fn deliver_early(&mut self, early: window::Early, end: u64, sink: &mut impl Sink) {
         // The window lends its memory while the rest of the arbiter moves on.
         let window = std::mem::replace(&mut self.window, Window::empty());
-        let session = self.session;
         if let Ok(packet) = Packet::trusted_prefix(window.bytes(&early)) {
             self.deliver(&packet, end, early.origin, sink);
         }
         self.window = window;
         // That was the session's last message: what else waits is no part of it, nor of the next one.
-        if self.ended || self.session != session {
+        if self.ended {
             self.window.clear();
         }
     }
@@ -419,7 +445,7 @@ impl Arbiter {
 
     /// Packets held or waiting, for tests of bounded memory.
     pub fn waiting(&self) -> usize {
-        self.window.len() + self.hold.len()
+        self.window.len() + self.ahead.len() + self.hold.len()
     }
 }
 

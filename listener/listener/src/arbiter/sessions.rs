@@ -2,19 +2,10 @@
 //! services say of either, and what is declared lost.
 
 use super::ranges::Span;
-use super::{Arbiter, Dropped, FIRST_EPOCH, NoticeKind, Origin, Sink, StartAt};
+use super::upcoming::Upcoming;
+use super::{Arbiter, Bug, Dropped, FIRST_EPOCH, NoticeKind, Origin, Sink, StartAt, is_planted};
 use twinline_wire::Packet;
 use twinline_wire::field::{LossReason, SessionState};
-
-/// A session that is believed to have begun, and has to wait until the one before is complete.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Upcoming {
-    pub(super) session: u32,
-    pub(super) epoch: u32,
-    base: u64,
-    /// The first sequence seen of it.
-    first: u64,
-}
 
 impl Arbiter {
     /// A packet of another session than the one being delivered.
@@ -26,42 +17,30 @@ impl Arbiter {
         now: u64,
         sink: &mut impl Sink,
     ) {
-        let header = packet.header();
-        let session = header.session.get();
-        if session < self.session {
+        let seen = Upcoming::of(&packet);
+        if seen.session < self.session {
             return self.drop_packet(origin, Dropped::OldSession);
         }
-        let seen = Upcoming {
-            session,
-            epoch: header.epoch.get(),
-            base: header.epoch_base.get(),
-            first: packet.sequence(),
-        };
-        self.note_upcoming(seen);
-        if self.session == 0 || self.ended {
-            self.begin_session(sink);
+        if self.between.is_some_and(|between| between.wanted == seen.session)
+            && !packet.header().is_heartbeat()
+        {
+            self.begin(seen, sink);
             return self.accept(origin, packet, now, sink);
         }
-        self.drop_packet(origin, Dropped::NextSession);
+        self.note_upcoming(seen);
+        if is_planted(Bug::OldSessionForgotten) && self.session > 0 && !self.ended {
+            self.end_session(SessionState::ABANDONED, sink);
+        }
+        let kept = self.keep_ahead(origin, &packet);
+        if !self.next_session(sink) {
+            self.count_ahead(kept);
+        } else if packet.header().is_heartbeat() {
+            self.accept(origin, packet, now, sink);
+        }
     }
 
-    /// The nearest higher session comes next.
-    fn note_upcoming(&mut self, seen: Upcoming) {
-        self.upcoming = Some(match self.upcoming {
-            Some(known) if known.session == seen.session && known.epoch >= seen.epoch => {
-                let first = known.first.min(seen.first);
-                Upcoming { first, ..known }
-            }
-            Some(known) if known.session < seen.session => known,
-            _ => seen,
-        });
-    }
-
-    /// The old session is done with: the upcoming one begins.
-    pub(super) fn begin_session(&mut self, sink: &mut impl Sink) {
-        let Some(upcoming) = self.upcoming.take() else {
-            return;
-        };
+    /// The old session is done with, and this one begins.
+    pub(super) fn begin(&mut self, upcoming: Upcoming, sink: &mut impl Sink) {
         let first_ever = self.session == 0;
         for line in self.lines.iter_mut().filter(|line| !line.is_idle()) {
             line.passed(self.next);
@@ -70,6 +49,7 @@ impl Arbiter {
         self.epoch = upcoming.epoch;
         self.base = upcoming.base;
         self.ended = false;
+        self.end_at = 0;
         self.started = (0, 0);
         self.next = 1;
         self.told = 1;
@@ -83,7 +63,10 @@ impl Arbiter {
         self.window.clear();
         self.closed.clear();
         self.lost.clear();
-        self.start_lines(upcoming.first);
+        self.begin_lines(&upcoming);
+        if let Some(missed) = self.between.take().and_then(|between| between.missed) {
+            self.say_missed(missed, sink);
+        }
         let start = match self.config.start {
             StartAt::Live if first_ever => upcoming.first,
             StartAt::Sequence(sequence) if first_ever => sequence,
@@ -100,8 +83,14 @@ impl Arbiter {
         self.announced = self.next;
         self.window.clear();
         self.say(NoticeKind::Session(state), sink);
-        if self.upcoming.is_some() {
-            self.begin_session(sink);
+        // Not at once: a packet of this session may still be in hand.
+        self.turn = self.upcoming.is_some();
+    }
+
+    /// Where heartbeats said that the session ends, and nothing was delivered that says so: its last message was lost.
+    pub(super) fn end_where_said(&mut self, sink: &mut impl Sink) {
+        if self.end_at == self.next && !self.ended {
+            self.end_session(SessionState::ABANDONED, sink);
         }
     }
 
@@ -117,11 +106,13 @@ impl Arbiter {
             if (span.begin..span.end).contains(&self.base) {
                 self.leave_epoch();
                 self.drain(sink);
+                self.take_turn(sink);
             }
             return;
         }
         self.closed.insert(Span::new(span.begin.max(self.next), span.end));
         self.drain(sink);
+        self.take_turn(sink);
     }
 
     /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it. If it is
@@ -136,14 +127,16 @@ impl Arbiter {
         if span.begin != self.next || span.is_empty() || self.ended {
             return;
         }
+        self.lose(span, reason, sink);
         if span.end == u64::MAX {
             // The tail of a session that a newer one has overtaken: how long it was is not known.
-            self.lose(span, reason, sink);
             (self.next, self.told) = (span.begin, span.begin);
-            return self.end_session(SessionState::ABANDONED, sink);
+            self.end_session(SessionState::ABANDONED, sink);
+        } else {
+            self.drain(sink);
+            self.end_where_said(sink);
         }
-        self.lose(span, reason, sink);
-        self.drain(sink);
+        self.take_turn(sink);
     }
 
     fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
@@ -167,17 +160,15 @@ impl Arbiter {
             return;
         }
         if session > self.session {
-            let seen = Upcoming {
+            self.note_upcoming(Upcoming {
                 session,
                 epoch,
                 base,
                 first: next,
-            };
-            self.note_upcoming(seen);
-            if self.session == 0 || self.ended {
-                self.begin_session(sink);
-            }
-            return;
+                published: true,
+            });
+            self.next_session(sink);
+            return self.take_turn(sink);
         }
         if epoch > self.epoch && base >= self.delivered {
             self.enter_epoch(epoch, base);

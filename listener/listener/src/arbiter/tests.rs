@@ -1,19 +1,19 @@
 use super::*;
-use crate::gaps::{GapConfig, GapPolicy};
+use crate::gaps::{GapConfig, GapPolicy, Refusal};
 use proptest::prelude::*;
 use twinline_wire::field::{LineName, LineState, LossReason, RejectCode};
 use twinline_wire::market::PriceTick;
 use twinline_wire::packet::{OpenPacket, Stamp};
 
-const A: Origin = Origin::LineA;
-const B: Origin = Origin::LineB;
-const R: Origin = Origin::Recovery;
+pub(super) const A: Origin = Origin::LineA;
+pub(super) const B: Origin = Origin::LineB;
+pub(super) const R: Origin = Origin::Recovery;
 
 /// What came out, in order.
 #[derive(Debug, Default, PartialEq)]
-struct Out {
-    sequences: Vec<u64>,
-    notices: Vec<NoticeKind>,
+pub(super) struct Out {
+    pub(super) sequences: Vec<u64>,
+    pub(super) notices: Vec<NoticeKind>,
 }
 
 impl Sink for Out {
@@ -31,20 +31,20 @@ impl Sink for Out {
 }
 
 #[derive(Clone, Copy)]
-struct Make {
-    session: u32,
-    epoch: u32,
-    base: u64,
+pub(super) struct Make {
+    pub(super) session: u32,
+    pub(super) epoch: u32,
+    pub(super) base: u64,
 }
 
-const FIRST: Make = Make {
+pub(super) const FIRST: Make = Make {
     session: 1,
     epoch: 1,
     base: 1,
 };
 
 impl Make {
-    fn stamp(self, sequence: u64) -> Stamp {
+    pub(super) fn stamp(self, sequence: u64) -> Stamp {
         Stamp {
             channel: 1,
             session: self.session,
@@ -56,7 +56,7 @@ impl Make {
         }
     }
 
-    fn ticks(self, begin: u64, end: u64) -> Vec<u8> {
+    pub(super) fn ticks(self, begin: u64, end: u64) -> Vec<u8> {
         let mut buffer = vec![0; 8896];
         let mut open = OpenPacket::new();
         (begin..end).for_each(|_| assert!(open.push(&mut buffer, &PriceTick::NULL)));
@@ -65,7 +65,7 @@ impl Make {
         buffer
     }
 
-    fn one(self, sequence: u64, message: &impl Message) -> Vec<u8> {
+    pub(super) fn one(self, sequence: u64, message: &impl Message) -> Vec<u8> {
         let mut buffer = vec![0; 1408];
         let mut open = OpenPacket::new();
         assert!(open.push(&mut buffer, message));
@@ -74,7 +74,7 @@ impl Make {
         buffer
     }
 
-    fn start(self, valid_end: u64) -> Vec<u8> {
+    pub(super) fn start(self, valid_end: u64) -> Vec<u8> {
         self.one(
             self.base,
             &EpochStart {
@@ -84,7 +84,7 @@ impl Make {
         )
     }
 
-    fn end(self, sequence: u64) -> Vec<u8> {
+    pub(super) fn end(self, sequence: u64) -> Vec<u8> {
         self.one(
             sequence,
             &EndOfSession {
@@ -93,7 +93,7 @@ impl Make {
         )
     }
 
-    fn heartbeat(self, next: u64, time: u64) -> Vec<u8> {
+    pub(super) fn heartbeat(self, next: u64, time: u64) -> Vec<u8> {
         let mut buffer = vec![0; 64];
         let stamp = Stamp {
             sending_time: time,
@@ -105,7 +105,7 @@ impl Make {
     }
 }
 
-fn arbiter() -> Arbiter {
+pub(super) fn arbiter() -> Arbiter {
     Arbiter::new(
         ArbiterConfig {
             max_packet: 8896,
@@ -118,7 +118,7 @@ fn arbiter() -> Arbiter {
 }
 
 /// An arbiter that has delivered the session's first `next - 1` messages.
-fn started(next: u64) -> (Arbiter, Out) {
+pub(super) fn started(next: u64) -> (Arbiter, Out) {
     let (mut arbiter, mut out) = (arbiter(), Out::default());
     arbiter.on_packet(A, &FIRST.start(1), 0, &mut out);
     arbiter.on_packet(B, &FIRST.start(1), 0, &mut out);
@@ -128,10 +128,20 @@ fn started(next: u64) -> (Arbiter, Out) {
     (arbiter, out)
 }
 
-fn missing(arbiter: &Arbiter) -> Vec<Span> {
+pub(super) fn missing(arbiter: &Arbiter) -> Vec<Span> {
     let mut spans = Vec::with_capacity(64);
     arbiter.missing(&mut spans);
     spans
+}
+
+/// A part of a session that is held, refused.
+pub(super) fn refusal(span: Span, code: RejectCode, retry_after: u64) -> Refusal {
+    Refusal {
+        span,
+        code,
+        retry_after,
+        next_session: None,
+    }
 }
 
 #[test]
@@ -411,7 +421,13 @@ fn services_are_asked_in_turn_when_all_have_failed() {
         let requests = tick(&mut policy, &mut arbiter, now, &mut out);
         asked.push(requests[0].1);
         let span = Span::new(10, 12);
-        policy.on_reject(id, span, RejectCode::INTERNAL, 0, &mut arbiter, now, &mut out);
+        policy.on_reject(
+            id,
+            refusal(span, RejectCode::INTERNAL, 0),
+            &mut arbiter,
+            now,
+            &mut out,
+        );
         policy.on_complete(id);
     }
     assert_eq!(
@@ -468,9 +484,10 @@ fn what_waits_beyond_a_sessions_end_does_not_come_up_in_the_next_session() {
     }
     arbiter.on_packet(A, &FIRST.end(11), 0, &mut out);
     arbiter.on_packet(A, &FIRST.ticks(20, 22), 0, &mut out);
-    assert_eq!(arbiter.waiting(), 2);
+    assert_eq!(arbiter.waiting(), 3);
     arbiter.on_packet(R, &FIRST.ticks(10, 11), 0, &mut out);
     assert_eq!((arbiter.position().session, arbiter.waiting()), (2, 0));
+    assert_eq!(out.sequences, (1..12).chain(1..2).collect::<Vec<_>>());
 }
 
 #[test]
@@ -487,7 +504,8 @@ fn a_session_that_ended_without_saying_so_is_abandoned_where_recovery_calls_the_
     arbiter.close_void(1, Span::new(12, u64::MAX), &mut out);
     assert_eq!(missing(&arbiter), [Span::new(10, 12)]);
     arbiter.on_packet(R, &FIRST.ticks(10, 12), 0, &mut out);
-    assert_eq!(out.notices, [NoticeKind::Session(SessionState::ABANDONED)]);
+    let states = [SessionState::ABANDONED, SessionState::STARTED];
+    assert_eq!(out.notices, states.map(NoticeKind::Session));
     assert_eq!(arbiter.position().session, 2);
 }
 
@@ -558,7 +576,7 @@ fn silence_is_said_and_so_is_its_end() {
     );
 }
 
-fn policy(services: usize) -> GapPolicy {
+pub(super) fn policy(services: usize) -> GapPolicy {
     let mut policy = GapPolicy::new(GapConfig {
         services,
         ..GapConfig::default()
@@ -568,7 +586,7 @@ fn policy(services: usize) -> GapPolicy {
 }
 
 /// Ticks the policy; the requests it makes, as (service, ranges).
-fn tick(
+pub(super) fn tick(
     policy: &mut GapPolicy,
     arbiter: &mut Arbiter,
     now: u64,
@@ -633,9 +651,7 @@ fn loss_is_declared_when_every_service_says_too_old() {
         let id = requests[0].0;
         policy.on_reject(
             id,
-            Span::new(10, 12),
-            RejectCode::TOO_OLD,
-            0,
+            refusal(Span::new(10, 12), RejectCode::TOO_OLD, 0),
             &mut arbiter,
             now,
             &mut out,
@@ -688,7 +704,7 @@ fn a_gap_that_only_heartbeats_spoke_of_is_withdrawn() {
     let now = GapConfig::default().reorder;
     let id = tick(&mut policy, &mut arbiter, now, &mut out)[0].0;
     let (code, span) = (RejectCode::NOT_YET_PUBLISHED, Span::new(10, 4000));
-    policy.on_reject(id, span, code, 1000, &mut arbiter, now, &mut out);
+    policy.on_reject(id, refusal(span, code, 1000), &mut arbiter, now, &mut out);
     policy.on_complete(id);
     tick(&mut policy, &mut arbiter, now + 1, &mut out);
     assert_eq!((policy.stats().withdrawn, policy.open_gaps()), (1, 0));

@@ -68,6 +68,15 @@ pub enum NoticeKind {
     Line(LineName, LineState),
     /// A session or an epoch starts, or a session ends.
     Session(SessionState),
+    /// Sessions with these numbers, if there were any, will not be delivered; the state is invalid from here on.
+    SessionsMissed {
+        /// First session that is missing.
+        begin: u32,
+        /// First session that is not.
+        end: u32,
+        /// Why.
+        reason: LossReason,
+    },
 }
 
 /// Takes what the arbiter delivers.
@@ -156,4 +165,10 @@ pub struct ArbiterStats {
     pub dropped: [DropCounts; 3],
     /// Most packets that waited in the window at once.
     pub window_peak: usize,
+    /// Packets of the next session that waited while the one before was being completed.
+    pub ahead: u64,
+    /// Most of them that waited at once.
+    pub ahead_peak: usize,
+    /// Session numbers declared missed.
+    pub sessions_missed: u64,
 }

@@ -10,7 +10,7 @@ mod types;
 use crate::arbiter::ranges::Span;
 use crate::arbiter::{Arbiter, Sink};
 use twinline_wire::field::{LossReason, RejectCode};
-pub use types::{GapConfig, GapStats, Request};
+pub use types::{GapConfig, GapStats, Refusal, Request};
 
 /// Most recovery services that can be configured.
 pub const MAX_SERVICES: usize = 8;
@@ -68,6 +68,8 @@ pub struct GapPolicy {
     missing: Vec<Span>,
     open: Vec<Open>,
     services: [Service; MAX_SERVICES],
+    /// Of services that hold nothing of the session: the next one that they hold.
+    next_sessions: [Option<u32>; MAX_SERVICES],
     last_progress: u64,
     head_since: (u64, u64),
     next_id: u32,
@@ -98,6 +100,7 @@ impl GapPolicy {
             missing: Vec::with_capacity(MAX_GAPS),
             open: Vec::with_capacity(MAX_OPEN),
             services: [Service::default(); MAX_SERVICES],
+            next_sessions: [None; MAX_SERVICES],
             last_progress: 0,
             head_since: (0, 0),
             next_id: 0,
@@ -171,14 +174,20 @@ impl GapPolicy {
             return false;
         };
         self.stats.lost += 1;
-        arbiter.declare_lost(gap.span, reason, sink);
+        if arbiter.is_between() {
+            let nearest = self.next_sessions.iter().flatten().min();
+            arbiter.miss_sessions(nearest.copied(), reason, sink);
+        } else {
+            arbiter.declare_lost(gap.span, reason, sink);
+        }
         true
     }
 
     fn timed_out(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
         if self.config.services == 0 {
             // What no packet has shown yet may still be on its way: an EpochStart during the lead-in, for one.
-            let wait = if arbiter.is_closing() || gap.span.begin >= arbiter.highest() {
+            let soon = arbiter.is_between();
+            let wait = if !soon && (arbiter.is_closing() || gap.span.begin >= arbiter.highest()) {
                 self.config.timeout
             } else {
                 self.config.reorder
@@ -194,7 +203,10 @@ impl GapPolicy {
     fn is_due(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
         let passed = |line| arbiter.line_high(line) >= gap.span.end;
         now >= gap.retry_at
-            && (now.saturating_sub(gap.since) >= self.config.reorder || gap.asked || (passed(0) && passed(1)))
+            && (now.saturating_sub(gap.since) >= self.config.reorder
+                || gap.asked
+                || arbiter.is_between()
+                || (passed(0) && passed(1)))
     }
 
     /// One request with all gaps that are due and that the same service is best for.
@@ -210,7 +222,7 @@ impl GapPolicy {
         let mut request = Request {
             id,
             service,
-            session: arbiter.position().session,
+            session: arbiter.wanted_session(),
             ranges: [Span::new(0, 0); MAX_RANGES],
             count: 0,
         };
@@ -302,20 +314,20 @@ impl GapPolicy {
     }
 
     /// A part of request `id` is refused. Void ranges go to the arbiter.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the fields of one protocol message, and where they act"
-    )]
     pub fn on_reject(
         &mut self,
         id: u32,
-        span: Span,
-        code: RejectCode,
-        retry_after: u64,
+        refusal: Refusal,
         arbiter: &mut Arbiter,
         now: u64,
         sink: &mut impl Sink,
     ) {
+        let Refusal {
+            span,
+            code,
+            retry_after,
+            next_session,
+        } = refusal;
         let Some(open) = self.open.iter_mut().find(|open| open.id == id) else {
             return;
         };
@@ -323,15 +335,23 @@ impl GapPolicy {
         let service = open.service;
         let bit = 1u8 << service;
         if code == RejectCode::VOID {
-            return arbiter.close_void(self.session, span, sink);
+            match next_session {
+                None => return arbiter.close_void(self.session, span, sink),
+                Some(next) if arbiter.wanted_session() == self.session && arbiter.is_between() => {
+                    return arbiter.pass_sessions(next, sink);
+                }
+                // It was begun here, and is in no stream: a power cut took it. What came of it is lost.
+                Some(_) => {}
+            }
         }
+        self.next_sessions[service] = next_session.or(self.next_sessions[service]);
         if code == RejectCode::OVER_LIMITS {
             self.services[service].not_before = now + retry_after;
         }
         let everyone = self.everyone();
         for gap in self.split_at(span) {
             match code {
-                RejectCode::TOO_OLD => gap.too_old |= bit,
+                RejectCode::TOO_OLD | RejectCode::VOID => gap.too_old |= bit,
                 // A session from before everything that is held: asking again is of no use.
                 RejectCode::UNKNOWN_SESSION if retry_after == 0 => gap.too_old |= bit,
                 RejectCode::NOT_YET_PUBLISHED => {

@@ -1,6 +1,6 @@
 //! The list of gaps follows what the arbiter misses; what is known of a gap stays with its parts.
 
-use super::{Gap, GapPolicy, MAX_GAPS};
+use super::{Gap, GapPolicy, MAX_GAPS, MAX_SERVICES};
 use crate::arbiter::Arbiter;
 use crate::arbiter::ranges::Span;
 
@@ -10,8 +10,9 @@ impl GapPolicy {
         arbiter.missing(&mut self.missing);
         std::mem::swap(&mut self.gaps, &mut self.before);
         self.gaps.clear();
-        let session = arbiter.position().session;
+        let session = arbiter.wanted_session();
         if session != self.session {
+            self.next_sessions = [None; MAX_SERVICES];
             self.session = session;
             self.before.clear();
             self.open.clear();

@@ -2,6 +2,7 @@
 
 use super::MAX_RANGES;
 use crate::arbiter::ranges::Span;
+use twinline_wire::field::RejectCode;
 
 /// Settings of a [`GapPolicy`]. Times in nanoseconds.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,19 @@ impl Request {
     pub fn ranges(&self) -> &[Span] {
         &self.ranges[..self.count]
     }
+}
+
+/// A part of a request that a service refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which part.
+    pub span: Span,
+    /// Why.
+    pub code: RejectCode,
+    /// When to ask again, in nanoseconds; 0: asking again is of no use.
+    pub retry_after: u64,
+    /// Where the service holds nothing of the session: the next higher one of which it holds something.
+    pub next_session: Option<u32>,
 }
 
 /// Counters of a [`GapPolicy`].

@@ -186,11 +186,10 @@ impl Cursor {
     }
 }
 
-/// Messages that a notice declares lost.
+/// Messages that a notice declares lost. How many an open end had is not known.
 fn lost_by(frame: &Frame<'_>) -> u64 {
-    frame
-        .view::<Lost>()
-        .map_or(0, |lost| lost.end.get().saturating_sub(lost.begin.get()))
+    let lost = frame.view::<Lost>().filter(|lost| lost.end.get() != u64::MAX);
+    lost.map_or(0, |lost| lost.end.get().saturating_sub(lost.begin.get()))
 }
 
 /// The range that a notice declares void.

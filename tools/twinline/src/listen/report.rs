@@ -68,6 +68,9 @@ pub(super) fn summary(args: &Listen, lines: &LineArgs, report: &Report, started:
         });
     }
     summary.set("window_peak", report.arbiter.window_peak);
+    summary.set("ahead", report.arbiter.ahead);
+    summary.set("ahead_peak", report.arbiter.ahead_peak);
+    summary.set("sessions_missed", report.arbiter.sessions_missed);
     summary
 }
 
@@ -144,6 +147,7 @@ fn notices(counts: &NoticeCounts) -> Counts {
         ("epoch_started", counts.epoch_started),
         ("session_ended", counts.session_ended),
         ("session_abandoned", counts.session_abandoned),
+        ("sessions_missed", counts.sessions_missed),
     ];
     all.map(|(name, count)| (name.to_string(), count)).into()
 }

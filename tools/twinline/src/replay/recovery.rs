@@ -326,12 +326,18 @@ impl Recovery {
                 end,
                 code,
                 retry_after_ms,
+                next_session,
                 reason,
                 ..
             } if request_id == *request => answer.refused.push(Refused {
                 begin,
                 end,
-                code,
+                // Of a session that is not held, no part need be asked for, whyever.
+                code: if next_session.is_some() {
+                    RejectCode::UNKNOWN_SESSION
+                } else {
+                    code
+                },
                 retry_after: Duration::from_millis(retry_after_ms.into()),
                 reason: reason.into(),
             }),

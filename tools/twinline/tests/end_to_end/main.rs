@@ -15,4 +15,6 @@ mod kills;
 mod namespaces;
 mod processes;
 mod replay;
+mod sessions;
 mod sources;
+mod torture;
