@@ -364,7 +364,7 @@ impl Replica {
 ///
 /// # Errors
 /// If it cannot be read, or its last packet is a listener's.
-pub(crate) fn last_held(dir: &Path, journal: &JournalWriter) -> Result<Option<Held>, ReplicaError> {
+pub fn last_held(dir: &Path, journal: &JournalWriter) -> Result<Option<Held>, ReplicaError> {
     let Some(tail) = journal.tail() else {
         return Ok(None);
     };

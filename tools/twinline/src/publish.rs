@@ -1,5 +1,6 @@
 //! `twinline publish`: a source, a journal, two lines.
 
+mod heal;
 mod source;
 mod watch;
 
@@ -11,6 +12,7 @@ use crate::signals;
 use crate::summary::SourceSummary;
 use crate::units;
 use clap::Args;
+use heal::HealArgs;
 use source::{OpenSource, SourceArgs};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -88,6 +90,8 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Source")]
     source_stall: Duration,
     #[command(flatten)]
+    heal: HealArgs,
+    #[command(flatten)]
     thread: ThreadArgs,
 }
 
@@ -114,7 +118,9 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let (mut channels, mut watched) = (Vec::new(), Vec::new());
     for (place, (lines, sockets)) in all_lines.iter().zip(sockets).enumerate() {
-        let channel = open(args, place, all_lines.len(), lines, sockets.clone())?;
+        let home = home(args, all_lines.len(), lines)?;
+        args.heal.heal(place, &home, &stop, &mut progress)?;
+        let channel = open(args, place, &home, lines, sockets.clone())?;
         watched.push(WatchedChannel::new(lines, &channel.publisher, sockets));
         channels.push(channel);
     }
@@ -154,11 +160,11 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     Ok(finish(done, &watch, &progress))
 }
 
-/// Opens the publisher of the channel of this place among so many.
+/// Opens the publisher of the channel of this place.
 fn open(
     args: &Publish,
     place: usize,
-    of: usize,
+    home: &Place,
     lines: &LineArgs,
     sockets: SocketLines,
 ) -> Result<ChannelJob<SocketLines>, Failure> {
@@ -171,7 +177,7 @@ fn open(
         trading_date: args.date,
         ..PublisherConfig::default()
     };
-    let opened = publisher::open(config, &home(args, of, lines)?, sockets, unix_now())?;
+    let opened = publisher::open(config, home, sockets, unix_now())?;
     Ok(ChannelJob {
         channel: lines.channel,
         publisher: opened.publisher,
