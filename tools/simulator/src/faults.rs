@@ -14,7 +14,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every kind, in the order of [`Counts::faults`].
+            /// Every kind, in the order of their declaration.
             pub const ALL: &'static [Fault] = &[$(Fault::$name),*];
 
             /// A short name in snake case.
@@ -84,6 +84,14 @@ faults! {
     ListenerKill = "listener_kill",
     /// A listener's power is cut: it loses the unsynced end of its record.
     ListenerPowerCut = "listener_power_cut",
+    /// A replica is killed and goes on from its journal.
+    ReplicaKill = "replica_kill",
+    /// A replica's power is cut: it loses the unsynced end of its journal.
+    ReplicaPowerCut = "replica_power_cut",
+    /// A replica changes to another upstream.
+    UpstreamSwitch = "upstream_switch",
+    /// A publisher got back from a replica what a power cut had taken.
+    PublisherHealed = "publisher_healed",
     /// A session ends and the next one begins.
     NewSession = "new_session",
     /// A new session begins before the old one's end was published.
@@ -92,11 +100,20 @@ faults! {
     WindowFull = "window_full",
 }
 
+/// How often each kind of fault happened, in the order of [`Fault::ALL`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl Default for FaultCounts {
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
+}
+
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How often each kind of fault happened, in the order of [`Fault::ALL`].
-    pub faults: [u64; Fault::ALL.len()],
+    pub(crate) faults: FaultCounts,
     /// Seeds run.
     pub seeds: u64,
     /// Valid messages in the journal at the end.
@@ -119,6 +136,10 @@ pub struct Counts {
     pub filled: u64,
     /// Gaps known only from heartbeats that were taken back.
     pub withdrawn: u64,
+    /// Times that a journal, opened after a power cut, had a torn end.
+    pub torn_tails: u64,
+    /// Seeds in which that happened.
+    pub torn_seeds: u64,
     /// Virtual time, in nanoseconds.
     pub virtual_time: u64,
 }
@@ -126,18 +147,23 @@ pub struct Counts {
 impl Counts {
     /// How often `fault` happened.
     pub fn fault(&self, fault: Fault) -> u64 {
-        self.faults[fault as usize]
+        self.faults.0[fault as usize]
     }
 
     pub(crate) fn hit(&mut self, fault: Fault) {
-        self.faults[fault as usize] += 1;
+        self.hits(fault, 1);
+    }
+
+    pub(crate) fn hits(&mut self, fault: Fault, times: u64) {
+        self.faults.0[fault as usize] += times;
     }
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Counts) {
         self.faults
+            .0
             .iter_mut()
-            .zip(other.faults)
+            .zip(other.faults.0)
             .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
@@ -150,6 +176,8 @@ impl Counts {
         self.epochs += other.epochs;
         self.filled += other.filled;
         self.withdrawn += other.withdrawn;
+        self.torn_tails += other.torn_tails;
+        self.torn_seeds += other.torn_seeds;
         self.virtual_time += other.virtual_time;
     }
 }
@@ -216,6 +244,12 @@ pub(crate) struct Plan {
     pub(crate) leave_open: bool,
     /// Segments that the publisher's journal keeps.
     pub(crate) keep_segments: Option<usize>,
+    pub(crate) replicas: usize,
+    /// Chances in a million a replica and step of 1 ms.
+    pub(crate) replica_kill: u32,
+    pub(crate) replica_power_cut: u32,
+    /// Time between a replica's syncs.
+    pub(crate) replica_sync: u64,
 }
 
 impl Plan {
@@ -247,6 +281,10 @@ impl Plan {
             abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
             keep_segments: None,
+            replicas: rng.range(0, 2) as usize,
+            replica_kill: *rng.pick(&[0, 2_000, 10_000]),
+            replica_power_cut: *rng.pick(&[0, 2_000, 10_000]),
+            replica_sync: *rng.pick(&[MS, 5 * MS, 30 * MS]),
         }
     }
 }

@@ -237,7 +237,7 @@ impl ListenerHost {
             .iter()
             .map(|dropped| dropped.get(Dropped::WindowFull))
             .sum();
-        counts.faults[Fault::WindowFull as usize] += full;
+        counts.hits(Fault::WindowFull, full);
         counts.filled += live.gaps.stats().filled;
         counts.withdrawn += live.gaps.stats().withdrawn;
     }
@@ -270,7 +270,7 @@ impl Live {
                 on_event(number, event, arbiter, gaps, now, record);
             };
             self.connections[number].step(service, now, counts, &mut on_event);
-            counts.faults[Fault::Partial as usize] += partial;
+            counts.hits(Fault::Partial, partial);
         }
         self.policy(now, record);
     }

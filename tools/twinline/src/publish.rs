@@ -44,7 +44,8 @@ use watch::{Watch, WatchedChannel, WatchedSource};
         twinline publish --channels 3 --spread A-F=1,G-M=2,*=3 --source itch=day.itch50.gz --source orders=10000 --journal /tmp/twinline/three\n  \
         twinline publish --source tcp=127.0.0.1:17020 --journal /tmp/twinline/engine\n  \
         twinline publish --source shm=/tmp/twinline/engine.socket --idle spin --journal /tmp/twinline/engine\n  \
-        twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
+        twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks\n  \
+        twinline publish --generate 5000 --replica 10.0.0.6:17010,10.0.0.7:17010 --journal /tmp/twinline/replicated")]
 pub(crate) struct Publish {
     #[command(flatten)]
     source: SourceArgs,

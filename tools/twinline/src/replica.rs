@@ -35,8 +35,8 @@ use twinline_recovery::{ClientConfig, Mark, Service, ServiceConfig, SharedMark, 
 /// that the journal may be moved aside for a new one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    twinline replica --upstream 10.0.0.5:17010 --journal /var/lib/twinline/replica --listen 127.0.0.1:17015\n  \
-    twinline replica --upstream 10.0.0.5:17010,127.0.0.1:17015 --journal /tmp/twinline/replica-2 --listen 127.0.0.1:17016")]
+    twinline replica --upstream 10.0.0.5:17010 --journal /var/lib/twinline/replica --listen 10.0.0.6:17010\n  \
+    twinline replica --upstream 10.0.0.5:17010,10.0.0.6:17010 --journal /tmp/twinline/replica-2 --listen 10.0.0.7:17010")]
 pub(crate) struct Replica {
     /// Follow these, the first one that is as far as we are; of several channels each address is the first one's, and each
     /// next one is at the next port

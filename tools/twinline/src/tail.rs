@@ -65,7 +65,7 @@ impl FromStr for From {
     after_help = "Examples:\n  \
     twinline tail 10.0.0.5:17010 --from start --count 20\n  \
     twinline tail 10.0.0.5:17010 --from start --template SessionStart --limit 1 --format jsonl\n  \
-    twinline tail 10.0.0.5:17010,10.0.0.5:17010 --from start --record /tmp/twinline/followed --until-end"
+    twinline tail 10.0.0.5:17010,10.0.0.6:17010 --from start --record /tmp/twinline/followed --until-end"
 )]
 pub(crate) struct Tail {
     /// The services, in the order of preference
@@ -377,7 +377,7 @@ fn show_void(decoder: &mut Decoder, packet: &Packet<'_>, from: u64, held: u64) -
     let mut open = OpenPacket::new();
     open.push(&mut buffer, &void);
     let length = open.finish_whole(&mut buffer, stamp, 0);
-    decoder.arrival(&Arrival {
+    let _ = decoder.arrival(&Arrival {
         bytes: &buffer[..length],
         ..Arrival::default()
     })?;

@@ -14,3 +14,5 @@ mod kills;
 mod namespaces;
 mod processes;
 mod replay;
+mod replica;
+mod tail;
