@@ -8,7 +8,7 @@ pub enum Bug {
     AcknowledgedTooEarly,
     /// What an epoch made void stays in the journal.
     VoidTailKept,
-    /// A publisher that heals from a replica stops one packet short.
+    /// A publisher that heals from its replicas stops after one packet.
     HealedTooShort,
 }
 

@@ -79,7 +79,7 @@ fn a_tail_that_begins_inside_of_a_packet_gets_the_whole_packet() {
 #[test]
 fn from_the_oldest_means_every_session_that_is_kept() {
     let dir = TempDir::new().expect("a directory");
-    let mut pair = tail(&dir_with_two_sessions(&dir), 0, 0, TailKind::READER);
+    let mut pair = tail(dir_with_two_sessions(&dir), 0, 0, TailKind::READER);
     assert_eq!(
         packets(&mut pair),
         [(3, 1, 2), (3, 2, 4), (3, 4, 5), (7, 1, 2), (7, 2, 4)]

@@ -18,7 +18,7 @@ use twinline_wire::field::RejectCode;
 
 /// Warnings kept for the caller.
 const WARNINGS: usize = 32;
-/// A service that refused, or was left, is not asked again for this long.
+/// A service that refused, or was left, is not asked again for this long, or for as long as we are patient if that is less.
 const AVOID: Duration = Duration::from_millis(500);
 
 /// What became of a service for our stream.
@@ -248,7 +248,7 @@ impl Follower {
                 self.warn(format!(
                     "service {service} sent a packet that is not good ({error}): it is left for a while"
                 ));
-                self.give_up(service, now, AVOID);
+                self.give_up(service, now);
             }
             ClientEvent::CaughtUp { request_id } if self.is_ours(service, request_id) => {
                 if let Some(following) = &mut self.following {
@@ -333,7 +333,7 @@ impl Follower {
             "service {service} CONTRADICTS what is held here and is not followed any more: {how}; compare both journals \
              with `twinline diff`"
         ));
-        self.give_up(service, now, AVOID);
+        self.give_up(service, now);
     }
 
     /// The packet was taken: it is held now.
@@ -364,19 +364,24 @@ impl Follower {
             }
             _ => self.warn(format!("service {service} refuses the tail: {reason}")),
         }
-        let wait = Duration::from_millis(retry_after_ms.into()).max(AVOID);
-        self.services[service].avoid_until = now.saturating_add(nanos(wait));
+        let retry_after = nanos(Duration::from_millis(retry_after_ms.into()));
+        self.avoid(service, retry_after, now);
     }
 
-    fn give_up(&mut self, service: usize, now: u64, wait: Duration) {
+    fn give_up(&mut self, service: usize, now: u64) {
         self.leave = Some(service);
-        self.services[service].avoid_until = now.saturating_add(nanos(wait));
+        self.avoid(service, 0, now);
+    }
+
+    fn avoid(&mut self, service: usize, at_least: u64, now: u64) {
+        let wait = self.patience.min(nanos(AVOID)).max(at_least);
+        self.services[service].avoid_until = now.saturating_add(wait);
     }
 
     /// The tail could not be asked for.
     pub fn not_asked(&mut self, service: usize, now: u64) {
         self.following = None;
-        self.services[service].avoid_until = now.saturating_add(nanos(AVOID));
+        self.avoid(service, 0, now);
     }
 
     /// What is to be done now, one after the other, until there is nothing.
@@ -394,7 +399,7 @@ impl Follower {
                     "service {} brings nothing although there is more: another one is asked",
                     following.service
                 ));
-                self.give_up(following.service, now, AVOID);
+                self.give_up(following.service, now);
                 return self.next_action(now);
             }
             return None;

@@ -200,7 +200,7 @@ impl Replicas {
         let mut state = state.map_err(|error| failed(&error))?;
         let mut reached = Vec::new();
         for at in 0..self.hosts.len() {
-            if self.hosts[at].replica.is_some() && !self.rng.one_in(4) {
+            if self.hosts[at].replica.is_some() && !self.rng.one_in(12) {
                 self.services[at].step(&self.hosts[at].dir, false, now, counts)?;
                 let service = &mut self.services[at];
                 ask(at, service, &mut state, &mut journal, now).map_err(|error| failed(&error))?;
@@ -330,7 +330,7 @@ impl Host {
         counts.torn_tails += u64::from(found.torn_bytes > 0 || found.torn_segments > 0);
         let config = ReplicaConfig {
             sync_interval: Duration::from_nanos(sync),
-            patience: Duration::from_millis(50),
+            patience: Duration::from_millis(20),
         };
         let replica = Replica::open(&self.dir, journal, upstreams, config)
             .map_err(|error| format!("it does not start again: {error}"))?;

@@ -212,7 +212,7 @@ fn an_upstream_that_contradicts_a_replica_is_not_followed() {
     // Another stream of the same session at the same place.
     let other = Bed::new();
     other
-        .publish(&["--generate", "2001", "--seed", "9", "--linger", "1ms"])
+        .publish(&["--generate", "2500", "--linger", "1ms"])
         .wait()
         .expect(0);
     let (_other_service, false_address) = other.recover("127.0.0.1:0");
