@@ -84,8 +84,6 @@ pub enum Heard<'a> {
         /// What is held from this sequence on is void, and goes first.
         cut: Option<u64>,
     },
-    /// How far is released, as the service says that we follow, in an epoch that we have reached.
-    Released(Mark),
 }
 
 /// Why no service can be followed any more, whatever we wait for.
@@ -189,6 +187,16 @@ impl Follower {
         self.following.is_some_and(|following| following.caught_up)
     }
 
+    /// How far is released, as the service that is followed says it, in an epoch that we have reached: a mark of a later
+    /// one says nothing of what is held.
+    pub fn released(&self) -> Option<Mark> {
+        let held = self.held?.tail;
+        let following = self.following.filter(|following| following.confirmed)?;
+        let (mark, epoch) = self.services[following.service].head?;
+        let reached = (mark.session, epoch) <= (held.session, held.epoch);
+        (reached && mark.session > 0).then_some(mark)
+    }
+
     /// How far a service said last that it is; `None` while it is not connected.
     pub fn head(&self, service: usize) -> Option<Mark> {
         let service = self.services.get(service)?;
@@ -231,14 +239,7 @@ impl Follower {
             ClientEvent::Heartbeat {
                 session, epoch, next, ..
             } => {
-                let mark = Mark::new(session, next);
-                self.services[service].head = Some((mark, epoch));
-                let reached = self
-                    .held
-                    .is_some_and(|held| (session, epoch) <= (held.tail.session, held.tail.epoch));
-                if reached && session > 0 && self.is_confirmed() && self.following() == Some(service) {
-                    return Heard::Released(mark);
-                }
+                self.services[service].head = Some((Mark::new(session, next), epoch));
             }
             ClientEvent::Packet { request_id, packet } if self.is_ours(service, request_id) => {
                 return self.on_packet(service, packet, now);

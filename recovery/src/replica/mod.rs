@@ -176,13 +176,13 @@ impl Replica {
         now: u64,
     ) -> Result<(), ReplicaError> {
         match self.follower.on_event(upstream, event, now) {
-            Heard::Nothing => Ok(()),
-            Heard::Released(mark) => {
-                self.released = self.released.max(mark);
-                Ok(())
-            }
-            Heard::Packet { packet, cut } => self.take(upstream, &packet, cut, now),
+            Heard::Nothing => {}
+            Heard::Packet { packet, cut } => self.take(upstream, &packet, cut, now)?,
         }
+        if let Some(mark) = self.follower.released() {
+            self.released = self.released.max(mark);
+        }
+        Ok(())
     }
 
     fn take(
