@@ -281,9 +281,9 @@ impl Plan {
             abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
             keep_segments: None,
-            replicas: *rng.pick(&[1, 2, 2]),
-            replica_kill: *rng.pick(&[0, 1_000, 5_000]),
-            replica_power_cut: *rng.pick(&[0, 1_000, 5_000]),
+            replicas: *rng.pick(&[1, 2, 2, 2, 2, 2]),
+            replica_kill: *rng.pick(&[0, 1_000, 3_000]),
+            replica_power_cut: *rng.pick(&[0, 1_000, 3_000]),
             replica_sync: *rng.pick(&[MS, 5 * MS, 30 * MS]),
         }
     }

@@ -37,7 +37,6 @@ pub(crate) struct Replicas {
     power_cut: u32,
     sync: u64,
     calm: bool,
-    rng: Rng,
 }
 
 impl Replicas {
@@ -77,7 +76,6 @@ impl Replicas {
             power_cut: plan.replica_power_cut,
             sync: plan.replica_sync,
             calm: false,
-            rng: Rng::mixed(&[seed, 0x4ea1]),
         }
     }
 
@@ -178,7 +176,7 @@ impl Replicas {
         Ok(())
     }
 
-    /// What a publisher that lost power does before it opens its epoch, with those of them that it reaches.
+    /// What a publisher that lost power does before it opens its epoch, with those of them that are up.
     ///
     /// # Errors
     /// If what one that was reached had acknowledged is lost all the same.
@@ -200,7 +198,7 @@ impl Replicas {
         let mut state = state.map_err(|error| failed(&error))?;
         let mut reached = Vec::new();
         for at in 0..self.hosts.len() {
-            if self.hosts[at].replica.is_some() && !self.rng.one_in(12) {
+            if self.hosts[at].replica.is_some() {
                 self.services[at].step(&self.hosts[at].dir, false, now, counts)?;
                 let service = &mut self.services[at];
                 ask(at, service, &mut state, &mut journal, now).map_err(|error| failed(&error))?;
@@ -330,7 +328,7 @@ impl Host {
         counts.torn_tails += u64::from(found.torn_bytes > 0 || found.torn_segments > 0);
         let config = ReplicaConfig {
             sync_interval: Duration::from_nanos(sync),
-            patience: Duration::from_millis(20),
+            patience: Duration::from_millis(8),
         };
         let replica = Replica::open(&self.dir, journal, upstreams, config)
             .map_err(|error| format!("it does not start again: {error}"))?;
