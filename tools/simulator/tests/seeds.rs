@@ -6,7 +6,7 @@ use twinline_simulator::{Counts, Fault, Options, run_many, simulate};
 /// Seeds that every test run goes through.
 const SEEDS: u64 = 2_000;
 /// How often each kind of fault must have happened in them.
-const EACH: u64 = 500;
+const EACH: u64 = 400;
 
 #[test]
 fn two_thousand_seeds_deliver_everything_or_say_what_is_missing() {
