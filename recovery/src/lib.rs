@@ -5,13 +5,19 @@
 //! in, bytes and events come out, so a simulator drives the very code that runs in production. [`Service`] and
 //! [`RecoveryClient`] are the thin shells around them: sockets and a clock.
 //!
-//! Ranges are served; requests for snapshots and tails are refused with `NotServed`.
+//! Ranges and tails are served; requests for snapshots are refused with `NotServed`.
 
 mod buffer;
 pub mod client;
+pub mod follow;
+mod mark;
+#[cfg_attr(not(feature = "planted-bugs"), doc(hidden))]
+pub mod planted;
+pub mod replica;
 pub mod server;
 
 pub use client::{ClientConfig, ClientError, ClientEvent, ClientSession, RecoveryClient};
+pub use mark::{Mark, SharedMark};
 pub use server::{Limits, ServerSession, Service, ServiceConfig, ServiceError, Stats};
 pub use twinline_wire::recovery::Range;
 

@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod dialogue;
+mod follow;
 mod limits;
 mod output;
 mod requests;
@@ -10,6 +11,8 @@ mod service;
 mod session;
 mod stats;
 mod store;
+mod tail;
+mod tails;
 
 pub use limits::{Limits, Quota};
 pub use output::Output;
@@ -17,3 +20,4 @@ pub use service::{Service, ServiceConfig, ServiceError, StopHandle};
 pub use session::ServerSession;
 pub use stats::{Counters, Stats};
 pub use store::Store;
+pub use tails::{TailStatus, Tails};

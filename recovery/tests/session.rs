@@ -2,6 +2,7 @@
 
 mod common;
 
+use common::pair::{Pair, store};
 use common::{Answered, CHANNEL, Feed, Got, SECOND};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -11,75 +12,6 @@ use twinline_recovery::{ClientConfig, ClientSession, Limits, Range, ServerSessio
 use twinline_wire::field::{CompleteStatus, LogoutReason, RejectCode};
 use twinline_wire::recovery::{Login, PROTOCOL_VERSION, SnapshotRequest, StreamHeartbeat};
 use twinline_wire::stream;
-
-/// A client, a service and the wire between them.
-struct Pair {
-    client: ClientSession,
-    server: ServerSession,
-    store: Store,
-    now: u64,
-    events: Vec<Got>,
-    /// Bytes that cross in one piece.
-    piece: usize,
-}
-
-impl Pair {
-    fn new(limits: Limits, store: Store) -> Self {
-        let mut client = ClientSession::new(ClientConfig::new("test", CHANNEL)).expect("a short name");
-        client.on_connected(0);
-        let server = ServerSession::new(&limits, CHANNEL, 0);
-        Self {
-            client,
-            server,
-            store,
-            now: 0,
-            events: Vec::new(),
-            piece: usize::MAX,
-        }
-    }
-
-    fn over(dir: &TempDir, limits: Limits) -> Self {
-        let mut pair = Self::new(limits, store(dir));
-        pair.settle();
-        assert!(pair.client.is_ready());
-        pair.events.clear();
-        pair
-    }
-
-    /// Moves bytes both ways until nothing moves.
-    fn settle(&mut self) {
-        loop {
-            let bytes = self.client.output();
-            let sent = self.server.on_bytes(&bytes[..bytes.len().min(self.piece)]);
-            self.client.consumed(sent);
-            let output = self.server.poll_output(self.now, &mut self.store);
-            let mut bytes = [output.head, output.packets, output.control].concat();
-            bytes.truncate(self.piece);
-            let events = &mut self.events;
-            self.client
-                .on_bytes(&bytes, self.now, &mut |event| events.push(event.into()));
-            self.server.consumed(bytes.len(), self.now);
-            if sent + bytes.len() == 0 {
-                return;
-            }
-        }
-    }
-
-    fn ask(&mut self, request: u32, session: u32, ranges: &[Range]) -> Answered {
-        self.client
-            .request(request, session, ranges, self.now)
-            .expect("it is ready");
-        self.settle();
-        Answered::of(request, &self.events)
-    }
-}
-
-fn store(dir: &TempDir) -> Store {
-    Store::new(
-        Some(JournalReader::open(dir.path()).expect("a journal")),
-        Quota::new(None, 0),
-    )
-}
 
 fn answered(had: &[(u64, u64)], refused: &[(u64, u64, RejectCode)], status: CompleteStatus) -> Answered {
     Answered {

@@ -37,10 +37,16 @@ pub(crate) fn ends_session(packet: &Packet<'_>) -> bool {
     last.is_some_and(|(_, frame)| frame.template() == EndOfSession::TEMPLATE)
 }
 
-/// True for the notice that a session ended without its last message. `bytes`: a whole packet.
+/// True for the notices that a session ended without its last message. `bytes`: a whole packet. A loss without an end is
+/// one of them: a listener that dies before it says more does not take the session up again.
 fn abandons(bytes: &[u8]) -> bool {
-    let event = first_frame(bytes).and_then(|frame| frame.view::<SessionEvent>().map(|event| event.state));
-    event == Some(SessionState::ABANDONED)
+    let Some(frame) = first_frame(bytes) else {
+        return false;
+    };
+    let event = frame.view::<SessionEvent>();
+    let lost = frame.view::<Lost>();
+    event.is_some_and(|event| event.state == SessionState::ABANDONED)
+        || lost.is_some_and(|lost| lost.end.get() == u64::MAX)
 }
 
 /// The first frame of a packet's bytes.
@@ -354,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_abandoned_with_an_open_end_has_ended_where_it_stood() {
+    fn a_session_that_is_lost_without_an_end_or_abandoned_has_ended_where_it_stood() {
         let (chain, stream) = at_ten();
         let lost = Lost {
             begin: U64::new(10),
@@ -362,15 +368,17 @@ mod tests {
             ..Lost::NULL
         };
         let after = next(Some(&chain), false, &stream.clone().notice(&lost, 10)).unwrap();
-        assert_eq!((after.tail.next, after.tail.ended), (10, false));
+        assert_eq!((after.tail.next, after.tail.ended), (10, true));
         let abandoned = SessionEvent {
             state: SessionState::ABANDONED,
             ..SessionEvent::NULL
         };
         let packet = stream.clone().notice(&abandoned, 10);
-        let end = next(Some(&after), false, &packet).unwrap();
-        assert_eq!((end.tail.next, end.tail.ended), (10, true));
-        assert!(pass(&after, &Packet::parse(&packet).unwrap()).tail.ended);
+        for before in [&after, &chain] {
+            let end = next(Some(before), false, &packet).unwrap();
+            assert_eq!((end.tail.next, end.tail.ended), (10, true));
+            assert!(pass(before, &Packet::parse(&packet).unwrap()).tail.ended);
+        }
     }
 
     #[test]

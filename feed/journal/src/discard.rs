@@ -11,6 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use twinline_wire::header::{align_up, flags};
+use twinline_wire::session::EpochStart;
 
 /// Makes the segment `index` a new file that holds the first `keep` bytes of the old one (if there is one) and zeros.
 /// It is durable, and replaces the old one at once; readers keep what they have mapped. The index is left empty.
@@ -112,7 +113,8 @@ pub(crate) fn cut(
     })
 }
 
-/// The segment that `sequence` stands in.
+/// The segment that `sequence` stands in, or that begins with the first packet after it: where the oldest packet held of the
+/// session opens an epoch whose valid end is at or below `sequence`, nothing is missing before it.
 fn find(
     dir: &Path,
     made: &Made,
@@ -122,6 +124,7 @@ fn find(
     last: u64,
 ) -> Result<u64, JournalError> {
     let mut oldest = sequence;
+    let mut opens = None;
     for index in (first..=last).rev() {
         let Some(segment) = Segment::open(dir, index, made, None)? else {
             break;
@@ -134,6 +137,12 @@ fn find(
         if oldest <= sequence {
             return Ok(index);
         }
+        let start = packet.messages().next();
+        let start = start.and_then(|(_, frame)| Some(frame.view::<EpochStart>()?.valid_end.get()));
+        opens = start.filter(|&valid_end| valid_end <= sequence).map(|_| index);
+    }
+    if let Some(index) = opens {
+        return Ok(index);
     }
     Err(JournalError::NotHeld { sequence, oldest })
 }

@@ -413,6 +413,8 @@ codes! {
         COMPLETE = 1 "Complete",
         /// A limit was reached: ask again for what is missing.
         PARTIAL = 2 "Partial",
+        /// Of a tail, which goes on: all that there was is sent; what comes from now on is new.
+        CAUGHT_UP = 3 "CaughtUp",
     }
     /// What a tail's client is.
     Code TailKind null 255 {

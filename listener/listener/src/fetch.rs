@@ -269,6 +269,8 @@ fn on_event(service: usize, event: ClientEvent<'_>, shared: &Shared) {
                 },
             );
         }
+        // A listener asks for no tail.
+        ClientEvent::CaughtUp { .. } => {}
         ClientEvent::Complete { request_id, .. } => put(shared, Answer::Complete { request: request_id }),
         ClientEvent::Closed { .. } => {
             shared

@@ -89,6 +89,11 @@ pub enum ClientEvent<'a> {
         /// Why, in words.
         reason: &'a str,
     },
+    /// A tail has sent all that there was when this was said; it goes on. Comes once a tail.
+    CaughtUp {
+        /// The tail's request.
+        request_id: u32,
+    },
     /// The request is answered; its number is free again.
     Complete {
         /// The request.
@@ -151,6 +156,9 @@ pub enum RequestError {
         /// Ranges allowed.
         allowed: usize,
     },
+    /// A tail is open already, or none is.
+    #[error("a connection has one tail: end it first; and only an open one of a replica is acknowledged")]
+    Tail,
     /// As many requests are open as the service allows, or the connection takes no more bytes.
     #[error("{0} requests are open already: wait for one to complete")]
     Busy(usize),

@@ -8,7 +8,7 @@ use super::ClientError;
 use super::event::{ClientConfig, ClientEvent, CloseReason, RequestError};
 use crate::buffer::{FrameBuffer, Outbox};
 use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, Range, nanos};
-use twinline_wire::field::LogoutReason;
+use twinline_wire::field::{CompleteStatus, LogoutReason};
 use twinline_wire::header::{PacketHeader, align_up, flags};
 use twinline_wire::recovery::{
     Data, Login, LoginAccepted, Logout, PROTOCOL_VERSION, RangesRequest, Reject, RequestComplete,
@@ -21,7 +21,7 @@ use twinline_wire::{Message, Packet, PacketError, View};
 const OUTBOX_LEN: usize = 64 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     Disconnected,
     LoggingIn,
     Ready,
@@ -30,19 +30,21 @@ enum State {
 /// The state machine of one service's client. Memory: two fixed buffers.
 pub struct ClientSession {
     input: FrameBuffer,
-    dialogue: Dialogue,
+    pub(super) dialogue: Dialogue,
 }
 
 /// Everything but the input buffer, so that a frame in it can be handled while it is borrowed.
-struct Dialogue {
+pub(super) struct Dialogue {
     config: ClientConfig,
-    state: State,
-    outbox: Outbox,
-    open: Vec<u32>,
+    pub(super) state: State,
+    pub(super) outbox: Outbox,
+    pub(super) open: Vec<u32>,
+    /// The tail's number, if one is open.
+    pub(super) tail: Option<u32>,
     max_ranges: usize,
     max_requests: usize,
     last_received: u64,
-    last_sent: u64,
+    pub(super) last_sent: u64,
 }
 
 impl ClientSession {
@@ -64,6 +66,7 @@ impl ClientSession {
                 state: State::Disconnected,
                 outbox: Outbox::new(OUTBOX_LEN),
                 open: Vec::new(),
+                tail: None,
                 max_ranges: 0,
                 max_requests: 0,
                 last_received: 0,
@@ -193,6 +196,7 @@ impl Dialogue {
         };
         self.outbox.clear();
         self.open.clear();
+        self.tail = None;
         let put = self.outbox.put(
             &login,
             &[self.config.name.as_bytes(), self.config.token.as_bytes()],
@@ -205,6 +209,7 @@ impl Dialogue {
     fn close(&mut self, reason: CloseReason<'_>, on_event: &mut impl FnMut(ClientEvent<'_>)) {
         self.state = State::Disconnected;
         self.open.clear();
+        self.tail = None;
         self.outbox.clear();
         on_event(ClientEvent::Closed { reason });
     }
@@ -219,7 +224,7 @@ impl Dialogue {
         if self.state != State::Ready {
             return Err(RequestError::NotReady);
         }
-        if request_id == 0 || ranges.is_empty() || self.open.contains(&request_id) {
+        if request_id == 0 || ranges.is_empty() || self.is_open(request_id) {
             return Err(RequestError::Invalid(request_id));
         }
         if ranges.len() > self.max_ranges {
@@ -238,6 +243,11 @@ impl Dialogue {
         self.open.push(request_id);
         self.last_sent = now;
         Ok(())
+    }
+
+    /// True if the service may answer a request of this number.
+    pub(super) fn is_open(&self, request_id: u32) -> bool {
+        self.tail == Some(request_id) || self.open.contains(&request_id)
     }
 
     fn on_time(&mut self, now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
@@ -334,7 +344,7 @@ impl Dialogue {
     ) -> Result<(), StreamError> {
         let reject = expect::<Reject>(&frame)?;
         let request_id = reject.request_id.get();
-        if request_id != 0 && !self.open.contains(&request_id) {
+        if request_id != 0 && !self.is_open(request_id) {
             return Err(StreamError("an answer to a request that is not open"));
         }
         on_event(ClientEvent::Reject {
@@ -357,10 +367,17 @@ impl Dialogue {
     ) -> Result<(), StreamError> {
         let complete = expect::<RequestComplete>(&frame)?;
         let request_id = complete.request_id.get();
-        let Some(at) = self.open.iter().position(|&open| open == request_id) else {
+        if self.tail == Some(request_id) {
+            if complete.status == CompleteStatus::CAUGHT_UP {
+                on_event(ClientEvent::CaughtUp { request_id });
+                return Ok(());
+            }
+            self.tail = None;
+        } else if let Some(at) = self.open.iter().position(|&open| open == request_id) {
+            self.open.swap_remove(at);
+        } else {
             return Err(StreamError("an answer to a request that is not open"));
-        };
-        self.open.swap_remove(at);
+        }
         on_event(ClientEvent::Complete {
             request_id,
             status: complete.status,
@@ -375,7 +392,7 @@ impl Dialogue {
         on_event: &mut impl FnMut(ClientEvent<'_>),
     ) -> Result<(), StreamError> {
         let request_id = expect::<Data>(&frame)?.request_id.get();
-        if !self.open.contains(&request_id) {
+        if !self.is_open(request_id) {
             return Err(StreamError("an answer to a request that is not open"));
         }
         let mut rest = frame.data().take()?;

@@ -3,13 +3,14 @@
 
 use super::event::{ClientConfig, ClientEvent, CloseReason, RequestError};
 use super::session::ClientSession;
-use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, Range, nanos};
+use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, Mark, Range, nanos};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use twinline_wire::field::TailKind;
 
 /// The wait before a lost connection is made again; doubled at each failure in a row.
 const BACK_OFF: Duration = Duration::from_millis(50);
@@ -128,14 +129,61 @@ impl RecoveryClient {
         ranges: &[Range],
     ) -> Result<(), SubmitError> {
         let now = self.now();
-        let endpoint = self
-            .endpoints
-            .get_mut(endpoint)
-            .ok_or(SubmitError::NoEndpoint(endpoint))?;
+        let endpoint = self.endpoint(endpoint)?;
         endpoint.session.request(request_id, session, ranges, now)?;
         // A connection that fails here is found lost by the next poll.
         let _ = endpoint.write();
         Ok(())
+    }
+
+    /// Asks a service for everything from a place on, for ever; sent at once. See [`ClientSession::tail`].
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub fn tail(
+        &mut self,
+        endpoint: usize,
+        request_id: u32,
+        from: Mark,
+        kind: TailKind,
+    ) -> Result<(), SubmitError> {
+        let now = self.now();
+        let endpoint = self.endpoint(endpoint)?;
+        endpoint.session.tail(request_id, from, kind, now)?;
+        // A connection that fails here is found lost by the next poll.
+        let _ = endpoint.write();
+        Ok(())
+    }
+
+    /// Tells a service what a replica holds durably. See [`ClientSession::acknowledge`].
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub fn acknowledge(&mut self, endpoint: usize, held: Mark, epoch: u32) -> Result<(), SubmitError> {
+        let now = self.now();
+        let endpoint = self.endpoint(endpoint)?;
+        endpoint.session.acknowledge(held, epoch, now)?;
+        let _ = endpoint.write();
+        Ok(())
+    }
+
+    /// Ends the connection to a service, with all that is open on it. It is made again after a while.
+    pub fn leave(&mut self, endpoint: usize) {
+        let now = self.now();
+        if let Some(endpoint) = self.endpoints.get_mut(endpoint)
+            && matches!(endpoint.link, Link::Up(_))
+        {
+            endpoint.session.log_out();
+            // It is over anyway.
+            let _ = endpoint.write();
+            endpoint.down(now);
+        }
+    }
+
+    fn endpoint(&mut self, endpoint: usize) -> Result<&mut Endpoint, SubmitError> {
+        self.endpoints
+            .get_mut(endpoint)
+            .ok_or(SubmitError::NoEndpoint(endpoint))
     }
 
     /// Waits up to `timeout` for something to happen, and tells what did, with the index of the service.

@@ -171,7 +171,7 @@ fn void(end: u64) -> Refusal {
     }
 }
 
-fn unpublished(end: u64) -> Refusal {
+pub(super) fn unpublished(end: u64) -> Refusal {
     Refusal {
         end,
         code: RejectCode::NOT_YET_PUBLISHED,

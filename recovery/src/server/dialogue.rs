@@ -7,6 +7,7 @@ use super::output::{DataFrame, Output};
 use super::requests::{Requests, Taken};
 use super::stats::Counters;
 use super::store::Store;
+use super::tail::Tail;
 use crate::buffer::Outbox;
 use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, nanos};
 use twinline_journal::Head;
@@ -40,11 +41,16 @@ pub(super) enum State {
 
 /// Everything but the input buffer, so that a frame in it can be handled while it is borrowed.
 pub(super) struct Dialogue {
-    limits: Limits,
+    pub(super) limits: Limits,
     channel: u16,
     pub(super) state: State,
     pub(super) cut: Option<LogoutReason>,
     requests: Requests,
+    pub(super) tail: Option<Tail>,
+    /// The tail that the service ended last: acknowledgements of it may still be under way.
+    pub(super) ended_tail: u32,
+    /// The client's name.
+    pub(super) client: String,
     /// Where the journal is read for the request that is being answered.
     cursor: Option<Cursor>,
     quota: Quota,
@@ -67,6 +73,9 @@ impl Dialogue {
             state: State::New,
             cut: None,
             requests: Requests::new(limits),
+            tail: None,
+            ended_tail: 0,
+            client: String::new(),
             cursor: None,
             quota: Quota::new(limits.messages_per_minute, now),
             control: Outbox::new(CONTROL_LEN),
@@ -80,7 +89,7 @@ impl Dialogue {
     }
 
     pub(super) fn memory(&self) -> usize {
-        self.requests.memory() + self.control.capacity()
+        self.requests.memory() + self.control.capacity() + self.client.capacity()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -122,16 +131,8 @@ impl Dialogue {
                     );
                 }
             }
-            TailRequest::TEMPLATE => {
-                if let Some(request) = frame.view::<TailRequest>() {
-                    self.not_served(
-                        request.request_id.get(),
-                        request.session.get(),
-                        "tails are not served here",
-                    );
-                }
-            }
-            Acknowledge::TEMPLATE => return Err(StreamError("an acknowledgement without a tail")),
+            TailRequest::TEMPLATE => self.tail_request(frame, store)?,
+            Acknowledge::TEMPLATE => self.acknowledge(frame)?,
             Login::TEMPLATE => return Err(StreamError("a second login")),
             LoginAccepted::TEMPLATE
             | Data::TEMPLATE
@@ -161,6 +162,7 @@ impl Dialogue {
         } else if name.len() > MAX_NAME_LEN || token.len() > MAX_TOKEN_LEN {
             self.refuse_login(RejectCode::MALFORMED, "the name or the token is too long");
         } else {
+            self.client = String::from_utf8_lossy(name).into_owned();
             self.accept_login(store.head());
         }
         Ok(())
@@ -218,6 +220,7 @@ impl Dialogue {
     pub(super) fn log_out(&mut self, reason: LogoutReason, text: &str) {
         self.control.put(&Logout { reason }, &[text.as_bytes()]);
         self.requests.clear();
+        self.tail = None;
         self.cut(reason);
         self.state = State::Closing;
     }
@@ -246,7 +249,7 @@ impl Dialogue {
             return Ok(());
         };
         let (request_id, session) = (request.request_id.get(), request.session.get());
-        if request_id == 0 || self.requests.is_open(request_id) {
+        if self.is_taken(request_id) {
             return Err(StreamError("a request whose number is 0 or still open"));
         }
         self.counters.requests += 1;
@@ -269,8 +272,20 @@ impl Dialogue {
         Ok(())
     }
 
-    /// Goes on with the oldest request until there is a data frame to be sent, or enough control.
+    /// True if a new request cannot have this number.
+    pub(super) fn is_taken(&self, request_id: u32) -> bool {
+        let tail = self.tail.as_ref().map(|tail| tail.request_id);
+        request_id == 0 || tail == Some(request_id) || self.requests.is_open(request_id)
+    }
+
+    /// Goes on with what the client wants: gaps are filled before the tail goes on.
     pub(super) fn advance(&mut self, now: u64, store: &mut Store) {
+        self.answer_ranges(now, store);
+        self.follow(store);
+    }
+
+    /// Goes on with the oldest request until there is a data frame to be sent, or enough control.
+    fn answer_ranges(&mut self, now: u64, store: &mut Store) {
         while self.control.room() >= STEP_LEN {
             let Some(request) = self.requests.first() else {
                 // An idle client keeps no segment.
@@ -360,7 +375,14 @@ impl Dialogue {
         self.requests.skip_range();
     }
 
-    fn reject(&mut self, request_id: u32, part: Wanted, code: RejectCode, retry_after_ms: u32, reason: &str) {
+    pub(super) fn reject(
+        &mut self,
+        request_id: u32,
+        part: Wanted,
+        code: RejectCode,
+        retry_after_ms: u32,
+        reason: &str,
+    ) {
         self.reject_with(request_id, part, code, retry_after_ms, None, reason);
     }
 
@@ -392,7 +414,7 @@ impl Dialogue {
         }
     }
 
-    fn complete(&mut self, request_id: u32, status: CompleteStatus) {
+    pub(super) fn complete(&mut self, request_id: u32, status: CompleteStatus) {
         let complete = RequestComplete {
             request_id: request_id.into(),
             status,
@@ -408,7 +430,12 @@ impl Dialogue {
         if self.state != State::Open || !(self.heartbeat_due || idle) || self.control.room() < STEP_LEN {
             return;
         }
-        let head = store.head();
+        self.heartbeat_due = false;
+        self.tell(store.head());
+    }
+
+    /// Says how far the journal is.
+    pub(super) fn tell(&mut self, head: Head) {
         let heartbeat = StreamHeartbeat {
             session: head.session.into(),
             epoch: head.epoch.into(),
@@ -416,7 +443,6 @@ impl Dialogue {
             next: head.next.into(),
         };
         self.control.put(&heartbeat, &[]);
-        self.heartbeat_due = false;
     }
 
     pub(super) fn output(&mut self, now: u64) -> Output<'_> {

@@ -5,8 +5,9 @@ use super::connection::{Connection, Turn};
 use super::limits::{Limits, Quota};
 use super::session::ServerSession;
 use super::stats::Stats;
-use super::store::Store;
-use crate::nanos;
+use super::store::{DEFAULT_TAILS, Store};
+use super::tails::Tails;
+use crate::{Mark, SharedMark, nanos};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use std::collections::VecDeque;
@@ -44,12 +45,18 @@ pub struct ServiceConfig {
     pub max_clients: usize,
     /// Messages a minute that all clients together are sent.
     pub messages_per_minute: Option<u32>,
+    /// Tails open at once, of all clients together.
+    pub max_tails: usize,
+    /// While tails are open, the journal is looked at this often for what is new; in whole milliseconds, 0: all the time.
+    pub tail_interval: Duration,
+    /// What may be shown to all but replicas; `None`: whatever the journal holds.
+    pub released: Option<Arc<SharedMark>>,
     /// What one client may cost.
     pub limits: Limits,
 }
 
 impl ServiceConfig {
-    /// The defaults: 1,024 clients, default [`Limits`], no limit for all together.
+    /// The defaults: 1,024 clients, 64 tails, default [`Limits`], no limit for all together.
     pub fn new(journal: impl Into<PathBuf>, channel: u16, bind: SocketAddr) -> Self {
         Self {
             journal: journal.into(),
@@ -57,6 +64,9 @@ impl ServiceConfig {
             bind,
             max_clients: 1024,
             messages_per_minute: None,
+            max_tails: DEFAULT_TAILS,
+            tail_interval: Duration::from_millis(1),
+            released: None,
             limits: Limits::default(),
         }
     }
@@ -135,6 +145,8 @@ pub struct Service {
     /// Connections may wait to be accepted; not looked at before this time.
     accept_at: Option<u64>,
     tick_at: u64,
+    /// Tails are open, and have their turn at this time.
+    tails_at: Option<u64>,
 }
 
 impl Service {
@@ -156,7 +168,9 @@ impl Service {
             stop: Arc::default(),
             waker: Arc::new(Waker::new(poll.registry(), WAKER)?),
         };
-        let store = Store::new(None, Quota::new(config.messages_per_minute, 0));
+        let mut store = Store::new(None, Quota::new(config.messages_per_minute, 0));
+        store.tails = Tails::new(config.max_tails);
+        store.released = config.released.as_ref().map(|mark| mark.get());
         let mut service = Self {
             config,
             address,
@@ -173,6 +187,7 @@ impl Service {
             queue: VecDeque::new(),
             accept_at: None,
             tick_at: 0,
+            tails_at: None,
         };
         match service.open_journal() {
             Ok(()) | Err(ServiceError::Journal(JournalError::Missing(_))) => Ok(service),
@@ -183,6 +198,11 @@ impl Service {
     /// Where it listens: the port that was given, if port 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The tails that clients have open, for any thread.
+    pub fn tails(&self) -> Arc<Tails> {
+        Arc::clone(&self.store.tails)
     }
 
     /// The counters, for any thread.
@@ -204,7 +224,8 @@ impl Service {
         let mut events = Events::with_capacity(256);
         while !self.stop.stop.load(Ordering::Acquire) {
             let wait = if self.queue.is_empty() {
-                Duration::from_nanos(self.tick_at.saturating_sub(self.now()))
+                let due = self.tails_at.unwrap_or(u64::MAX).min(self.tick_at);
+                Duration::from_nanos(due.saturating_sub(self.now()))
             } else {
                 Duration::ZERO
             };
@@ -227,6 +248,8 @@ impl Service {
             if now >= self.tick_at {
                 self.tick(now)?;
             }
+            self.store.released = self.config.released.as_ref().map(|mark| mark.get());
+            self.follow(now);
             for _ in 0..self.queue.len() {
                 if let Some(index) = self.queue.pop_front() {
                     self.turn(index, now);
@@ -247,6 +270,28 @@ impl Service {
         nanos(self.start.elapsed())
     }
 
+    /// Gives each tail a turn when it is time to look for what is new.
+    fn follow(&mut self, now: u64) {
+        let due = self.tails_at.is_some_and(|at| now >= at);
+        let mut any = false;
+        for index in 0..self.connections.len() {
+            if let Some(connection) = &self.connections[index]
+                && connection.session.is_following()
+            {
+                any = true;
+                if due {
+                    self.wake(index, false, false);
+                }
+            }
+        }
+        let next = now + nanos(self.config.tail_interval);
+        self.tails_at = match self.tails_at {
+            _ if !any => None,
+            Some(at) if !due => Some(at),
+            _ => Some(next),
+        };
+    }
+
     fn tick(&mut self, now: u64) -> Result<(), ServiceError> {
         self.tick_at = now + nanos(TICK);
         if self.store.journal.is_none() {
@@ -259,6 +304,7 @@ impl Service {
             }
         }
         self.store.keep_up();
+        self.stats.set_head(Mark::from(self.store.head()));
         for index in 0..self.connections.len() {
             self.wake(index, false, false);
         }

@@ -96,6 +96,12 @@ impl ServerSession {
         }
     }
 
+    /// True if it has a tail open: [`poll_output`](Self::poll_output) is to be called whenever the journal may have
+    /// grown.
+    pub fn is_following(&self) -> bool {
+        self.dialogue.tail.is_some()
+    }
+
     /// Why the service ended the connection, if it did.
     pub fn cut(&self) -> Option<LogoutReason> {
         self.dialogue.cut

@@ -1,5 +1,6 @@
 //! What the service counts: plain numbers in the state machine, atomics where other threads read them.
 
+use crate::{Mark, SharedMark};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use twinline_journal::JournalError;
@@ -15,6 +16,8 @@ pub struct Counters {
     pub logins: u64,
     /// Requests for ranges.
     pub requests: u64,
+    /// Requests for tails.
+    pub tails: u64,
     /// Messages sent, in packets.
     pub messages: u64,
     /// Packets sent.
@@ -57,6 +60,8 @@ pub struct Stats {
     pub logins: AtomicU64,
     /// Requests for ranges.
     pub requests: AtomicU64,
+    /// Requests for tails.
+    pub tails: AtomicU64,
     /// Messages sent, in packets.
     pub messages: AtomicU64,
     /// Packets sent.
@@ -67,6 +72,8 @@ pub struct Stats {
     pub malformed: AtomicU64,
     /// Times that the journal was not there or could not be read.
     pub journal_errors: AtomicU64,
+    /// How far the journal was when it was last looked at, ten times a second.
+    head: SharedMark,
     journal_error: Mutex<Option<String>>,
     rejects: [AtomicU64; CODES],
     cuts: [AtomicU64; CODES],
@@ -81,6 +88,15 @@ impl Stats {
     /// Clients that the service cut for this reason.
     pub fn cuts(&self, reason: LogoutReason) -> u64 {
         self.cuts[slot(reason.0)].load(Ordering::Relaxed)
+    }
+
+    /// How far the journal was when it was last looked at, ten times a second.
+    pub fn head(&self) -> Mark {
+        self.head.get()
+    }
+
+    pub(super) fn set_head(&self, head: Mark) {
+        self.head.set(head);
     }
 
     /// What is wrong with the journal: it is not there yet, or could not be read when it was last asked for.
@@ -106,6 +122,7 @@ impl Stats {
         let pairs = [
             (&self.logins, counters.logins),
             (&self.requests, counters.requests),
+            (&self.tails, counters.tails),
             (&self.messages, counters.messages),
             (&self.packets, counters.packets),
             (&self.bytes, counters.bytes),

@@ -1,6 +1,8 @@
 //! What the tests of this package share: packets and journals to serve, and events that outlive their bytes.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod pair;
+
 use std::path::Path;
 use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_recovery::ClientEvent;
@@ -216,6 +218,7 @@ pub(crate) enum Got {
         request: u32,
         status: CompleteStatus,
     },
+    CaughtUp,
     Heartbeat {
         session: u32,
         next: u64,
@@ -267,6 +270,7 @@ impl From<ClientEvent<'_>> for Got {
                     next_session,
                 }
             }
+            ClientEvent::CaughtUp { .. } => Self::CaughtUp,
             ClientEvent::Complete { request_id, status } => Self::Complete {
                 request: request_id,
                 status,

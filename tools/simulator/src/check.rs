@@ -245,7 +245,9 @@ impl<'a> Judge<'a> {
             span,
             reason,
         });
-        if span.end != u64::MAX {
+        // Without an end it is the session's last word, whether the listener lives to say so or not.
+        self.closed = span.end == u64::MAX;
+        if !self.closed {
             self.verdict.lost += span.len();
         }
         Ok(())

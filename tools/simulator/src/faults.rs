@@ -15,7 +15,7 @@ macro_rules! faults {
         }
 
         impl Fault {
-            /// Every kind, in the order of their counts.
+            /// Every kind, in the order of their declaration.
             pub const ALL: &'static [Fault] = &[$(Fault::$name),*];
 
             /// A short name in snake case.
@@ -85,6 +85,14 @@ faults! {
     ListenerKill = "listener_kill",
     /// A listener's power is cut: it loses the unsynced end of its record.
     ListenerPowerCut = "listener_power_cut",
+    /// A replica is killed and goes on from its journal.
+    ReplicaKill = "replica_kill",
+    /// A replica's power is cut: it loses the unsynced end of its journal.
+    ReplicaPowerCut = "replica_power_cut",
+    /// A replica changes to another upstream.
+    UpstreamSwitch = "upstream_switch",
+    /// A publisher got back from a replica what a power cut had taken.
+    PublisherHealed = "publisher_healed",
     /// A session ends and the next one begins.
     NewSession = "new_session",
     /// A new session begins before the old one's end was published.
@@ -103,9 +111,9 @@ faults! {
     WindowFull = "window_full",
 }
 
-/// How often each kind of fault happened.
+/// How often each kind of fault happened, in the order of [`Fault::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FaultCounts([u64; Fault::ALL.len()]);
+pub(crate) struct FaultCounts([u64; Fault::ALL.len()]);
 
 impl Default for FaultCounts {
     fn default() -> Self {
@@ -116,8 +124,7 @@ impl Default for FaultCounts {
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// How often each kind of fault happened.
-    pub faults: FaultCounts,
+    pub(crate) faults: FaultCounts,
     /// Seeds run.
     pub seeds: u64,
     /// Valid messages in the journal at the end.
@@ -140,6 +147,10 @@ pub struct Counts {
     pub filled: u64,
     /// Gaps known only from heartbeats that were taken back.
     pub withdrawn: u64,
+    /// Times that a journal, opened after a power cut, had a torn end.
+    pub torn_tails: u64,
+    /// Seeds in which that happened.
+    pub torn_seeds: u64,
     /// Virtual time, in nanoseconds.
     pub virtual_time: u64,
 }
@@ -151,20 +162,19 @@ impl Counts {
     }
 
     pub(crate) fn hit(&mut self, fault: Fault) {
-        self.hit_times(fault, 1);
+        self.hits(fault, 1);
     }
 
-    pub(crate) fn hit_times(&mut self, fault: Fault, times: u64) {
+    pub(crate) fn hits(&mut self, fault: Fault, times: u64) {
         self.faults.0[fault as usize] += times;
     }
 
     /// Adds another run's counts.
     pub fn add(&mut self, other: &Counts) {
-        let more = other.faults.0;
         self.faults
             .0
             .iter_mut()
-            .zip(more)
+            .zip(other.faults.0)
             .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
@@ -177,6 +187,8 @@ impl Counts {
         self.epochs += other.epochs;
         self.filled += other.filled;
         self.withdrawn += other.withdrawn;
+        self.torn_tails += other.torn_tails;
+        self.torn_seeds += other.torn_seeds;
         self.virtual_time += other.virtual_time;
     }
 }
@@ -247,6 +259,12 @@ pub(crate) struct Plan {
     pub(crate) sleep: u64,
     /// Sequences that the publisher reserves: where a power cut lets them leap to.
     pub(crate) block: u64,
+    pub(crate) replicas: usize,
+    /// Chances in a million a replica and step of 1 ms.
+    pub(crate) replica_kill: u32,
+    pub(crate) replica_power_cut: u32,
+    /// Time between a replica's syncs.
+    pub(crate) replica_sync: u64,
 }
 
 impl Plan {
@@ -258,6 +276,7 @@ impl Plan {
             (begin, begin + rng.range(1_200, 2_200) * MS)
         });
         let sessions = *rng.pick(&[1, 2, 3, 6, 8, 8]);
+        let keep_segments = *rng.pick(&[None, Some(2)]);
         Self {
             listeners,
             lines: (0..listeners).map(|_| [line(rng, 0), line(rng, 1)]).collect(),
@@ -277,9 +296,18 @@ impl Plan {
             sessions,
             abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
-            keep_segments: *rng.pick(&[None, Some(2), Some(2)]),
+            keep_segments,
             sleep: *rng.pick(&[0, 1, 1, 1]),
             block: *rng.pick(&[MIN_BLOCK, MIN_BLOCK, MIN_BLOCK, 1 << 32]),
+            // One that is away for longer than its upstreams keep has to be started anew, by hand.
+            replicas: if keep_segments.is_none() {
+                *rng.pick(&[1, 2, 2, 2, 2, 2])
+            } else {
+                0
+            },
+            replica_kill: *rng.pick(&[0, 1_000, 3_000]),
+            replica_power_cut: *rng.pick(&[0, 1_000, 3_000]),
+            replica_sync: *rng.pick(&[MS, 5 * MS, 30 * MS]),
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A seed is a run: one publisher (the real one, over a real journal and epoch store), lines A and B to two or three
 //! listeners (the real arbiter and gap policy), one or two recovery services (the real protocol, over real journal
-//! readers). Everything that can go wrong does, by the seed's plan: see [`Fault`]. At the end every listener's stream must
+//! readers), up to two replicas (the real state machine, over real journals) that the publisher heals
+//! from. Everything that can go wrong does, by the seed's plan: see [`Fault`]. At the end every listener's stream must
 //! be the journal's, message by message, or a notice must name the difference exactly. The same seed always runs the same
 //! way: there is no clock, no thread and no socket in here.
 //!
@@ -18,6 +19,7 @@ mod planted;
 mod powercut;
 mod publisher;
 mod record;
+mod replica;
 mod rng;
 mod run;
 mod service;

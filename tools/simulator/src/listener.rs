@@ -250,7 +250,7 @@ impl ListenerHost {
             .iter()
             .map(|dropped| dropped.get(Dropped::WindowFull))
             .sum();
-        counts.hit_times(Fault::WindowFull, full);
+        counts.hits(Fault::WindowFull, full);
         counts.filled += live.gaps.stats().filled;
         counts.withdrawn += live.gaps.stats().withdrawn;
         counts.ahead += stats.ahead;
@@ -283,7 +283,7 @@ impl Live {
                 on_event(number, event, arbiter, gaps, now, record);
             };
             self.connections[number].step(service, now, counts, &mut on_event);
-            counts.hit_times(Fault::Partial, partial);
+            counts.hits(Fault::Partial, partial);
         }
         self.policy(now, record);
     }
@@ -390,6 +390,6 @@ fn on_event(
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),
-        ClientEvent::BadPacket { .. } => {}
+        ClientEvent::BadPacket { .. } | ClientEvent::CaughtUp { .. } => {}
     }
 }

@@ -1,13 +1,16 @@
 //! Bugs put in on purpose, one at a time, to see that a run catches them: in the arbiter (see
-//! [`twinline_listener::planted`]) and at the seams between the state machines.
+//! [`twinline_listener::planted`]), in replicas (see [`twinline_recovery::planted`]), and at the seams between the state machines.
 
 use twinline_listener::planted::Bug;
+use twinline_recovery::planted::Bug as ReplicaBug;
 
 /// A bug that can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plant {
     /// One in the arbiter.
     Arbiter(Bug),
+    /// One in a replica.
+    Replica(ReplicaBug),
     /// Heartbeats name sequences that are not sent yet.
     HeartbeatOvertakes,
     /// Gaps are declared lost while a service has them.
@@ -43,5 +46,8 @@ impl Plant {
         Plant::Arbiter(Bug::OldSessionForgotten),
         Plant::Arbiter(Bug::SessionsMissedNotSaid),
         Plant::Arbiter(Bug::GapInSessions),
+        Plant::Replica(ReplicaBug::AcknowledgedTooEarly),
+        Plant::Replica(ReplicaBug::VoidTailKept),
+        Plant::Replica(ReplicaBug::HealedTooShort),
     ];
 }

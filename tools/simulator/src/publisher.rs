@@ -200,6 +200,13 @@ impl PublisherHost {
         &self.place.journal
     }
 
+    /// Where it will start again.
+    pub(crate) fn place(&mut self) -> &Place {
+        self.place.session = Some(self.session);
+        self.place.holder.boot = self.boot.to_string();
+        &self.place
+    }
+
     /// The session and the sequence up to which the journal survives a power cut.
     pub(crate) fn synced(&self) -> (u32, u64) {
         self.synced
@@ -231,8 +238,7 @@ impl PublisherHost {
 
     /// Starts the publisher, or starts it again.
     pub(crate) fn start(&mut self, now: u64, counts: &mut Counts) -> Result<(), String> {
-        self.place.session = Some(self.session);
-        self.place.holder.boot = self.boot.to_string();
+        let _ = self.place();
         self.out.borrow_mut().kill_in = None;
         let wires = Wires(Rc::clone(&self.out));
         let (publisher, epoch) = open_without_thread(self.config.clone(), &self.place, wires, now)

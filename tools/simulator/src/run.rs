@@ -100,6 +100,11 @@ pub fn simulate(seed: u64, options: &Options) -> Result<(Counts, Vec<String>), F
         Some(crate::Plant::Arbiter(bug)) => Some(bug),
         _ => None,
     });
+    #[cfg(feature = "planted-bugs")]
+    twinline_recovery::planted::plant(match options.plant {
+        Some(crate::Plant::Replica(bug)) => Some(bug),
+        _ => None,
+    });
     let run = catch_unwind(AssertUnwindSafe(|| World::new(seed, options, dir.path()).run()));
     run.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use twinline_journal::JournalReader;
 use twinline_recovery::server::{Quota, Store};
-use twinline_recovery::{ClientConfig, ClientEvent, ClientSession, Limits, ServerSession};
+use twinline_recovery::{ClientConfig, ClientEvent, ClientSession, Limits, Mark, ServerSession};
 
 /// Most bytes under way in one direction of a connection: what sockets would buffer.
 const IN_FLIGHT: usize = 32 << 10;
@@ -151,6 +151,19 @@ impl Service {
         Ok(())
     }
 
+    /// It serves up to there: a replica's service.
+    pub(crate) fn release(&mut self, mark: Mark) {
+        self.store.released = Some(mark);
+    }
+
+    /// The next bytes for a client whose connection takes all of them.
+    pub(crate) fn output(&mut self, server: &mut ServerSession, now: u64) -> Vec<u8> {
+        let output = server.poll_output(now, &mut self.store);
+        let bytes = [output.head, output.packets, output.control].concat();
+        server.consumed(bytes.len(), now);
+        bytes
+    }
+
     fn is_gone(&self) -> bool {
         self.down || self.out
     }
@@ -159,7 +172,7 @@ impl Service {
         !self.is_gone() && now >= self.refusing_until
     }
 
-    fn session(&self, now: u64) -> ServerSession {
+    pub(crate) fn session(&self, now: u64) -> ServerSession {
         ServerSession::new(&self.limits, CHANNEL, now)
     }
 }
@@ -333,7 +346,7 @@ impl Established {
                 break;
             }
         }
-        if self.busy || now >= self.polled + 20 * MS {
+        if self.busy || self.server.is_following() || now >= self.polled + 20 * MS {
             self.poll_server(service, now, latency);
         }
         while let Some(bytes) = self.down.pop(now) {

@@ -5,6 +5,7 @@ use crate::faults::{Counts, Fault, MS, Plan};
 use crate::ledger::{Ledger, Session};
 use crate::listener::{ListenerHost, TIMEOUT};
 use crate::publisher::{PublisherHost, Step};
+use crate::replica::Replicas;
 use crate::rng::Rng;
 use crate::service::Service;
 use crate::{Failure, Options, sessions};
@@ -31,6 +32,7 @@ enum What {
     PublisherBack,
     Services,
     Listener(usize),
+    Replica(usize),
     Datagram {
         listener: usize,
         line: usize,
@@ -115,6 +117,7 @@ pub(crate) struct World<'a> {
     publisher: PublisherHost,
     services: Vec<Service>,
     listeners: Vec<ListenerHost>,
+    replicas: Replicas,
     ledger: Ledger,
     /// A power cut has spoilt the journal, and the publisher has not recovered it yet.
     spoilt: bool,
@@ -150,6 +153,7 @@ impl<'a> World<'a> {
             listeners: (0..plan.listeners)
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
                 .collect(),
+            replicas: Replicas::new(seed, &plan, dir, now),
             ledger: Ledger::default(),
             spoilt: false,
             sent: [Sent::default(); 2],
@@ -211,6 +215,9 @@ impl<'a> World<'a> {
             let at = BEGIN + self.rng.below(30 * MS);
             self.queue.add(at, What::Listener(listener));
         }
+        for replica in 0..self.replicas.count() {
+            self.queue.add(BEGIN, What::Replica(replica));
+        }
         while let Some(Reverse(next)) = self.queue.heap.pop() {
             self.now = next.at;
             self.happen(next.what)?;
@@ -235,6 +242,7 @@ impl<'a> World<'a> {
                 Ok(())
             }
             What::Listener(listener) => self.step_listener(listener),
+            What::Replica(replica) => self.step_replica(replica),
             What::Services => self.step_services(),
             What::Publisher => self.step_publisher(),
             What::PublisherBack => self.start_publisher(),
@@ -242,6 +250,8 @@ impl<'a> World<'a> {
     }
 
     fn start_publisher(&mut self) -> Result<(), String> {
+        self.replicas
+            .heal(self.publisher.place(), self.now, &mut self.counts)?;
         self.publisher.start(self.now, &mut self.counts)?;
         let synced = self.publisher.synced();
         self.spoilt = false;
@@ -341,6 +351,13 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    fn step_replica(&mut self, replica: usize) -> Result<(), String> {
+        self.replicas
+            .step(replica, &mut self.services, self.now, &mut self.counts)?;
+        self.queue.add(self.now + MS, What::Replica(replica));
+        Ok(())
+    }
+
     fn step_listener(&mut self, listener: usize) -> Result<(), String> {
         let host = &mut self.listeners[listener];
         host.newest = self.publisher.session();
@@ -376,6 +393,7 @@ impl<'a> World<'a> {
                 self.publisher.calm_down();
                 self.services.iter_mut().for_each(Service::calm_down);
                 self.listeners.iter_mut().for_each(ListenerHost::calm_down);
+                self.replicas.calm_down();
             }
         }
         let Some(calm) = self.calm_since else {
@@ -390,7 +408,7 @@ impl<'a> World<'a> {
             .filter_map(|listener| listener.record.position());
         let sum = positions
             .map(|at| u64::from(at.session) << 48 ^ at.next)
-            .fold(0, u64::wrapping_add);
+            .fold(self.replicas.progress(), u64::wrapping_add);
         if sum != self.progress.1 {
             self.progress = (self.now, sum);
         }
@@ -398,11 +416,12 @@ impl<'a> World<'a> {
             let positions: Vec<String> = self.listeners.iter().map(ListenerHost::describe).collect();
             let end = self.ledger.sessions.iter().next_back();
             return Err(format!(
-                "nothing moves for {} ms after the last fault: the journal ends at session {:?} sequence {:?}, listeners at {}",
+                "nothing moves for {} ms after the last fault: the journal ends at session {:?} sequence {:?}, listeners at {}, replicas at {}",
                 SETTLE / MS,
                 end.map(|(number, _)| number),
                 end.map(|(_, session)| session.end()),
-                positions.join(", ")
+                positions.join(", "),
+                self.replicas.describe()
             ));
         }
         Ok(())
@@ -421,12 +440,15 @@ impl<'a> World<'a> {
         self.listeners
             .iter()
             .all(|listener| listener.live.is_some() && reached(listener))
+            && self.replicas.have_reached(number, session.end())
     }
 
     /// Judges every stream.
     fn finish(&mut self) -> Result<(), String> {
         self.ledger.check_sources(self.seed)?;
         self.ledger.check_journal(self.publisher.journal())?;
+        self.replicas.check(self.publisher.journal())?;
+        self.counts.torn_seeds = u64::from(self.counts.torn_tails > 0);
         for (at, listener) in self.listeners.iter().enumerate() {
             listener.collect(&mut self.counts);
             let stream = listener.record.stream()?;
@@ -445,7 +467,7 @@ impl<'a> World<'a> {
                 .losses
                 .iter()
                 .filter(|loss| loss.reason == LossReason::TOO_OLD);
-            self.counts.hit_times(Fault::TooOld, old.count() as u64);
+            self.counts.hits(Fault::TooOld, old.count() as u64);
             self.counts.delivered += verdict.messages;
             self.counts.recovered += listener.record.recovered;
             self.counts.lost += verdict.lost;

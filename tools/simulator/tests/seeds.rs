@@ -4,12 +4,12 @@ use std::thread::available_parallelism;
 use twinline_simulator::{Counts, Fault, Options, run_many, simulate};
 
 /// Seeds that every test run goes through.
-const SEEDS: u64 = 2_000;
+const SEEDS: u64 = 4_000;
 /// How often each kind of fault must have happened in them.
 const EACH: u64 = 500;
 
 #[test]
-fn two_thousand_seeds_deliver_everything_or_say_what_is_missing() {
+fn four_thousand_seeds_deliver_everything_or_say_what_is_missing() {
     let report = run(0..SEEDS);
     let rare: Vec<&str> = Fault::ALL
         .iter()

@@ -4,7 +4,8 @@ use crate::exit::EXIT_CODES;
 use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
-    book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, simulate,
+    book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, replica,
+    simulate, tail,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -76,6 +77,8 @@ pub(crate) enum Command {
     Book(Box<book::BookArgs>),
     Capture(Box<capture::Capture>),
     Replay(Box<replay::Replay>),
+    Tail(Box<tail::Tail>),
+    Replica(Box<replica::Replica>),
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
@@ -96,6 +99,8 @@ impl Command {
             Command::Book(_) => "book",
             Command::Capture(_) => "capture",
             Command::Replay(_) => "replay",
+            Command::Tail(_) => "tail",
+            Command::Replica(_) => "replica",
             Command::Diff(_) => "diff",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",

@@ -229,9 +229,14 @@ fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
 impl JournalArgs {
     /// The journal's settings.
     pub(crate) fn config(&self, lines: &LineArgs) -> JournalConfig {
+        self.of(lines.channel, lines.packet_size)
+    }
+
+    /// The settings of the journal of a channel.
+    pub(crate) fn of(&self, channel: u16, max_packet: usize) -> JournalConfig {
         JournalConfig {
-            channel: lines.channel,
-            max_packet: lines.packet_size,
+            channel,
+            max_packet,
             segment_size: self.segment_size,
             sync: self.sync,
             retention: Retention {

@@ -22,11 +22,13 @@ mod progress;
 mod publish;
 mod recover;
 mod replay;
+mod replica;
 mod show;
 mod signals;
 mod simulate;
 mod summary;
 mod table;
+mod tail;
 mod units;
 mod usage;
 
@@ -54,7 +56,7 @@ fn main() -> ExitCode {
     summary.exit_code = Some(finish.exit.code());
     summary.outcome = Some(finish.exit.meaning().into());
     summary.error.clone_from(&finish.error);
-    if matches!(name, "publish" | "recover" | "listen") {
+    if matches!(name, "publish" | "recover" | "listen" | "replica") {
         summary.usage = usage::own();
     }
     if summary.elapsed_ns == 0 {
@@ -75,6 +77,8 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Book(args) => book::run(&args, global),
         Command::Capture(args) => capture::run(&args, global),
         Command::Replay(args) => replay::run(&args, global),
+        Command::Tail(args) => tail::run(&args, global),
+        Command::Replica(args) => replica::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),

@@ -1,5 +1,6 @@
 //! `twinline publish`: a source, a journal, two lines.
 
+mod heal;
 mod left_out;
 mod source;
 mod watch;
@@ -12,6 +13,7 @@ use crate::signals;
 use crate::summary::SourceSummary;
 use crate::units;
 use clap::Args;
+use heal::HealArgs;
 use source::{OpenSource, SourceArgs};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -43,7 +45,8 @@ use watch::{Watch, WatchedChannel, WatchedSource};
         twinline publish --channels 3 --spread A-F=1,G-M=2,*=3 --source itch=day.itch50.gz --source orders=10000 --journal /tmp/twinline/three\n  \
         twinline publish --source tcp=127.0.0.1:17020 --journal /tmp/twinline/engine\n  \
         twinline publish --source shm=/tmp/twinline/engine.socket --idle spin --journal /tmp/twinline/engine\n  \
-        twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
+        twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks\n  \
+        twinline publish --generate 5000 --replica 10.0.0.6:17010,10.0.0.7:17010 --journal /tmp/twinline/replicated")]
 pub(crate) struct Publish {
     #[command(flatten)]
     source: SourceArgs,
@@ -89,6 +92,8 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Source")]
     source_stall: Duration,
     #[command(flatten)]
+    heal: HealArgs,
+    #[command(flatten)]
     thread: ThreadArgs,
 }
 
@@ -117,7 +122,9 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let (mut channels, mut watched) = (Vec::new(), Vec::new());
     for (place, (lines, sockets)) in all_lines.iter().zip(sockets).enumerate() {
-        let channel = open(args, place, all_lines.len(), lines, sockets.clone())?;
+        let home = home(args, all_lines.len(), lines)?;
+        args.heal.heal(place, &home, &stop, &mut progress)?;
+        let channel = open(args, place, &home, lines, sockets.clone())?;
         watched.push(WatchedChannel::new(lines, &channel.publisher, sockets));
         channels.push(channel);
     }
@@ -162,11 +169,11 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     Ok(finish(done, &watch, &progress))
 }
 
-/// Opens the publisher of the channel of this place among so many.
+/// Opens the publisher of the channel of this place.
 fn open(
     args: &Publish,
     place: usize,
-    of: usize,
+    home: &Place,
     lines: &LineArgs,
     sockets: SocketLines,
 ) -> Result<ChannelJob<SocketLines>, Failure> {
@@ -179,7 +186,7 @@ fn open(
         trading_date: args.date,
         ..PublisherConfig::default()
     };
-    let opened = publisher::open(config, &home(args, of, lines)?, sockets, unix_now())?;
+    let opened = publisher::open(config, home, sockets, unix_now())?;
     Ok(ChannelJob {
         channel: lines.channel,
         publisher: opened.publisher,

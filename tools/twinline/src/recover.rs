@@ -10,15 +10,16 @@ use crate::units;
 use clap::Args;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_recovery::{Limits, Service, ServiceConfig, ServiceError, Stats};
-use twinline_wire::field::{LogoutReason, RejectCode};
+use twinline_recovery::server::Tails;
+use twinline_recovery::{Limits, Mark, Service, ServiceConfig, ServiceError, Stats};
+use twinline_wire::field::{LogoutReason, RejectCode, TailKind};
 
-/// Serve what both lines lost, from a publisher's journal, over TCP.
+/// Serve what both lines lost, and tails, from a publisher's journal, over TCP.
 ///
 /// It may be started before the publisher: then it waits for the journal. It reads the journal while it is written and
 /// never changes it; any number of services can serve one journal. Without TLS and tokens, which it does not have yet,
@@ -31,16 +32,23 @@ pub(crate) struct Recover {
     /// The publisher's journal; of several channels the directory that has each channel's as channel-N
     #[arg(long, value_name = "DIR")]
     journal: PathBuf,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+/// Where a journal is served, and to how many. Shared with `replica`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
     /// The address to listen at; port 0 takes a free one and says which. Of several channels it is the first one's; each
     /// next one is served at the next port (port 0: at any free one each)
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:17010")]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The channel that the journal is of; of several the first one
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    channel: u16,
+    pub(crate) channel: u16,
     /// So many channels, numbered from --channel on
     #[arg(long, value_name = "COUNT", default_value = "1")]
-    channels: NonZeroU16,
+    pub(crate) channels: NonZeroU16,
     /// Clients connected at once
     #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Limits")]
     max_clients: usize,
@@ -65,24 +73,37 @@ pub(crate) struct Recover {
     /// Cut a client that does not take an answer within this
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Limits")]
     slow_timeout: Duration,
+    /// Tails open at once, of all clients together
+    #[arg(long, value_name = "COUNT", default_value_t = 64, help_heading = "Limits")]
+    max_tails: usize,
+    /// While tails are open, look at the journal for what is new this often, in whole milliseconds; 0ms: all the time
+    #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::duration, help_heading = "Limits")]
+    tail_interval: Duration,
 }
 
-impl Recover {
-    /// What the service of the channel of this place is.
-    fn config(&self, place: u16) -> Result<ServiceConfig, Failure> {
+/// This address with a port so many places further; port 0 stays.
+pub(crate) fn next_port(first: SocketAddr, place: u16) -> Option<SocketAddr> {
+    let port = match first.port() {
+        0 => Some(0),
+        port => port.checked_add(place),
+    };
+    port.map(|port| SocketAddr::new(first.ip(), port))
+}
+
+impl ServeArgs {
+    /// What the service of the channel of this place is, over the journals in `dir`.
+    pub(crate) fn config(&self, dir: &Path, place: u16) -> Result<ServiceConfig, Failure> {
         let channel = self.channel.checked_add(place);
-        let port = match self.listen.port() {
-            0 => Some(0),
-            first => first.checked_add(place),
-        };
-        let (Some(channel), Some(port)) = (channel, port) else {
+        let (Some(channel), Some(address)) = (channel, next_port(self.listen, place)) else {
             return Err(Failure::usage(format!(
                 "there is no room for {} channels from channel {} and {} on",
                 self.channels, self.channel, self.listen
             )));
         };
-        let journal = journal_of(&self.journal, channel, self.channels.get().into());
-        let mut config = ServiceConfig::new(&journal, channel, SocketAddr::new(self.listen.ip(), port));
+        let journal = journal_of(dir, channel, self.channels.get().into());
+        let mut config = ServiceConfig::new(&journal, channel, address);
+        config.max_tails = self.max_tails;
+        config.tail_interval = self.tail_interval;
         config.max_clients = self.max_clients;
         config.messages_per_minute = self.total_rate;
         config.limits = Limits {
@@ -103,6 +124,7 @@ struct Channel {
     number: u16,
     address: SocketAddr,
     stats: Arc<Stats>,
+    tails: Arc<Tails>,
 }
 
 /// Runs `twinline recover`.
@@ -111,14 +133,15 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
     let (mut services, mut channels) = (Vec::new(), Vec::new());
-    for place in 0..args.channels.get() {
-        let config = args.config(place)?;
+    for place in 0..args.serve.channels.get() {
+        let config = args.serve.config(&args.journal, place)?;
         let number = config.channel;
         let service = Service::bind(config)?;
         channels.push(Channel {
             number,
             address: service.local_addr(),
             stats: service.stats(),
+            tails: service.tails(),
         });
         services.push(service);
     }
@@ -216,6 +239,17 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
     summary.messages = get(&stats.messages);
     summary.packets = get(&stats.packets);
     summary.bytes = get(&stats.bytes);
+    summary.recovery = Some(counts(stats));
+    summary.set("tails", tails(&channel.tails, stats));
+    if let Some(error) = stats.last_journal_error() {
+        summary.set("last_journal_error", error);
+    }
+    summary
+}
+
+/// What a service counted.
+pub(crate) fn counts(stats: &Stats) -> Counts {
+    let get = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let mut counts: Counts = [
         ("clients", &stats.clients),
         ("connections", &stats.connections),
@@ -223,6 +257,7 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
         ("accept_errors", &stats.accept_errors),
         ("logins", &stats.logins),
         ("requests", &stats.requests),
+        ("tails", &stats.tails),
         ("malformed", &stats.malformed),
     ]
     .into_iter()
@@ -237,9 +272,22 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
         counts.insert(format!("cut {name}"), count);
     }
     counts.retain(|name, count| *count > 0 || !name.contains(' '));
-    summary.recovery = Some(counts);
-    if let Some(error) = stats.last_journal_error() {
-        summary.set("last_journal_error", error);
-    }
-    summary
+    counts
+}
+
+/// Who follows, and how far each is; a replica's lag is what it has not acknowledged of the journal's newest session.
+pub(crate) fn tails(tails: &Tails, stats: &Stats) -> Vec<serde_json::Value> {
+    let head = stats.head();
+    let place = |mark: Mark| serde_json::json!({ "session": mark.session, "next": mark.next });
+    let lag = |mark: Mark| (mark.session == head.session).then(|| head.next.saturating_sub(mark.next));
+    let each = tails.list().into_iter().map(|tail| {
+        serde_json::json!({
+            "client": tail.client,
+            "replica": tail.kind == TailKind::REPLICA,
+            "sent": place(tail.sent),
+            "acknowledged": tail.acknowledged.map(place),
+            "lag_messages": lag(tail.acknowledged.unwrap_or(tail.sent)),
+        })
+    });
+    each.collect()
 }

@@ -124,6 +124,8 @@ fn finish(args: &Simulate, report: &Report) -> Finish {
     summary.packets = counts.datagrams;
     summary.set("seeds", counts.seeds + report.failures.len() as u64);
     summary.set("faults", &faults);
+    summary.set("torn_tails", counts.torn_tails);
+    summary.set("seeds_with_torn_tails", counts.torn_seeds);
     summary.set("failed", failed);
     summary.own_text = text(args, report, &faults);
     if report.failures.is_empty() {
@@ -147,6 +149,12 @@ fn text(args: &Simulate, report: &Report, faults: &Counts) -> String {
         show_count(counts.lost),
         show_count(counts.void),
         counts.virtual_time as f64 / 1e9
+    );
+    let _ = writeln!(
+        text,
+        "{} torn ends of journals found and cut after power cuts, in {} of the seeds",
+        show_count(counts.torn_tails),
+        show_count(counts.torn_seeds)
     );
     for (name, count) in faults {
         let _ = writeln!(text, "  {name:<28} {:>14}", show_count(*count));

@@ -45,6 +45,27 @@ fn any_packets_end_can_be_cut_at() {
 }
 
 #[test]
+fn a_session_that_begins_with_a_later_epoch_can_be_cut_at_what_that_epoch_cut() {
+    // A power cut took all that the session had, and the next one took it again.
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+    let mut first = Stream::new(1);
+    let written = fill(&mut writer, &mut first, 100);
+    let mut second = Stream {
+        epoch: 2,
+        base: 5000,
+        next: 5000,
+        ..Stream::new(2)
+    };
+    writer.append(&second.epoch_start(1)).unwrap();
+    fill(&mut writer, &mut second, 100);
+    assert_eq!(writer.discard_from(1).unwrap(), second.next - 5000);
+    assert_eq!(writer.tail().unwrap().next, first.next);
+    let mut reader = JournalReader::open(dir.path()).unwrap();
+    assert_eq!(read_all(&mut reader), written);
+}
+
+#[test]
 fn all_of_a_session_can_be_cut_and_the_one_before_stays() {
     let dir = tempfile::tempdir_in("/dev/shm").unwrap();
     let mut writer = JournalWriter::open(dir.path(), config()).unwrap();

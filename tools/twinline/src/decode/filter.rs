@@ -79,6 +79,16 @@ impl Filter {
         (self.session, self.sequence) = (Some(session), Some(sequences));
     }
 
+    /// The one session that passes, if one was named.
+    pub(crate) fn session(&self) -> Option<u32> {
+        self.session
+    }
+
+    /// The one channel that passes, if one was named.
+    pub(crate) fn channel(&self) -> Option<u16> {
+        self.channel
+    }
+
     /// True if a packet of this header may be shown.
     pub(crate) fn takes_packet(&self, packet: &Packet<'_>, line: Option<Line>) -> bool {
         let header = packet.header();

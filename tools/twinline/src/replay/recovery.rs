@@ -357,7 +357,9 @@ impl Recovery {
             ClientEvent::BadPacket { .. }
             | ClientEvent::Packet { .. }
             | ClientEvent::Reject { .. }
-            | ClientEvent::Complete { .. } => {}
+            | ClientEvent::Complete { .. }
+            // Asked for by nobody here.
+            | ClientEvent::CaughtUp { .. } => {}
         })?;
         Ok(())
     }

@@ -114,17 +114,26 @@ impl Scene {
         (Self { bed, address, here }, service)
     }
 
+    /// The recovery service that runs; where none does, an address where nobody is.
+    fn address(&self) -> &str {
+        match self.address.as_str() {
+            "" => "127.0.0.1:9",
+            address => address,
+        }
+    }
+
     /// Runs an example; the error says what it did.
     fn run(&mut self, example: &str) -> Result<(), String> {
-        let listening = if example.contains("--listen ") {
-            "127.0.0.1:0"
-        } else {
-            &self.address
-        };
-        let mut line = example
+        let mut line = example.to_string();
+        // Any free port of this machine; and the service that runs stands for all others.
+        for machine in ["10.0.0.5:17010", "10.0.0.6:17010", "10.0.0.7:17010"] {
+            line = line
+                .replace(&format!("--listen {machine}"), "--listen 127.0.0.1:0")
+                .replace(machine, self.address());
+        }
+        line = line
             .replace("/tmp", &self.bed.text("tmp"))
             .replace("/var/lib/twinline", &self.bed.text("var"))
-            .replace("10.0.0.5:17010", listening)
             .replace("@eth0", "@127.0.0.1")
             .replace("@eth1", "@127.0.0.1");
         for tool in ["jq", "tshark", "tcpdump", "man"] {
@@ -158,6 +167,7 @@ impl Scene {
     fn shell(&self, line: &str) -> Result<(Option<i32>, String, String), String> {
         let endless = [
             "recover ",
+            "replica ",
             "listen ",
             "--live",
             "capture ",

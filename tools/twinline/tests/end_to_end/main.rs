@@ -15,6 +15,8 @@ mod kills;
 mod namespaces;
 mod processes;
 mod replay;
+mod replica;
 mod sessions;
 mod sources;
+mod tail;
 mod torture;
