@@ -226,6 +226,11 @@ impl<'a> Judge<'a> {
         if span.is_empty() || self.closed {
             return Err(format!("lost {span:?}: nothing, or after the end"));
         }
+        let said = self.verdict.losses.last();
+        if span.end == u64::MAX && said.is_some_and(|last| (last.session, last.span) == (session, span)) {
+            // A power cut took the notice behind it, that the session is abandoned: both are said again.
+            return Ok(());
+        }
         self.skip_to(span.begin)?;
         let end = self.truth().end();
         if span.end != u64::MAX && span.end > end && end > 1 {
