@@ -4,6 +4,7 @@
 mod event;
 mod session;
 mod shell;
+mod snapshot;
 
 pub use event::{ClientConfig, ClientEvent, CloseReason, RequestError};
 pub use session::ClientSession;

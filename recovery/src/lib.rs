@@ -5,14 +5,15 @@
 //! in, bytes and events come out, so a simulator drives the very code that runs in production. [`Service`] and
 //! [`RecoveryClient`] are the thin shells around them: sockets and a clock.
 //!
-//! Ranges are served; requests for snapshots and tails are refused with `NotServed`.
+//! Ranges and, where they are switched on, [snapshots](server::snapshot) are served; requests for tails are refused with
+//! `NotServed`.
 
 mod buffer;
 pub mod client;
 pub mod server;
 
 pub use client::{ClientConfig, ClientError, ClientEvent, ClientSession, RecoveryClient};
-pub use server::{Limits, ServerSession, Service, ServiceConfig, ServiceError, Stats};
+pub use server::{Limits, ServerSession, Service, ServiceConfig, ServiceError, SnapshotConfig, Stats};
 pub use twinline_wire::recovery::Range;
 
 /// Bytes that a client's name may have.

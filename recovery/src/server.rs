@@ -8,6 +8,7 @@ mod output;
 mod requests;
 mod service;
 mod session;
+pub mod snapshot;
 mod stats;
 mod store;
 
@@ -15,5 +16,6 @@ pub use limits::{Limits, Quota};
 pub use output::Output;
 pub use service::{Service, ServiceConfig, ServiceError, StopHandle};
 pub use session::ServerSession;
+pub use snapshot::SnapshotConfig;
 pub use stats::{Counters, Stats};
 pub use store::Store;

@@ -138,6 +138,29 @@ impl RecoveryClient {
         Ok(())
     }
 
+    /// Asks a service for a snapshot; see [`ClientSession::request_snapshot`].
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub fn request_snapshot(
+        &mut self,
+        endpoint: usize,
+        request_id: u32,
+        session: u32,
+        at_least: u64,
+    ) -> Result<(), SubmitError> {
+        let now = self.now();
+        let endpoint = self
+            .endpoints
+            .get_mut(endpoint)
+            .ok_or(SubmitError::NoEndpoint(endpoint))?;
+        endpoint
+            .session
+            .request_snapshot(request_id, session, at_least, now)?;
+        let _ = endpoint.write();
+        Ok(())
+    }
+
     /// Waits up to `timeout` for something to happen, and tells what did, with the index of the service.
     ///
     /// # Errors

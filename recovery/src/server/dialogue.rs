@@ -1,10 +1,13 @@
 //! What is said between the service and one client: login, requests, answers, heartbeats, patience. The part of a
 //! [`ServerSession`](super::ServerSession) behind its input buffer.
 
+mod snapshots;
+
 use super::answer::{Answer, Cursor, Refusal, Room, Wanted};
 use super::limits::{Limits, Quota};
 use super::output::{DataFrame, Output};
 use super::requests::{Requests, Taken};
+use super::snapshot::transfer::Transfer;
 use super::stats::Counters;
 use super::store::Store;
 use crate::buffer::Outbox;
@@ -48,6 +51,10 @@ pub(super) struct Dialogue {
     /// Where the journal is read for the request that is being answered.
     cursor: Option<Cursor>,
     quota: Quota,
+    /// A snapshot that is being sent.
+    snapshot: Option<Transfer>,
+    /// Between ranges and a snapshot: the snapshot is next.
+    snapshot_next: bool,
     pub(super) control: Outbox,
     pub(super) data: Option<DataFrame>,
     pub(super) counters: Counters,
@@ -69,6 +76,8 @@ impl Dialogue {
             requests: Requests::new(limits),
             cursor: None,
             quota: Quota::new(limits.messages_per_minute, now),
+            snapshot: None,
+            snapshot_next: false,
             control: Outbox::new(CONTROL_LEN),
             data: None,
             counters: Counters::default(),
@@ -115,11 +124,7 @@ impl Dialogue {
             Logout::TEMPLATE => self.state = State::Closed,
             SnapshotRequest::TEMPLATE => {
                 if let Some(request) = frame.view::<SnapshotRequest>() {
-                    self.not_served(
-                        request.request_id.get(),
-                        request.session.get(),
-                        "snapshots are not served here",
-                    );
+                    self.snapshot_request(*request, store)?;
                 }
             }
             TailRequest::TEMPLATE => {
@@ -218,6 +223,7 @@ impl Dialogue {
     pub(super) fn log_out(&mut self, reason: LogoutReason, text: &str) {
         self.control.put(&Logout { reason }, &[text.as_bytes()]);
         self.requests.clear();
+        self.snapshot = None;
         self.cut(reason);
         self.state = State::Closing;
     }
@@ -246,7 +252,7 @@ impl Dialogue {
             return Ok(());
         };
         let (request_id, session) = (request.request_id.get(), request.session.get());
-        if request_id == 0 || self.requests.is_open(request_id) {
+        if request_id == 0 || self.is_request_open(request_id) {
             return Err(StreamError("a request whose number is 0 or still open"));
         }
         self.counters.requests += 1;
@@ -269,8 +275,24 @@ impl Dialogue {
         Ok(())
     }
 
-    /// Goes on with the oldest request until there is a data frame to be sent, or enough control.
+    fn is_request_open(&self, request_id: u32) -> bool {
+        let snapshot = self.snapshot.as_ref();
+        self.requests.is_open(request_id) || snapshot.is_some_and(|open| open.request_id == request_id)
+    }
+
+    /// Goes on with what is asked for; ranges and a snapshot take turns.
     pub(super) fn advance(&mut self, now: u64, store: &mut Store) {
+        if self.snapshot_next {
+            self.advance_snapshot(now);
+            self.advance_ranges(now, store);
+        } else {
+            self.advance_ranges(now, store);
+            self.advance_snapshot(now);
+        }
+    }
+
+    /// Goes on with the oldest request until there is a data frame to be sent, or enough control.
+    fn advance_ranges(&mut self, now: u64, store: &mut Store) {
         while self.control.room() >= STEP_LEN {
             let Some(request) = self.requests.first() else {
                 // An idle client keeps no segment.
@@ -321,6 +343,7 @@ impl Dialogue {
                     self.requests.sent(batch.messages, batch.bytes.len() as u64);
                     self.requests.answered_to(batch.end);
                     self.data = Some(DataFrame::new(request.id, region, batch.bytes));
+                    self.snapshot_next = true;
                 }
             }
         }
@@ -402,7 +425,7 @@ impl Dialogue {
     pub(super) fn output(&mut self, now: u64) -> Output<'_> {
         let control = self.control.pending();
         let (head, packets) = match &self.data {
-            Some(data) => (data.head(), data.packets()),
+            Some(data) => (data.head(), data.data()),
             None => (&[][..], &[][..]),
         };
         let output = Output {

@@ -2,6 +2,8 @@
 
 use super::answer::{Answer, Cursor, Refusal, Room, Wanted, answer, unknown_session};
 use super::limits::Quota;
+use super::snapshot::Shelf;
+use std::sync::Arc;
 use twinline_journal::{Head, JournalError, JournalReader};
 use twinline_wire::field::RejectCode;
 
@@ -12,6 +14,8 @@ pub struct Store {
     pub journal: Option<JournalReader>,
     /// What may be sent to all clients together.
     pub total: Quota,
+    /// Its snapshots, if they are served.
+    pub snapshots: Option<Arc<Shelf>>,
     error: Option<JournalError>,
 }
 
@@ -21,6 +25,7 @@ impl Store {
         Self {
             journal,
             total,
+            snapshots: None,
             error: None,
         }
     }
