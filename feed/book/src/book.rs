@@ -5,7 +5,7 @@ use crate::store::{Level, Order, Store};
 use std::fmt;
 use twinline_wire::field::Text;
 use twinline_wire::market::{BestBidOffer, Imbalance, InstrumentDefinition, PriceTick, Trade, TradingStatus};
-use twinline_wire::{Price, Side};
+use twinline_wire::{Price, Side, U64};
 
 /// The best price of a side, and the quantity there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,19 +149,32 @@ impl BookState {
         }
     }
 
-    /// What the book shows as its best. A source's own best bid and offer count as long as no order stands in the book.
+    /// The change that the best is.
     #[inline]
+    pub(crate) fn changed(&mut self, source_time: U64) -> Change {
+        self.tallies.changes += 1;
+        Change {
+            instrument: self.instrument,
+            source_time: source_time.get(),
+            best: self.best,
+        }
+    }
+
+    /// The best of a side by the orders there.
+    #[inline]
+    pub(crate) fn top(&self, store: &Store, side: u8) -> Option<Quote> {
+        let level = store.level(self.ladders[usize::from(side)].best()?);
+        Some(Quote {
+            price: price(side, level.key),
+            quantity: level.quantity,
+        })
+    }
+
+    /// What the book shows as its best. A source's own best bid and offer count as long as no order stands in the book.
     pub(crate) fn best_now(&self, store: &Store) -> Best {
-        let top = |side: u8| {
-            let level = store.level(self.ladders[usize::from(side)].best()?);
-            Some(Quote {
-                price: price(side, level.key),
-                quantity: level.quantity,
-            })
-        };
         let best = Best {
-            bid: top(0),
-            offer: top(1),
+            bid: self.top(store, 0),
+            offer: self.top(store, 1),
         };
         match (&self.last.quote, best) {
             (
@@ -200,7 +213,6 @@ fn shown(side: u8, price: Price, order: &Order) -> BookOrder {
 /// A look at one instrument's book.
 #[derive(Clone, Copy, Debug)]
 pub struct Book<'a> {
-    pub(crate) number: u32,
     pub(crate) state: &'a BookState,
     pub(crate) store: &'a Store,
     pub(crate) valid: bool,
@@ -260,10 +272,10 @@ impl<'a> Book<'a> {
 
     /// An order by its number.
     pub fn order(&self, id: u64) -> Option<BookOrder> {
-        let found = self.store.find(self.number, self.state.instrument, id)?;
+        let found = self.store.find(self.state.instrument, id)?;
         let order = self.store.order(found.number);
         let level = self.store.level(order.level);
-        Some(shown(level.side, price(level.side, level.key), order))
+        Some(shown(level.side(), price(level.side(), level.key), order))
     }
 
     /// Orders in the book.

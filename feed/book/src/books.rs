@@ -72,7 +72,8 @@ impl Books {
         self.apply_block(M::TEMPLATE, message.as_bytes())
     }
 
-    #[inline]
+    // Inlined into each caller: where the template is known the choice is made by the compiler.
+    #[inline(always)]
     fn apply_block(&mut self, template: u16, block: &[u8]) -> Option<Change> {
         match template {
             AddOrder::TEMPLATE => self.add(&view_block(block)),
@@ -97,83 +98,94 @@ impl Books {
             self.books[book as usize].tallies.zero_quantities += 1;
             return None;
         }
-        if let Some(found) = self.store.find(book, instrument, id) {
-            self.books[book as usize].tallies.duplicate_orders += 1;
-            self.take_out(book, found);
+        if let Some(found) = self.store.find(instrument, id) {
+            return self.add_again(book, side, found, m);
         }
         self.put_in(book, side, id, quantity, m.participant, m.price.mantissa());
-        self.settle(book, m.source_time)
+        self.settle(book, side, m.source_time)
+    }
+
+    /// Adds an order under a number that the book has: the newer word counts, on whichever side.
+    #[cold]
+    fn add_again(&mut self, book: u32, side: u8, found: Found, m: &AddOrder) -> Option<Change> {
+        self.books[book as usize].tallies.duplicate_orders += 1;
+        self.take_out(found);
+        let (id, quantity) = (m.order_id.get(), m.quantity.get());
+        self.put_in(book, side, id, quantity, m.participant, m.price.mantissa());
+        self.settle_both(book, m.source_time)
     }
 
     #[inline]
     fn delete(&mut self, m: &DeleteOrder) -> Option<Change> {
-        let (book, found) = self.find(m.instrument.get(), m.order_id.get())?;
-        self.take_out(book, found);
-        self.settle(book, m.source_time)
+        let found = self.find(m.instrument.get(), m.order_id.get())?;
+        let (book, side) = self.take_out(found);
+        self.settle(book, side, m.source_time)
     }
 
     /// An execution that is printed is a trade too, at the order's price unless it names one.
     #[inline]
     fn execute(&mut self, m: &ExecuteOrder) -> Option<Change> {
-        let (book, found) = self.find(m.instrument.get(), m.order_id.get())?;
+        let found = self.find(m.instrument.get(), m.order_id.get())?;
+        let level = self.store.level(self.store.order(found.number).level);
+        let (book, side) = (level.book(), level.side());
         if m.quantity.get() == 0 {
             self.books[book as usize].tallies.zero_quantities += 1;
             return None;
         }
         if m.flags.0 & EventFlags::PRINTABLE.0 != 0 {
-            let level = self.store.level(self.store.order(found.number).level);
-            let side = SIDES[usize::from(level.side)];
             let trade = Trade {
                 source_time: m.source_time,
                 match_id: m.match_id,
-                price: m.price.get().unwrap_or(price(level.side, level.key)),
+                price: m.price.get().unwrap_or(price(side, level.key)),
                 quantity: U64::new(u64::from(m.quantity.get())),
                 instrument: m.instrument,
-                side,
+                side: SIDES[usize::from(side)],
                 kind: TradeKind::NULL,
                 flags: m.flags,
             };
             self.trade(book, trade);
         }
         self.reduce(book, found, m.quantity.get());
-        self.settle(book, m.source_time)
+        self.settle(book, side, m.source_time)
     }
 
     #[inline]
     fn modify(&mut self, m: &ModifyOrder) -> Option<Change> {
-        let (book, found) = self.find(m.instrument.get(), m.order_id.get())?;
+        let found = self.find(m.instrument.get(), m.order_id.get())?;
+        let level = self.store.level(self.store.order(found.number).level);
+        let (book, side) = (level.book(), level.side());
         let quantity = m.quantity.get();
         let tallies = &mut self.books[book as usize].tallies;
         tallies.zero_quantities += u64::from(quantity == 0);
         match m.action {
             ModifyAction::REDUCE_BY => self.reduce(book, found, quantity),
             ModifyAction::SET_KEEP_PRIORITY | ModifyAction::SET_LOSE_PRIORITY if quantity == 0 => {
-                self.take_out(book, found);
+                self.take_out(found);
             }
             ModifyAction::SET_KEEP_PRIORITY => self.store.set_quantity(found.number, quantity),
             ModifyAction::SET_LOSE_PRIORITY => self.store.queue_again(found.number, quantity),
             _ => tallies.senseless += 1,
         }
-        self.settle(book, m.source_time)
+        self.settle(book, side, m.source_time)
     }
 
     /// The new order is on the old one's side and shows the same participant.
     #[inline]
     fn replace(&mut self, m: &ReplaceOrder) -> Option<Change> {
         let (instrument, new_id) = (m.instrument.get(), m.new_order_id.get());
-        let (book, found) = self.find(instrument, m.order_id.get())?;
-        let old = *self.store.order(found.number);
-        let side = self.store.level(old.level).side;
-        self.take_out(book, found);
-        if let Some(found) = self.store.find(book, instrument, new_id) {
+        let found = self.find(instrument, m.order_id.get())?;
+        let participant = self.store.order(found.number).participant;
+        let (book, side) = self.take_out(found);
+        if let Some(found) = self.store.find(instrument, new_id) {
             self.books[book as usize].tallies.duplicate_orders += 1;
-            self.take_out(book, found);
+            self.take_out(found);
         }
         match m.quantity.get() {
             0 => self.books[book as usize].tallies.zero_quantities += 1,
-            quantity => self.put_in(book, side, new_id, quantity, old.participant, m.price.mantissa()),
+            quantity => self.put_in(book, side, new_id, quantity, participant, m.price.mantissa()),
         }
-        self.settle(book, m.source_time)
+        // A duplicate may have stood on the other side.
+        self.settle_both(book, m.source_time)
     }
 
     /// The messages that do not come by the million.
@@ -192,7 +204,7 @@ impl Books {
                 let quote: BestBidOffer = *view_block(block);
                 let book = self.book_index(quote.instrument.get());
                 self.books[book as usize].last.quote = Some(quote);
-                return self.settle(book, quote.source_time);
+                return self.settle_both(book, quote.source_time);
             }
             SourcePosition::TEMPLATE => {
                 let position = view_block::<SourcePosition>(block);
@@ -239,15 +251,19 @@ impl Books {
             .filter(|trade| id == 0 || trade.match_id.get() != id);
     }
 
-    /// An order and its book; without the order it is counted as unseen.
+    /// An order; without it, it is counted as unseen.
     #[inline]
-    fn find(&mut self, instrument: u32, id: u64) -> Option<(u32, Found)> {
-        let book = self.book_index(instrument);
-        let found = self.store.find(book, instrument, id);
+    fn find(&mut self, instrument: u32, id: u64) -> Option<Found> {
+        let found = self.store.find(instrument, id);
         if found.is_none() {
-            self.books[book as usize].tallies.unseen_orders += 1;
+            self.count_unseen(instrument);
         }
-        Some((book, found?))
+        found
+    }
+
+    #[cold]
+    fn count_unseen(&mut self, instrument: u32) {
+        self.state(instrument).tallies.unseen_orders += 1;
     }
 
     /// Takes so much from an order; with the last of it the order leaves.
@@ -258,51 +274,60 @@ impl Books {
             return self.store.set_quantity(found.number, held - quantity);
         }
         self.books[book as usize].tallies.over_reductions += u64::from(quantity > held);
-        self.take_out(book, found);
+        self.take_out(found);
     }
 
     #[inline]
-    pub(crate) fn put_in(
-        &mut self,
-        book: u32,
-        side: u8,
-        id: u64,
-        quantity: u32,
-        participant: Text<4>,
-        at: i64,
-    ) {
+    fn put_in(&mut self, book: u32, side: u8, id: u64, quantity: u32, participant: Text<4>, at: i64) {
         let state = &mut self.books[book as usize];
-        let level = state.ladders[usize::from(side)].level(&mut self.store, side, key(side, at));
-        let place = (book, state.instrument);
-        self.store.enter(place, id, quantity, participant, level);
+        let level = state.ladders[usize::from(side)].level(&mut self.store, book, side, key(side, at));
+        self.store
+            .enter(state.instrument, id, quantity, participant, level);
     }
 
+    /// Takes an order out, with its level if it was the last there. Returns the book and the side that it was on.
     #[inline]
-    fn take_out(&mut self, book: u32, found: Found) {
+    fn take_out(&mut self, found: Found) -> (u32, u8) {
         let number = self.store.order(found.number).level;
         self.store.leave(found);
         let level = self.store.level(number);
+        let (book, side) = (level.book(), level.side());
         if level.orders == 0 {
-            self.books[book as usize].ladders[usize::from(level.side)].close(level.key);
+            self.books[book as usize].ladders[usize::from(side)].close(level.key);
             self.store.close_level(number);
         }
+        (book, side)
     }
 
-    /// Compares the best bid and offer with what they were.
+    /// Compares the best of the side that something happened to with what it was.
     #[inline]
-    pub(crate) fn settle(&mut self, book: u32, source_time: U64) -> Option<Change> {
+    fn settle(&mut self, book: u32, side: u8, source_time: U64) -> Option<Change> {
+        let state = &mut self.books[book as usize];
+        if state.last.quote.is_some() {
+            return self.settle_both(book, source_time);
+        }
+        let top = state.top(&self.store, side);
+        let shown = match side {
+            0 => &mut state.best.bid,
+            _ => &mut state.best.offer,
+        };
+        if *shown == top {
+            return None;
+        }
+        *shown = top;
+        Some(state.changed(source_time))
+    }
+
+    /// The same for both sides.
+    #[cold]
+    fn settle_both(&mut self, book: u32, source_time: U64) -> Option<Change> {
         let state = &mut self.books[book as usize];
         let best = state.best_now(&self.store);
         if best == state.best {
             return None;
         }
         state.best = best;
-        state.tallies.changes += 1;
-        Some(Change {
-            instrument: state.instrument,
-            source_time: source_time.get(),
-            best,
-        })
+        Some(state.changed(source_time))
     }
 
     /// The instrument's book, made if there is none: what is told before its definition counts as well.
@@ -351,7 +376,6 @@ impl Books {
 
     fn look(&self, number: u32) -> Book<'_> {
         Book {
-            number,
             state: &self.books[number as usize],
             store: &self.store,
             valid: self.valid,

@@ -4,7 +4,7 @@
 //! it leaves, its neighbours in the queue. Entries never move; freed ones are used again first, so nothing is allocated
 //! once the pools have reached the day's size.
 
-use crate::table::{Table, hash};
+use crate::table::{Slot, Table, hash};
 use twinline_wire::field::Text;
 
 /// No order, no level: the end of a queue or of the list of free entries.
@@ -16,8 +16,7 @@ pub(crate) struct Order {
     pub(crate) id: u64,
     pub(crate) quantity: u32,
     pub(crate) participant: Text<4>,
-    /// The book it is in.
-    book: u32,
+    instrument: u32,
     pub(crate) level: u32,
     /// The order before it in the queue.
     previous: u32,
@@ -36,8 +35,22 @@ pub(crate) struct Level {
     first: u32,
     /// The last order; of a free entry the next free one.
     last: u32,
-    /// Which of the book's two ladders it stands in.
-    pub(crate) side: u8,
+    /// The book that it stands in, and the lowest bit is which of its ladders.
+    home: u32,
+}
+
+impl Level {
+    /// The number of the book.
+    #[inline]
+    pub(crate) fn book(&self) -> u32 {
+        self.home >> 1
+    }
+
+    /// Which of the book's ladders.
+    #[inline]
+    pub(crate) fn side(&self) -> u8 {
+        (self.home & 1) as u8
+    }
 }
 
 const _: () = assert!(size_of::<Order>() == 32 && size_of::<Level>() == 32);
@@ -55,7 +68,7 @@ pub(crate) struct Store {
 /// An order that was found: its entry, and where the table has it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    slot: usize,
+    slot: Slot,
     pub(crate) number: u32,
 }
 
@@ -93,26 +106,26 @@ impl Store {
         &self.levels[number as usize]
     }
 
-    /// The order `id` of the book `book`, which is that of `instrument`.
+    /// The order `id` of an instrument.
     #[inline]
-    pub(crate) fn find(&self, book: u32, instrument: u32, id: u64) -> Option<Found> {
+    pub(crate) fn find(&self, instrument: u32, id: u64) -> Option<Found> {
         let wanted = |number| {
             let order = &self.orders[number as usize];
-            order.id == id && order.book == book
+            order.id == id && order.instrument == instrument
         };
         let (slot, number) = self.table.find(hash(instrument, id), wanted)?;
         Some(Found { slot, number })
     }
 
     /// A level without orders.
-    pub(crate) fn open_level(&mut self, side: u8, key: i64) -> u32 {
+    pub(crate) fn open_level(&mut self, book: u32, side: u8, key: i64) -> u32 {
         let level = Level {
             key,
             quantity: 0,
             orders: 0,
             first: NONE,
             last: NONE,
-            side,
+            home: book << 1 | u32::from(side),
         };
         let number = self.free_level;
         if let Some(free) = self.levels.get_mut(number as usize) {
@@ -134,7 +147,7 @@ impl Store {
     #[inline]
     pub(crate) fn enter(
         &mut self,
-        (book, instrument): (u32, u32),
+        instrument: u32,
         id: u64,
         quantity: u32,
         participant: Text<4>,
@@ -144,7 +157,7 @@ impl Store {
             id,
             quantity,
             participant,
-            book,
+            instrument,
             level,
             previous: NONE,
             next: NONE,

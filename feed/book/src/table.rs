@@ -1,35 +1,67 @@
 //! A hash table from keys, which it does not hold, to numbers of entries in a pool that does.
 //!
-//! Open addressing with linear probing, at most half full, so that a look-up is one cache line here and one in the pool.
-//! A slot holds half of the key's hash, from which its home follows too: growing and closing holes never touch the pool,
-//! and an entry of another key is passed over without looking at it.
+//! A bucket is one cache line of eight slots, all compared at once: no branch depends on which of them it is, and at most
+//! half of all slots are filled, so a bucket that is full is rare. Only behind a full one is looked further. A slot has
+//! half of the key's hash, from which its home follows too: growing and closing holes never touch the pool, and an
+//! entry of another key is passed over without looking at it.
 
-/// The 32 bits of a key's hash that a table works with.
+/// The 32 bits of a key's hash that a table works with; never 0.
 #[inline]
 pub(crate) fn hash(instrument: u32, number: u64) -> u32 {
-    let mixed =
-        (number ^ u64::from(instrument) << 32 ^ u64::from(instrument)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let key = number ^ u64::from(instrument) << 32 ^ u64::from(instrument);
+    let mixed = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
-    (mixed >> 32) as u32
+    (mixed >> 32) as u32 | 1
 }
 
-/// Slots of a table that was never filled.
-const SMALLEST: usize = 64;
+/// Slots of a bucket.
+const SLOTS: usize = 8;
+/// Buckets of a table that was never filled.
+const SMALLEST: usize = 8;
+
+/// Eight slots.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+struct Bucket {
+    /// Hashes; 0: the slot is free.
+    hashes: [u32; SLOTS],
+    /// Numbers of entries.
+    numbers: [u32; SLOTS],
+}
+
+impl Bucket {
+    /// The slots with this hash, a bit each; of 0 the free ones.
+    #[inline]
+    fn slots_of(&self, hash: u32) -> u32 {
+        let mut bits = 0;
+        for (at, known) in self.hashes.iter().enumerate() {
+            bits |= u32::from(*known == hash) << at;
+        }
+        bits
+    }
+}
 
 /// The table.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    /// `hash << 32 | number + 1`; 0: free. A power of two of them.
-    slots: Vec<u64>,
-    /// A slot's home is its hash shifted right by this.
+    /// A power of two of them.
+    buckets: Vec<Bucket>,
+    /// An entry's home is its hash shifted right by this.
     shift: u32,
     filled: usize,
+}
+
+/// Where an entry stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    bucket: usize,
+    slot: usize,
 }
 
 impl Default for Table {
     fn default() -> Self {
         Self {
-            slots: vec![0; SMALLEST],
+            buckets: vec![Bucket::default(); SMALLEST],
             shift: u32::BITS - SMALLEST.trailing_zeros(),
             filled: 0,
         }
@@ -44,94 +76,116 @@ impl Table {
 
     #[inline]
     fn mask(&self) -> usize {
-        self.slots.len() - 1
+        self.buckets.len() - 1
     }
 
-    /// The number of the entry of this hash that is `wanted`, and the slot that it stands in.
+    /// The number of the entry of this hash that is `wanted`, and where it stands.
     #[inline]
-    pub(crate) fn find(&self, hash: u32, mut wanted: impl FnMut(u32) -> bool) -> Option<(usize, u32)> {
+    pub(crate) fn find(&self, hash: u32, mut wanted: impl FnMut(u32) -> bool) -> Option<(Slot, u32)> {
         let mut at = (hash >> self.shift) as usize;
         loop {
-            let slot = self.slots[at & self.mask()];
-            if slot == 0 {
-                return None;
+            let bucket = at & self.mask();
+            let entries = &self.buckets[bucket];
+            let mut found = entries.slots_of(hash);
+            while found != 0 {
+                let slot = found.trailing_zeros() as usize % SLOTS;
+                if wanted(entries.numbers[slot]) {
+                    return Some((Slot { bucket, slot }, entries.numbers[slot]));
+                }
+                found &= found - 1;
             }
-            let number = (slot as u32).wrapping_sub(1);
-            if (slot >> 32) as u32 == hash && wanted(number) {
-                return Some((at & self.mask(), number));
+            if entries.slots_of(0) != 0 {
+                return None;
             }
             at += 1;
         }
     }
 
     /// Puts an entry in that is not there yet.
-    ///
-    /// # Panics
-    /// If its number is the largest there is, which no pool in memory reaches.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u32, number: u32) {
-        assert_ne!(number, u32::MAX, "a pool of so many entries does not fit memory");
-        if self.filled * 2 >= self.slots.len() {
-            self.grow(self.slots.len() * 2);
+        if self.filled * 2 >= self.buckets.len() * SLOTS {
+            self.grow(self.buckets.len() * 2);
         }
         self.filled += 1;
-        self.put(u64::from(hash) << 32 | u64::from(number + 1));
+        self.put(hash, number);
     }
 
     #[inline]
-    fn put(&mut self, slot: u64) {
+    fn put(&mut self, hash: u32, number: u32) {
         let mask = self.mask();
-        let mut at = self.home(slot);
-        while self.slots[at & mask] != 0 {
+        let mut at = (hash >> self.shift) as usize;
+        loop {
+            let entries = &mut self.buckets[at & mask];
+            let free = entries.slots_of(0);
+            if free != 0 {
+                let slot = free.trailing_zeros() as usize % SLOTS;
+                (entries.hashes[slot], entries.numbers[slot]) = (hash, number);
+                return;
+            }
             at += 1;
         }
-        self.slots[at & mask] = slot;
-    }
-
-    #[inline]
-    fn home(&self, slot: u64) -> usize {
-        ((slot >> 32) as u32 >> self.shift) as usize
     }
 
     /// Makes room for so many entries in all.
     pub(crate) fn reserve(&mut self, entries: usize) {
-        let slots = (entries * 2).next_power_of_two();
-        if slots > self.slots.len() {
-            self.grow(slots);
+        let buckets = (entries * 2 / SLOTS + 1).next_power_of_two();
+        if buckets > self.buckets.len() {
+            self.grow(buckets);
         }
     }
 
-    /// Goes to so many slots, a power of two that is larger than now.
+    /// Goes to so many buckets, a power of two that is larger than now.
     #[cold]
-    fn grow(&mut self, slots: usize) {
-        let before = std::mem::replace(&mut self.slots, vec![0; slots]);
-        self.shift = u32::BITS - slots.trailing_zeros();
-        for slot in before.into_iter().filter(|slot| *slot != 0) {
-            self.put(slot);
+    fn grow(&mut self, buckets: usize) {
+        let before = std::mem::replace(&mut self.buckets, vec![Bucket::default(); buckets]);
+        self.shift = u32::BITS - buckets.trailing_zeros();
+        for bucket in before {
+            for (hash, number) in bucket.hashes.into_iter().zip(bucket.numbers) {
+                if hash != 0 {
+                    self.put(hash, number);
+                }
+            }
         }
     }
 
-    /// Empties the slot `at`, which [`find`](Self::find) gave and nothing has changed since. What stands behind it moves
-    /// up, so that no mark of it is left.
+    /// Empties a slot that [`find`](Self::find) gave, nothing having changed since.
     #[inline]
-    pub(crate) fn remove(&mut self, at: usize) {
+    pub(crate) fn remove(&mut self, at: Slot) {
+        let entries = &mut self.buckets[at.bucket];
+        let was_full = entries.slots_of(0) == 0;
+        entries.hashes[at.slot] = 0;
+        self.filled -= 1;
+        if was_full {
+            self.fill_hole(at);
+        }
+    }
+
+    /// A bucket is full no more: who looks for what stands behind it because of that would stop here. So one such entry
+    /// moves in, and so on where that leaves a full one.
+    #[cold]
+    fn fill_hole(&mut self, mut hole: Slot) {
         let mask = self.mask();
-        let mut hole = at & mask;
-        let mut next = (hole + 1) & mask;
-        loop {
-            let slot = self.slots[next];
-            if slot == 0 {
-                break;
+        let mut next = (hole.bucket + 1) & mask;
+        while next != hole.bucket {
+            let entries = self.buckets[next];
+            let distance = next.wrapping_sub(hole.bucket) & mask;
+            let displaced = (0..SLOTS).find(|slot| {
+                let home = (entries.hashes[*slot] >> self.shift) as usize & mask;
+                entries.hashes[*slot] != 0 && next.wrapping_sub(home) & mask >= distance
+            });
+            let was_full = entries.slots_of(0) == 0;
+            if let Some(slot) = displaced {
+                let to = &mut self.buckets[hole.bucket];
+                (to.hashes[hole.slot], to.numbers[hole.slot]) = (entries.hashes[slot], entries.numbers[slot]);
+                self.buckets[next].hashes[slot] = 0;
+                hole = Slot { bucket: next, slot };
             }
-            let from_home = next.wrapping_sub(self.home(slot)) & mask;
-            if from_home >= next.wrapping_sub(hole) & mask {
-                self.slots[hole] = slot;
-                hole = next;
+            if !was_full {
+                return;
             }
             next = (next + 1) & mask;
         }
-        self.slots[hole] = 0;
-        self.filled -= 1;
     }
 }
 
@@ -148,7 +202,7 @@ mod tests {
         for step in 0..200_000_u32 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // Few different homes, so that runs are long and wrap around.
-            let hash = ((random >> 33) as u32 % 300) << 23 | ((random >> 60) as u32);
+            let hash = ((random >> 33) as u32 % 300) << 23 | ((random >> 60) as u32) | 1;
             let number = (random >> 40) as u32 % 2000;
             let key = (hash, number);
             match (table.find(hash, |found| found == number), map.contains_key(&key)) {

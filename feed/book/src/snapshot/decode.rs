@@ -226,14 +226,14 @@ impl Books {
     ) -> Result<(), SnapshotError> {
         let state = &mut self.books[book as usize];
         let instrument = state.instrument;
-        let level = state.ladders[usize::from(side)].level(&mut self.store, side, key);
+        let level = state.ladders[usize::from(side)].level(&mut self.store, book, side, key);
         for order in orders {
             let (id, quantity) = (order.order_id.get(), order.quantity.get());
-            if quantity == 0 || self.store.find(book, instrument, id).is_some() {
+            if quantity == 0 || self.store.find(instrument, id).is_some() {
                 return Err(SnapshotError::Malformed("an order twice, or without a quantity"));
             }
             self.store
-                .enter((book, instrument), id, quantity, order.participant, level);
+                .enter(instrument, id, quantity, order.participant, level);
         }
         Ok(())
     }

@@ -151,7 +151,7 @@ pub(crate) fn run(args: &BookArgs, global: &Global) -> Result<Finish, Failure> {
     let mut summary = Summary::new("book");
     report::fill(&mut summary, &all, args);
     if let Some(dir) = &args.save {
-        save(dir, &all, &mut summary)?;
+        save(dir, &all, args.changes, &mut summary)?;
     }
     summary.warnings = progress.warnings().to_vec();
     summary.silent = args.changes;
@@ -163,7 +163,7 @@ pub(crate) fn run(args: &BookArgs, global: &Global) -> Result<Finish, Failure> {
 }
 
 /// Writes snapshot files; of invalid books none, as nobody could go on from them.
-fn save(dir: &Path, all: &[Followed], summary: &mut Summary) -> Result<(), Failure> {
+fn save(dir: &Path, all: &[Followed], changes: bool, summary: &mut Summary) -> Result<(), Failure> {
     let mut saved = Vec::new();
     for followed in all {
         let place = followed.follower.place();
@@ -190,8 +190,10 @@ fn save(dir: &Path, all: &[Followed], summary: &mut Summary) -> Result<(), Failu
         let path = file::write(&dir, &place, &encode(books, &place))?;
         saved.push(path.display().to_string());
     }
-    for path in &saved {
-        summary.own_text += &format!("saved {path}\n");
+    if !changes {
+        summary
+            .own_text
+            .extend(saved.iter().map(|path| format!("saved {path}\n")));
     }
     summary.set("saved", saved);
     Ok(())

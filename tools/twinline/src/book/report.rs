@@ -37,11 +37,14 @@ pub(super) fn fill(summary: &mut Summary, all: &[Followed], args: &BookArgs) {
             })).collect::<Value>(),
             "instruments": shown.iter().map(|book| instrument(book, args.depth)).collect::<Value>(),
         }));
-        summary.own_text += &match args.depth {
-            Some(levels) => shown.iter().map(|book| ladder(book, levels)).collect(),
-            None => table(&shown),
-        };
-        summary.own_text += &foot(followed);
+        // Changes have stdout for themselves.
+        if !args.changes {
+            summary.own_text += &match args.depth {
+                Some(levels) => shown.iter().map(|book| ladder(book, levels)).collect(),
+                None => table(&shown),
+            };
+            summary.own_text += &foot(followed);
+        }
     }
     if let [one] = all {
         summary.position = Some(position(one));
