@@ -22,6 +22,10 @@ pub enum Bug {
     StartNotAwaited,
     /// The end of the session is announced while gaps are open.
     EndTooEarly,
+    /// A state that an epoch has cut off is taken.
+    CutStateAccepted,
+    /// A listener that begins with a state does not say what it skipped.
+    SkipNotSaid,
 }
 
 #[cfg(any(test, feature = "planted-bugs"))]

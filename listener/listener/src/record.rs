@@ -3,10 +3,11 @@
 
 use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
 use hdrhistogram::Histogram;
+use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
 use twinline_journal::{JournalError, JournalWriter};
 use twinline_wire::header::flags;
-use twinline_wire::session::{LineEvent, Lost, SessionEvent, Void};
+use twinline_wire::session::{LineEvent, Lost, SessionEvent, StateReplaced, Void};
 use twinline_wire::{Message, OpenPacket, Stamp};
 
 /// Latencies are kept from 1 ns to 100 s, to two digits.
@@ -33,6 +34,8 @@ pub struct NoticeCounts {
     pub session_ended: u64,
     /// Sessions overtaken by a newer one without their end.
     pub session_abandoned: u64,
+    /// States replaced by that of a snapshot.
+    pub state_replaced: u64,
 }
 
 /// The [`Sink`] of the daemon's arbiter: re-frames what is partly new, writes notices, and measures latency.
@@ -45,6 +48,8 @@ pub struct Record {
     pub(crate) latency: Histogram<u64>,
     pub(crate) bytes: u64,
     pub(crate) notices: NoticeCounts,
+    /// The state that was told of last, until it is asked for.
+    replaced: Option<Place>,
     /// The first failure; nothing is written after it, and the daemon stops.
     pub error: Option<JournalError>,
 }
@@ -59,6 +64,7 @@ impl Record {
             latency: latency_histogram(),
             bytes: 0,
             notices: NoticeCounts::default(),
+            replaced: None,
             error: None,
         }
     }
@@ -72,6 +78,16 @@ impl Record {
             next: tail.next,
             ended: tail.ended,
         })
+    }
+
+    /// True if messages of the session that the journal ends with are lost or void, and no state replaced them.
+    pub fn is_incomplete(&self) -> bool {
+        self.journal.is_incomplete()
+    }
+
+    /// The state that the journal names since this was called last.
+    pub(crate) fn take_replaced(&mut self) -> Option<Place> {
+        self.replaced.take()
     }
 
     /// Makes everything durable.
@@ -153,6 +169,14 @@ impl Record {
             }
             NoticeKind::Line(line, state) => self.write_notice(notice, &LineEvent { time, line, state }),
             NoticeKind::Session(state) => self.write_notice(notice, &SessionEvent { time, state }),
+            NoticeKind::StateReplaced(state) => self.write_notice(
+                notice,
+                &StateReplaced {
+                    sequence: state.sequence.into(),
+                    epoch: state.epoch.into(),
+                    file: state.file.into(),
+                },
+            ),
         }
     }
 }
@@ -176,6 +200,15 @@ impl Sink for Record {
 
     fn notice(&mut self, notice: &Notice) {
         self.notices.count(notice.kind);
+        if let NoticeKind::StateReplaced(state) = notice.kind {
+            self.replaced = Some(Place {
+                channel: self.channel,
+                session: state.session,
+                epoch: state.epoch,
+                epoch_base: state.epoch_base,
+                sequence: state.sequence,
+            });
+        }
         if self.error.is_none()
             && let Err(error) = self.put_notice(notice)
         {
@@ -197,6 +230,7 @@ impl NoticeCounts {
             NoticeKind::Session(SessionState::EPOCH_STARTED) => &mut self.epoch_started,
             NoticeKind::Session(SessionState::ENDED) => &mut self.session_ended,
             NoticeKind::Session(_) => &mut self.session_abandoned,
+            NoticeKind::StateReplaced(_) => &mut self.state_replaced,
         };
         *counter += 1;
     }

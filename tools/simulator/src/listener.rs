@@ -371,6 +371,6 @@ fn on_event(
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),
-        ClientEvent::BadPacket { .. } => {}
+        ClientEvent::BadPacket { .. } | ClientEvent::SnapshotPart { .. } => {}
     }
 }

@@ -34,7 +34,7 @@ impl Arbiter {
     pub fn missing(&self, out: &mut Vec<Span>) {
         out.clear();
         let reach = self.must_reach();
-        if self.session == 0 || self.ended {
+        if self.session == 0 || self.ended || self.is_held() {
             return;
         }
         if !self.may_deliver() {
@@ -79,6 +79,6 @@ impl Arbiter {
     /// True if anything is missing: a cheap check for the hot loop.
     #[inline]
     pub fn is_missing_something(&self) -> bool {
-        !self.ended && (self.next < self.highest.max(self.announced) || self.is_closing())
+        !self.ended && !self.is_held() && (self.next < self.highest.max(self.announced) || self.is_closing())
     }
 }

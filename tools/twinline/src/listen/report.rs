@@ -68,6 +68,21 @@ pub(super) fn summary(args: &Listen, lines: &LineArgs, report: &Report, started:
         });
     }
     summary.set("window_peak", report.arbiter.window_peak);
+    let states = &report.states;
+    let counts: Counts = [
+        ("requests", states.requests),
+        ("fetched", states.fetched),
+        ("late", states.late),
+        ("failed", states.failed),
+        ("refreshes", states.refreshes),
+        ("begun_without", states.begun_without),
+    ]
+    .map(|(name, count)| (name.to_string(), count))
+    .into();
+    summary.set("snapshots", counts);
+    if let Some(trouble) = &report.state_trouble {
+        summary.set("last_snapshot_trouble", trouble);
+    }
     summary
 }
 
@@ -144,6 +159,7 @@ fn notices(counts: &NoticeCounts) -> Counts {
         ("epoch_started", counts.epoch_started),
         ("session_ended", counts.session_ended),
         ("session_abandoned", counts.session_abandoned),
+        ("state_replaced", counts.state_replaced),
     ];
     all.map(|(name, count)| (name.to_string(), count)).into()
 }

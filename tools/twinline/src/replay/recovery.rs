@@ -350,6 +350,7 @@ impl Recovery {
             ClientEvent::BadPacket { .. }
             | ClientEvent::Packet { .. }
             | ClientEvent::Reject { .. }
+            | ClientEvent::SnapshotPart { .. }
             | ClientEvent::Complete { .. } => {}
         })?;
         Ok(())
