@@ -63,13 +63,13 @@ impl Dialogue {
                 let retry = if again { RETRY_MS } else { 0 };
                 self.refuse_snapshot(request_id, session, at_least, code, retry, reason);
             }
-            Next::Part(part, last) => {
+            Next::Part(part) => {
                 self.data = Some(DataFrame::part(request_id, part));
                 self.snapshot_next = false;
-                if last {
-                    self.snapshot = None;
-                    self.complete(request_id, CompleteStatus::COMPLETE);
-                }
+            }
+            Next::Done => {
+                self.snapshot = None;
+                self.complete(request_id, CompleteStatus::COMPLETE);
             }
         }
     }

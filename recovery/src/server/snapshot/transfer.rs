@@ -26,8 +26,10 @@ pub(crate) struct Transfer {
 pub(crate) enum Next {
     /// Nothing yet.
     Wait,
-    /// This part, and whether it is the last.
-    Part(Part, bool),
+    /// This part.
+    Part(Part),
+    /// All of it was sent.
+    Done,
     /// It is refused.
     Refused {
         code: RejectCode,
@@ -66,7 +68,7 @@ impl Transfer {
         })
     }
 
-    /// What there is to send: at most `room` bytes at once.
+    /// What there is to send, once what was to be sent before is gone: at most `room` bytes at once.
     pub(crate) fn next(&mut self, room: usize, now: u64) -> Next {
         let made = match &self.made {
             Some(made) => Arc::clone(made),
@@ -78,11 +80,13 @@ impl Transfer {
         let end = made.bytes.len().min(self.sent + room);
         let bytes = self.sent..end;
         self.sent = end;
-        let last = end == made.bytes.len();
         let stats = self.shelf.stats();
+        if bytes.is_empty() {
+            stats.served.fetch_add(1, Ordering::Relaxed);
+            return Next::Done;
+        }
         stats.bytes_served.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        stats.served.fetch_add(u64::from(last), Ordering::Relaxed);
-        Next::Part(Part { made, bytes }, last)
+        Next::Part(Part { made, bytes })
     }
 
     fn find(&self, now: u64) -> Result<Arc<Made>, Next> {
