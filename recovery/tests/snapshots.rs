@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tempfile::TempDir;
-use twinline_book::snapshot::{Snapshot, decode, file};
 use twinline_book::Follower;
+use twinline_book::snapshot::{Snapshot, decode, file};
 use twinline_journal::{JournalReader, Retention};
 use twinline_recovery::server::snapshot::{Keeper, Shelf, Step};
 use twinline_recovery::server::{Quota, Store};
@@ -108,7 +108,10 @@ impl Bed {
         file::list(&self.dir.path().join("snapshots")).expect("a directory")
     }
 
-    fn count(&self, of: impl Fn(&twinline_recovery::server::snapshot::SnapshotStats) -> &std::sync::atomic::AtomicU64) -> u64 {
+    fn count(
+        &self,
+        of: impl Fn(&twinline_recovery::server::snapshot::SnapshotStats) -> &std::sync::atomic::AtomicU64,
+    ) -> u64 {
         of(self.shelf.stats()).load(Ordering::Relaxed)
     }
 }
@@ -144,7 +147,8 @@ impl Pair {
             let output = self.server.poll_output(now, &mut self.store);
             let bytes = [output.head, output.packets, output.control].concat();
             let events = &mut self.events;
-            self.client.on_bytes(&bytes, now, &mut |event| events.push(event.into()));
+            self.client
+                .on_bytes(&bytes, now, &mut |event| events.push(event.into()));
             self.server.consumed(bytes.len(), now);
             if sent + bytes.len() == 0 {
                 return;
@@ -177,7 +181,10 @@ impl Pair {
     /// Why none came.
     fn refused(&self) -> RejectCode {
         match &self.events[..] {
-            [Got::Reject { request: 5, code, .. }, Got::Complete { request: 5, .. }] => *code,
+            [
+                Got::Reject { request: 5, code, .. },
+                Got::Complete { request: 5, .. },
+            ] => *code,
             other => panic!("not refused: {other:?}"),
         }
     }
@@ -199,11 +206,17 @@ fn a_snapshot_is_the_state_below_its_sequence_and_comes_in_parts() {
     assert_eq!(snapshot.place.sequence, bed.feed.next);
     assert_eq!(snapshot.books.checksum(), bed.expected(bed.feed.next));
     assert_eq!(snapshot.books.live_orders(), 8_000);
-    let parts = pair.events.iter().filter(|event| matches!(event, Got::Part { .. }));
+    let parts = pair
+        .events
+        .iter()
+        .filter(|event| matches!(event, Got::Part { .. }));
     assert!(parts.count() > 5);
     assert!(matches!(
         pair.events.last(),
-        Some(Got::Complete { request: 5, status: CompleteStatus::COMPLETE })
+        Some(Got::Complete {
+            request: 5,
+            status: CompleteStatus::COMPLETE
+        })
     ));
 
     // It stays the same while the journal grows, and is made anew once it is too far behind.
@@ -235,11 +248,22 @@ fn many_clients_share_one_snapshot_and_cost_no_more_memory_for_it() {
         let sent = pair.server.on_bytes(pair.client.output());
         pair.client.consumed(sent);
         // They wait, or have a part to send and send nothing of it.
-        assert!(pair.server.poll_output(bed.now, &mut pair.store).packets.is_empty());
+        assert!(
+            pair.server
+                .poll_output(bed.now, &mut pair.store)
+                .packets
+                .is_empty()
+        );
     }
     bed.keep();
     for pair in &mut pairs {
-        assert!(!pair.server.poll_output(bed.now, &mut pair.store).packets.is_empty());
+        assert!(
+            !pair
+                .server
+                .poll_output(bed.now, &mut pair.store)
+                .packets
+                .is_empty()
+        );
         assert_eq!(pair.server.memory(), before);
     }
     assert_eq!(bed.count(|stats| &stats.made), 1);
@@ -254,7 +278,11 @@ fn many_clients_share_one_snapshot_and_cost_no_more_memory_for_it() {
     late.ask(&mut bed, 3, 0);
     assert_eq!(late.snapshot().books.live_orders(), 8_000);
     drop(pairs);
-    assert_eq!(bed.count(|stats| &stats.transfers), 0, "who leaves gives the place back");
+    assert_eq!(
+        bed.count(|stats| &stats.transfers),
+        0,
+        "who leaves gives the place back"
+    );
 }
 
 #[test]
@@ -283,7 +311,17 @@ fn a_request_ahead_of_the_books_waits_for_them_and_not_for_ever() {
         .cloned()
         .collect();
     assert!(
-        matches!(refused[..], [Got::Reject { code: RejectCode::NOT_YET_PUBLISHED, retry: 1.., .. }, Got::Complete { .. }]),
+        matches!(
+            refused[..],
+            [
+                Got::Reject {
+                    code: RejectCode::NOT_YET_PUBLISHED,
+                    retry: 1..,
+                    ..
+                },
+                Got::Complete { .. }
+            ]
+        ),
         "{refused:?}"
     );
 }
@@ -302,7 +340,9 @@ fn gap_fill_and_a_snapshot_take_turns_on_one_connection() {
     pair.client.request_snapshot(5, 3, 0, bed.now).expect("ready");
     pair.settle(bed.now);
     bed.keep();
-    pair.client.request(6, 3, &[range(2, 1_000)], bed.now).expect("ready");
+    pair.client
+        .request(6, 3, &[range(2, 1_000)], bed.now)
+        .expect("ready");
     pair.settle(bed.now);
     let at = |wanted: fn(&Got) -> bool| {
         let found = |event: &Got| wanted(event);
@@ -311,8 +351,14 @@ fn gap_fill_and_a_snapshot_take_turns_on_one_connection() {
     };
     let parts = at(|event| matches!(event, Got::Part { .. }));
     let packets = at(|event| matches!(event, Got::Packet { .. }));
-    assert!(parts.0 < packets.1 && packets.0 < parts.1, "{parts:?} {packets:?}");
-    assert!(packets.1 < parts.1, "the short answer does not wait for the long one");
+    assert!(
+        parts.0 < packets.1 && packets.0 < parts.1,
+        "{parts:?} {packets:?}"
+    );
+    assert!(
+        packets.1 < parts.1,
+        "the short answer does not wait for the long one"
+    );
     assert_eq!(pair.snapshot().books.checksum(), bed.expected(bed.feed.next));
 }
 
@@ -334,8 +380,14 @@ fn a_service_that_starts_again_goes_on_from_its_newest_file() {
     bed.restart(every);
     bed.keep();
     assert!(bed.count(|stats| &stats.started_at) > 9_000);
-    assert!(bed.count(|stats| &stats.read) < 1_200, "only what is behind the file is read");
-    assert_eq!(bed.keeper.follower().books().checksum(), bed.expected(bed.feed.next));
+    assert!(
+        bed.count(|stats| &stats.read) < 1_200,
+        "only what is behind the file is read"
+    );
+    assert_eq!(
+        bed.keeper.follower().books().checksum(),
+        bed.expected(bed.feed.next)
+    );
 
     // A file that is damaged, one that is torn, one that is another's: the next older one.
     let mut bytes = fs::read(&files[2]).expect("a file");
@@ -347,17 +399,33 @@ fn a_service_that_starts_again_goes_on_from_its_newest_file() {
     bed.restart(every);
     bed.keep();
     assert_eq!(bed.count(|stats| &stats.bad_files), 2);
-    let (.., older) = file::parse_name(files[0].file_name().and_then(|name| name.to_str()).expect("a name")).expect("a name");
+    let (.., older) = file::parse_name(
+        files[0]
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("a name"),
+    )
+    .expect("a name");
     assert_eq!(bed.count(|stats| &stats.started_at), older);
-    assert_eq!(bed.keeper.follower().books().checksum(), bed.expected(bed.feed.next));
+    assert_eq!(
+        bed.keeper.follower().books().checksum(),
+        bed.expected(bed.feed.next)
+    );
 
     for file in bed.files() {
         fs::write(file, b"no snapshot").expect("written");
     }
     bed.restart(every);
     bed.keep();
-    assert_eq!(bed.count(|stats| &stats.started_at), 0, "then from the session's beginning");
-    assert_eq!(bed.keeper.follower().books().checksum(), bed.expected(bed.feed.next));
+    assert_eq!(
+        bed.count(|stats| &stats.started_at),
+        0,
+        "then from the session's beginning"
+    );
+    assert_eq!(
+        bed.keeper.follower().books().checksum(),
+        bed.expected(bed.feed.next)
+    );
     assert!(bed.shelf.stats().last_trouble().is_some());
 }
 
@@ -384,7 +452,10 @@ fn what_a_power_cut_made_void_is_in_no_snapshot() {
     bed.feed.orders(1, 20);
     bed.keep();
     assert_eq!(bed.count(|stats| &stats.went_back), 1);
-    assert_eq!(bed.keeper.follower().books().checksum(), bed.expected(bed.feed.next));
+    assert_eq!(
+        bed.keeper.follower().books().checksum(),
+        bed.expected(bed.feed.next)
+    );
     pair.ask(&mut bed, 3, 0);
     let snapshot = pair.snapshot();
     assert_eq!(snapshot.place.epoch, 2, "nobody is sent the void one any more");
@@ -395,7 +466,10 @@ fn what_a_power_cut_made_void_is_in_no_snapshot() {
     bed.feed.orders(50, 20);
     bed.restart(every);
     bed.keep();
-    assert_eq!(bed.keeper.follower().books().checksum(), bed.expected(bed.feed.next));
+    assert_eq!(
+        bed.keeper.follower().books().checksum(),
+        bed.expected(bed.feed.next)
+    );
     assert!(bed.keeper.follower().books().is_valid());
 }
 
@@ -413,7 +487,12 @@ fn a_service_whose_journal_lacks_the_sessions_beginning_serves_no_wrong_snapshot
     let mut pair = Pair::new(&bed, Limits::default());
     pair.ask(&mut bed, 3, 0);
     assert_eq!(pair.refused(), RejectCode::NOT_SERVED);
-    assert!(bed.shelf.stats().last_trouble().is_some_and(|trouble| trouble.contains("beginning")));
+    assert!(
+        bed.shelf
+            .stats()
+            .last_trouble()
+            .is_some_and(|trouble| trouble.contains("beginning"))
+    );
 
     // The next session is whole.
     bed.feed.start_session(4);
@@ -452,7 +531,11 @@ fn a_session_that_has_ended_is_served_up_to_its_last_message_and_the_one_before_
     let mut pair = Pair::new(&bed, Limits::default());
     pair.ask(&mut bed, 3, 0);
     let end = bed.feed.next;
-    assert_eq!(pair.snapshot().place.sequence, end - 1, "EndOfSession is for the client to see");
+    assert_eq!(
+        pair.snapshot().place.sequence,
+        end - 1,
+        "EndOfSession is for the client to see"
+    );
     pair.ask(&mut bed, 3, end);
     assert_eq!(pair.refused(), RejectCode::VOID);
     pair.ask(&mut bed, 9, 0);
@@ -487,8 +570,17 @@ fn two_services_do_not_write_into_one_directory() {
     while other.step(bed.now) != Step::Idle {}
     assert_eq!(bed.count(|stats| &stats.written), 1);
     assert_eq!(shelf.stats().written.load(Ordering::Relaxed), 0);
-    assert!(shelf.stats().last_trouble().is_some_and(|trouble| trouble.contains("another service")));
-    assert_eq!(other.follower().books().checksum(), bed.expected(bed.feed.next), "it serves them all the same");
+    assert!(
+        shelf
+            .stats()
+            .last_trouble()
+            .is_some_and(|trouble| trouble.contains("another service"))
+    );
+    assert_eq!(
+        other.follower().books().checksum(),
+        bed.expected(bed.feed.next),
+        "it serves them all the same"
+    );
 }
 
 /// A part as a hostile service could send it.
@@ -514,22 +606,45 @@ fn a_client_takes_only_the_next_part_of_the_snapshot_that_it_asked_for() {
     let hostile: Vec<(&str, Vec<u8>)> = vec![
         ("another session", part(|part| part.session = 4.into(), &[0; 10])),
         ("too old", part(|part| part.sequence = 49.into(), &[0; 10])),
-        ("longer than is taken", part(|part| part.total_length = u64::MAX.into(), &[0; 10])),
-        ("not the first part", part(|part| part.offset = 10.into(), &[0; 10])),
+        (
+            "longer than is taken",
+            part(|part| part.total_length = u64::MAX.into(), &[0; 10]),
+        ),
+        (
+            "not the first part",
+            part(|part| part.offset = 10.into(), &[0; 10]),
+        ),
         ("empty", part(|_| (), &[])),
-        ("more than all", part(|part| part.total_length = 9.into(), &[0; 10])),
-        ("of another request", part(|part| part.request_id = 6.into(), &[0; 10])),
-        ("twice the same", [part(|_| (), &[0; 10]), part(|_| (), &[0; 10])].concat()),
-        ("of another snapshot", [
-            part(|_| (), &[0; 10]),
-            part(|part| (part.offset, part.sequence) = (10.into(), 101.into()), &[0; 10]),
-        ].concat()),
+        (
+            "more than all",
+            part(|part| part.total_length = 9.into(), &[0; 10]),
+        ),
+        (
+            "of another request",
+            part(|part| part.request_id = 6.into(), &[0; 10]),
+        ),
+        (
+            "twice the same",
+            [part(|_| (), &[0; 10]), part(|_| (), &[0; 10])].concat(),
+        ),
+        (
+            "of another snapshot",
+            [
+                part(|_| (), &[0; 10]),
+                part(
+                    |part| (part.offset, part.sequence) = (10.into(), 101.into()),
+                    &[0; 10],
+                ),
+            ]
+            .concat(),
+        ),
     ];
     for (what, bytes) in hostile {
         let mut pair = Pair::new(&bed, Limits::default());
         pair.client.request_snapshot(5, 3, 50, 0).expect("ready");
         let events = &mut pair.events;
-        pair.client.on_bytes(&bytes, 0, &mut |event| events.push(event.into()));
+        pair.client
+            .on_bytes(&bytes, 0, &mut |event| events.push(event.into()));
         assert_eq!(pair.events.last(), Some(&Got::Closed("protocol")), "{what}");
     }
 }

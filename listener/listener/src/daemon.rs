@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use twinline_feed::run::{Idle, PinError, pin};
-use twinline_journal::{JournalConfig, JournalError, JournalWriter};
+use twinline_journal::{JournalConfig, JournalError, JournalWriter, failpoint};
 use twinline_line::impair::{Impairer, Spec};
 use twinline_line::{Line, LineAddress, LineError, LineReceiver, ReceiverOptions};
 use twinline_recovery::client::{ClientConfig, ClientError};
@@ -322,6 +322,7 @@ impl Listener {
         let written = record.bytes;
         states.tick(arbiter, written, now, record, |connect| fetcher.connect(connect));
         if let Some(place) = record.take_replaced() {
+            failpoint::hit("state.named");
             fetcher.named(place);
         }
     }

@@ -30,7 +30,9 @@ use twinline_listener::{
 };
 use twinline_recovery::server::snapshot::{Keeper, Shelf, Step};
 use twinline_recovery::server::{Quota, Store};
-use twinline_recovery::{ClientConfig, ClientEvent, ClientSession, Limits, Range, ServerSession, SnapshotConfig, range};
+use twinline_recovery::{
+    ClientConfig, ClientEvent, ClientSession, Limits, Range, ServerSession, SnapshotConfig, range,
+};
 use twinline_wire::Packet;
 
 /// Listeners that begin in the middle.
@@ -103,7 +105,11 @@ fn packets(dir: &Path) -> Vec<Vec<u8>> {
         assert_eq!(end, RunEnd::Complete);
     }
     match real_hour() {
-        Some(path) => publish(&mut publisher, reserver, ItchFile::open(&path, 1, Pace::Max).unwrap()),
+        Some(path) => publish(
+            &mut publisher,
+            reserver,
+            ItchFile::open(&path, 1, Pace::Max).unwrap(),
+        ),
         None => publish(
             &mut publisher,
             reserver,
@@ -232,10 +238,14 @@ impl Joiner {
     fn step(&mut self, store: &mut Store, now: u64) {
         let requests = &mut self.requests;
         self.gaps
-            .tick(&mut self.arbiter, now, &mut self.program, |request| requests.push_back(*request));
+            .tick(&mut self.arbiter, now, &mut self.program, |request| {
+                requests.push_back(*request)
+            });
         let wanted = &mut self.wanted;
         self.states
-            .tick(&mut self.arbiter, 0, now, &mut self.program, |connect| *wanted = Some(connect.id));
+            .tick(&mut self.arbiter, 0, now, &mut self.program, |connect| {
+                *wanted = Some(connect.id)
+            });
         if self.client.is_ready()
             && let Some(id) = self.wanted.take()
             && let Some(request) = self.states.on_connected(id, &mut self.arbiter, now)
@@ -246,13 +256,26 @@ impl Joiner {
             self.asked = sent.is_ok().then_some(id);
             self.bytes.clear();
             if sent.is_err() {
-                self.states
-                    .on_failed(id, StateFailure::Unreachable, &mut self.arbiter, now, &mut self.program);
+                self.states.on_failed(
+                    id,
+                    StateFailure::Unreachable,
+                    &mut self.arbiter,
+                    now,
+                    &mut self.program,
+                );
             }
         }
         for request in self.requests.drain(..) {
-            let ranges: Vec<Range> = request.ranges().iter().map(|span| range(span.begin, span.end)).collect();
-            if self.client.request(request.id, request.session, &ranges, now).is_err() {
+            let ranges: Vec<Range> = request
+                .ranges()
+                .iter()
+                .map(|span| range(span.begin, span.end))
+                .collect();
+            if self
+                .client
+                .request(request.id, request.session, &ranges, now)
+                .is_err()
+            {
                 self.gaps.on_complete(request.id);
             }
         }
@@ -279,7 +302,9 @@ impl Joiner {
                 states.on_progress(now);
                 snapshot.extend_from_slice(bytes);
             }
-            ClientEvent::Complete { request_id, .. } if request_id < 1_000_000 => gaps.on_complete(request_id),
+            ClientEvent::Complete { request_id, .. } if request_id < 1_000_000 => {
+                gaps.on_complete(request_id)
+            }
             ClientEvent::Complete { .. } => {
                 if let Some(id) = asked.take() {
                     let came = decode(snapshot).expect("a snapshot");
@@ -305,9 +330,23 @@ impl Joiner {
             } => {
                 let retry_after = u64::from(retry_after_ms) * 1_000_000;
                 if request_id < 1_000_000 {
-                    gaps.on_reject(request_id, Span::new(begin, end), code, retry_after, arbiter, now, program);
+                    gaps.on_reject(
+                        request_id,
+                        Span::new(begin, end),
+                        code,
+                        retry_after,
+                        arbiter,
+                        now,
+                        program,
+                    );
                 } else if let Some(id) = asked.take() {
-                    states.on_failed(id, StateFailure::Refused { code, retry_after }, arbiter, now, program);
+                    states.on_failed(
+                        id,
+                        StateFailure::Refused { code, retry_after },
+                        arbiter,
+                        now,
+                        program,
+                    );
                 }
             }
             ClientEvent::Heartbeat {
@@ -375,7 +414,10 @@ fn listeners_that_join_at_two_hundred_random_moments_have_the_books_of_one_that_
             }
             for joiner in joiners.iter_mut().filter(|joiner| joiner.begins <= packet_at) {
                 let lost = random.next();
-                for (origin, lost) in [(Origin::LineA, lost % 10 == 0), (Origin::LineB, lost / 10 % 10 == 0)] {
+                for (origin, lost) in [
+                    (Origin::LineA, lost % 10 == 0),
+                    (Origin::LineB, lost / 10 % 10 == 0),
+                ] {
                     if !lost {
                         joiner.hear(origin, bytes, now);
                     }
@@ -383,7 +425,10 @@ fn listeners_that_join_at_two_hundred_random_moments_have_the_books_of_one_that_
             }
         }
         truth.insert(there.place().sequence, there.books().checksum());
-        for joiner in joiners.iter_mut().filter(|joiner| joiner.begins < (at + 1) * STEP) {
+        for joiner in joiners
+            .iter_mut()
+            .filter(|joiner| joiner.begins < (at + 1) * STEP)
+        {
             joiner.step(&mut store, now);
             joiner.check(&truth);
         }
@@ -392,7 +437,10 @@ fn listeners_that_join_at_two_hundred_random_moments_have_the_books_of_one_that_
     // What is still missing comes.
     for _ in 0..5_000 {
         while keeper.step(now) != Step::Idle {}
-        for joiner in joiners.iter_mut().filter(|joiner| !joiner.arbiter.position().ended) {
+        for joiner in joiners
+            .iter_mut()
+            .filter(|joiner| !joiner.arbiter.position().ended)
+        {
             joiner.step(&mut store, now);
             joiner.check(&truth);
         }
@@ -414,5 +462,9 @@ fn listeners_that_join_at_two_hundred_random_moments_have_the_books_of_one_that_
         shelf.stats().made.load(Ordering::Relaxed),
         places.len()
     );
-    assert!(places.len() > 100 && checked > 20 * JOINS, "{} places, {checked} checks", places.len());
+    assert!(
+        places.len() > 100 && checked > 20 * JOINS,
+        "{} places, {checked} checks",
+        places.len()
+    );
 }

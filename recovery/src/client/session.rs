@@ -408,7 +408,9 @@ impl Dialogue {
         let Some(at) = self.open.iter().position(|&open| open == request_id) else {
             return Err(StreamError("an answer to a request that is not open"));
         };
-        if let Some(snapshot) = self.snapshot.take_if(|snapshot| snapshot.request_id == request_id)
+        if let Some(snapshot) = self
+            .snapshot
+            .take_if(|snapshot| snapshot.request_id == request_id)
             && !snapshot.may_complete()
         {
             return Err(StreamError("a snapshot that ends before its end"));

@@ -86,6 +86,13 @@ impl<'a> Judge<'a> {
             Item::Lost(session, span, reason) => self.lost(session, span, reason),
             Item::Void(session, span, epoch) => self.void(session, span, epoch),
             Item::Session(session, state) => self.session_notice(session, state),
+            Item::Replaced(session, sequence, _) => {
+                self.enter(session)?;
+                if sequence != self.next {
+                    return Err(format!("a state at {sequence} replaces that at {}", self.next));
+                }
+                Ok(())
+            }
             Item::Message {
                 session,
                 epoch,

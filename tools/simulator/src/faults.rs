@@ -1,6 +1,7 @@
 //! What can go wrong in a run: the kinds of faults, how often each happened, and the plan that a seed draws.
 
 use crate::rng::Rng;
+use std::ops::{Deref, DerefMut};
 
 /// Nanoseconds in a millisecond.
 pub(crate) const MS: u64 = 1_000_000;
@@ -90,13 +91,43 @@ faults! {
     AbandonedSession = "abandoned_session",
     /// Packets that came early did not fit the window.
     WindowFull = "window_full",
+    /// A listener starts late, with a snapshot.
+    JoinLate = "join_late",
+    /// A listener was away for longer than services keep what it missed.
+    AwayTooLong = "away_too_long",
+    /// A recovery service is killed, and starts again with its snapshot files.
+    ServiceKill = "service_kill",
+}
+
+/// A count for each kind of fault, in the order of [`Fault::ALL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FaultCounts([u64; Fault::ALL.len()]);
+
+impl Default for FaultCounts {
+    fn default() -> Self {
+        Self([0; Fault::ALL.len()])
+    }
+}
+
+impl Deref for FaultCounts {
+    type Target = [u64];
+
+    fn deref(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+impl DerefMut for FaultCounts {
+    fn deref_mut(&mut self) -> &mut [u64] {
+        &mut self.0
+    }
 }
 
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// How often each kind of fault happened, in the order of [`Fault::ALL`].
-    pub faults: [u64; Fault::ALL.len()],
+    pub faults: FaultCounts,
     /// Seeds run.
     pub seeds: u64,
     /// Valid messages in the journal at the end.
@@ -119,6 +150,10 @@ pub struct Counts {
     pub filled: u64,
     /// Gaps known only from heartbeats that were taken back.
     pub withdrawn: u64,
+    /// States of snapshots in listeners' streams.
+    pub states: u64,
+    /// Listeners whose books were valid at the end, and right.
+    pub valid_books: u64,
     /// Virtual time, in nanoseconds.
     pub virtual_time: u64,
 }
@@ -137,7 +172,7 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.faults
             .iter_mut()
-            .zip(other.faults)
+            .zip(other.faults.iter())
             .for_each(|(sum, more)| *sum += more);
         self.seeds += other.seeds;
         self.messages += other.messages;
@@ -150,6 +185,8 @@ impl Counts {
         self.epochs += other.epochs;
         self.filled += other.filled;
         self.withdrawn += other.withdrawn;
+        self.states += other.states;
+        self.valid_books += other.valid_books;
         self.virtual_time += other.virtual_time;
     }
 }
@@ -216,6 +253,12 @@ pub(crate) struct Plan {
     pub(crate) leave_open: bool,
     /// Segments that the publisher's journal keeps.
     pub(crate) keep_segments: Option<usize>,
+    /// When the last listener starts, with a snapshot.
+    pub(crate) late: Option<u64>,
+    /// One killed listener in so many was away for longer than services keep what it missed; 0: none.
+    pub(crate) away: u64,
+    /// Chance in a million a step of 1 ms that a service is killed.
+    pub(crate) service_kill: u32,
 }
 
 impl Plan {
@@ -247,6 +290,9 @@ impl Plan {
             abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
             keep_segments: None,
+            late: rng.one_in(2).then(|| rng.range(20, 300) * MS),
+            away: *rng.pick(&[0, 1, 3]),
+            service_kill: *rng.pick(&[0, 500, 3_000]),
         }
     }
 }

@@ -18,6 +18,10 @@ pub enum Plant {
     EventLeftOut,
     /// What is not published yet is called void.
     UnpublishedCalledVoid,
+    /// A snapshot says that it holds a message more than it does.
+    StateTooHigh,
+    /// A snapshot says that it holds a message less than it does.
+    StateTooLow,
 }
 
 impl Plant {
@@ -32,10 +36,14 @@ impl Plant {
         Plant::Arbiter(Bug::SessionBelieved),
         Plant::Arbiter(Bug::StartNotAwaited),
         Plant::Arbiter(Bug::EndTooEarly),
+        Plant::Arbiter(Bug::CutStateAccepted),
+        Plant::Arbiter(Bug::SkipNotSaid),
         Plant::HeartbeatOvertakes,
         Plant::LossTooEarly,
         Plant::TornTailAccepted,
         Plant::EventLeftOut,
         Plant::UnpublishedCalledVoid,
+        Plant::StateTooHigh,
+        Plant::StateTooLow,
     ];
 }

@@ -4,6 +4,7 @@
 //! journal, on the publisher's machine; a second one reads copies of it, made now and then, so it lags behind, and it
 //! outlives the publisher's machine.
 
+use crate::books::ServiceBooks;
 use crate::faults::{Counts, Fault, MS, RecoveryPlan};
 use crate::publisher::CHANNEL;
 use crate::rng::Rng;
@@ -25,6 +26,11 @@ pub(crate) struct Service {
     rng: Rng,
     limits: Limits,
     store: Store,
+    books: ServiceBooks,
+    kill: u32,
+    /// It was killed, and starts again then.
+    back_at: u64,
+    killed: bool,
     /// Where its copies go; `None`: it reads the publisher's journal itself.
     copies: Option<PathBuf>,
     copy: u32,
@@ -37,7 +43,7 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(seed: u64, number: usize, plan: RecoveryPlan, dir: &Path, now: u64) -> Self {
+    pub(crate) fn new(seed: u64, number: usize, plan: RecoveryPlan, kill: u32, dir: &Path, now: u64) -> Self {
         let limits = Limits {
             max_ranges: plan.max_ranges,
             max_requests: 4,
@@ -48,11 +54,18 @@ impl Service {
             retry_unpublished: Duration::from_millis(2),
             ..Limits::default()
         };
+        let books = ServiceBooks::new(dir.join(format!("snapshots-{number}")));
+        let mut store = Store::new(None, Quota::new(None, now));
+        store.snapshots = Some(books.shelf.clone());
         Self {
             plan,
             rng: Rng::mixed(&[seed, number as u64, 0x5e4]),
             limits,
-            store: Store::new(None, Quota::new(None, now)),
+            store,
+            books,
+            kill,
+            back_at: 0,
+            killed: false,
             copies: (plan.copy_every > 0).then(|| dir.join(format!("copy-{number}"))),
             copy: 0,
             refusing_until: 0,
@@ -76,6 +89,13 @@ impl Service {
     /// Lets go of the journal: its files are about to change under it, or its machine dies.
     pub(crate) fn detach(&mut self) {
         self.store.journal = None;
+        self.restart();
+    }
+
+    /// What it had in memory is gone.
+    fn restart(&mut self) {
+        self.books.restart();
+        self.store.snapshots = Some(self.books.shelf.clone());
     }
 
     /// A step of 1 ms: opens the journal if it was not there, makes a new copy when it is time.
@@ -91,6 +111,13 @@ impl Service {
             counts.hit(Fault::Refused);
             self.refusing_until = now + self.rng.range(5, 100) * MS;
         }
+        self.killed = now < self.back_at;
+        if !self.calm && !self.killed && self.rng.chance(self.kill) {
+            counts.hit(Fault::ServiceKill);
+            self.restart();
+            (self.killed, self.back_at) = (true, now + self.rng.range(5, 40) * MS);
+        }
+        // Nobody reads the publisher's files while they are spoilt; copies are whole.
         if spoilt {
             return Ok(());
         }
@@ -111,6 +138,7 @@ impl Service {
                 self.copy += 1;
                 copy_journal(journal, &fresh).map_err(failed)?;
                 self.store.journal = JournalReader::open(&fresh).ok();
+                self.books.detach();
                 if stale.is_dir() {
                     fs::remove_dir_all(&stale).map_err(failed)?;
                 }
@@ -118,11 +146,23 @@ impl Service {
             }
             _ => {}
         }
+        if !self.down
+            && !self.killed
+            && let Some(journal) = &self.store.journal
+        {
+            self.books.step(journal.dir(), now);
+        }
         Ok(())
     }
 
+    /// How far its journal goes.
+    pub(crate) fn head(&mut self) -> Option<(u32, u64)> {
+        let head = self.store.journal.as_mut()?.head().ok()??;
+        Some((head.session, head.next))
+    }
+
     fn is_gone(&self) -> bool {
-        self.down || self.out
+        self.down || self.out || self.killed
     }
 
     fn accepts(&self, now: u64) -> bool {

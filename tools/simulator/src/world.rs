@@ -1,5 +1,6 @@
 //! One run: the hosts, the network between them, a queue of what happens next, and the virtual clock.
 
+use crate::books;
 use crate::check::{self, Loss};
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::ledger::{Ledger, Session};
@@ -145,7 +146,7 @@ impl<'a> World<'a> {
             queue: Queue::default(),
             publisher: PublisherHost::new(seed, &plan, options, dir),
             services: services
-                .map(|(at, service)| Service::new(seed, at, *service, dir, now))
+                .map(|(at, service)| Service::new(seed, at, *service, plan.service_kill, dir, now))
                 .collect(),
             listeners: (0..plan.listeners)
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
@@ -430,6 +431,10 @@ impl<'a> World<'a> {
             let stream = listener.record.stream()?;
             let verdict =
                 check::judge(&stream, &self.ledger).map_err(|what| format!("listener {at}: {what}"))?;
+            let (states, valid) = books::judge(&listener.record.dir, &stream, &self.ledger)
+                .map_err(|what| format!("listener {at}: {what}"))?;
+            self.counts.states += states;
+            self.counts.valid_books += u64::from(valid);
             for loss in &verdict.losses {
                 self.judge_loss(listener, loss)
                     .map_err(|what| format!("listener {at}: {what}"))?;
@@ -476,6 +481,8 @@ impl<'a> World<'a> {
         let is_empty = session.is_none_or(|session| session.end() <= loss.span.begin);
         let legal = match loss.reason {
             LossReason::TIMED_OUT if loss.span.end == u64::MAX && is_empty => true,
+            LossReason::SKIPPED => listener.joined_late(loss.span),
+            LossReason::TOO_OLD => listener.was_away_beyond(loss.session, loss.span),
             LossReason::TIMED_OUT => listener.was_cut_off(at.saturating_sub(TIMEOUT), at, TIMEOUT / 2),
             _ => false,
         };

@@ -51,7 +51,12 @@ pub(crate) struct Recover {
     #[arg(long, conflicts_with = "snapshots", help_heading = "Snapshots")]
     no_snapshots: bool,
     /// Write a file after so many messages
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, help_heading = "Snapshots")]
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1_000_000,
+        help_heading = "Snapshots"
+    )]
     snapshot_messages: u64,
     /// Write a file after this time, if there was any message
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::duration, help_heading = "Snapshots")]

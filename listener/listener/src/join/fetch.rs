@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use twinline_book::snapshot::{Place, Snapshot, file};
+use twinline_journal::failpoint;
 use twinline_recovery::client::{ClientConfig, ClientError, ClientEvent, RecoveryClient};
 
 /// How long the thread waits for its connection before it looks for the stop flag, and for something else to do.
@@ -277,12 +278,19 @@ impl Worker {
                 Some(Command::Ask(_)) | None => {}
             }
             let mut outcome = None;
-            let polled = client.poll(if asked_soon(connected, incoming) { SOON } else { TURN }, &mut |_, event| {
-                let more = outcome.is_none();
-                if more && let Some(ended) = self.on_event(event, incoming) {
-                    outcome = Some(ended);
-                }
-            });
+            let polled = client.poll(
+                if asked_soon(connected, incoming) {
+                    SOON
+                } else {
+                    TURN
+                },
+                &mut |_, event| {
+                    let more = outcome.is_none();
+                    if more && let Some(ended) = self.on_event(event, incoming) {
+                        outcome = Some(ended);
+                    }
+                },
+            );
             match (outcome, polled) {
                 (Some(outcome), _) => break outcome,
                 (None, Ok(())) => {}
@@ -306,11 +314,15 @@ impl Worker {
                 bytes,
                 ..
             } => {
+                failpoint::hit("state.part");
                 self.shared.progress.fetch_add(1, Ordering::Relaxed);
                 match incoming.write(&self.dir, (session, epoch, sequence), bytes) {
                     Ok(()) => None,
                     Err(error) => {
-                        self.tell(&format!("cannot write a snapshot into {}: {error}", self.dir.display()));
+                        self.tell(&format!(
+                            "cannot write a snapshot into {}: {error}",
+                            self.dir.display()
+                        ));
                         Some(Err(Broken::Failed(StateFailure::Unusable)))
                     }
                 }
@@ -348,9 +360,11 @@ impl Worker {
         if !said || place.channel != self.config.channel || !books.is_valid() {
             return Err("a snapshot came that is not what the service said".into());
         }
+        failpoint::hit("state.written");
         let name = file::name(place.session, place.epoch, place.sequence);
         let synced = fs::rename(path, self.dir.join(name)).and_then(|()| File::open(&self.dir)?.sync_all());
         synced.map_err(|error| error.to_string())?;
+        failpoint::hit("state.renamed");
         Ok(State {
             session: place.session,
             epoch: place.epoch,

@@ -10,7 +10,11 @@ use twinline_wire::recovery::SnapshotRequest;
 use twinline_wire::stream::StreamError;
 
 impl Dialogue {
-    pub(super) fn snapshot_request(&mut self, request: SnapshotRequest, store: &Store) -> Result<(), StreamError> {
+    pub(super) fn snapshot_request(
+        &mut self,
+        request: SnapshotRequest,
+        store: &Store,
+    ) -> Result<(), StreamError> {
         let (request_id, session) = (request.request_id.get(), request.session.get());
         if request_id == 0 || self.is_request_open(request_id) {
             return Err(StreamError("a request whose number is 0 or still open"));
@@ -24,9 +28,20 @@ impl Dialogue {
         if self.snapshot.is_none() {
             self.snapshot = Transfer::new(shelf, request_id, session, at_least, self.last_frame);
         }
-        if self.snapshot.as_ref().is_none_or(|open| open.request_id != request_id) {
+        if self
+            .snapshot
+            .as_ref()
+            .is_none_or(|open| open.request_id != request_id)
+        {
             let reason = "too many snapshots are being sent";
-            self.refuse_snapshot(request_id, session, at_least, RejectCode::OVER_LIMITS, RETRY_MS, reason);
+            self.refuse_snapshot(
+                request_id,
+                session,
+                at_least,
+                RejectCode::OVER_LIMITS,
+                RETRY_MS,
+                reason,
+            );
         }
         Ok(())
     }

@@ -75,7 +75,7 @@ pub(super) fn begins(reader: &mut JournalReader, session: u32) -> Result<bool, J
         return Ok(false);
     }
     // Where a power cut took all that a session had published, it begins with a later epoch.
-    let begins =
-        next(reader)?.is_some_and(|seen| seen.session == session && (seen.begin == 1 || seen.valid_end == Some(1)));
+    let begins = next(reader)?
+        .is_some_and(|seen| seen.session == session && (seen.begin == 1 || seen.valid_end == Some(1)));
     Ok(begins && reader.seek(session, span.oldest)? == Seek::Found)
 }

@@ -57,7 +57,9 @@ pub struct Keeper {
 impl Keeper {
     /// Books that know of no journal yet.
     pub fn new(config: SnapshotConfig, channel: u16, shelf: Arc<Shelf>) -> Self {
-        let lock = lock(&config.dir).map_err(|trouble| shelf.stats().fail(trouble)).ok();
+        let lock = lock(&config.dir)
+            .map_err(|trouble| shelf.stats().fail(trouble))
+            .ok();
         Self {
             config,
             channel,
@@ -264,8 +266,11 @@ impl Keeper {
             }
             // A listener's journal names the file that makes its state whole again.
             if let Some(wanted) = wanted
-                && let Ok(state) =
-                    file::read(&reader.dir().join(file::name(wanted.session, wanted.epoch, wanted.sequence)))
+                && let Ok(state) = file::read(&reader.dir().join(file::name(
+                    wanted.session,
+                    wanted.epoch,
+                    wanted.sequence,
+                )))
                 && self.follower.replace(state).is_ok()
             {
                 self.trouble = None;

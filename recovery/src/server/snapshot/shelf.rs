@@ -101,7 +101,10 @@ impl Shelf {
                 Found::Ready,
             );
         }
-        let far = state.newest.clone().filter(|made| made.place.sequence >= at_least);
+        let far = state
+            .newest
+            .clone()
+            .filter(|made| made.place.sequence >= at_least);
         if let Some(reason) = state.trouble {
             return far.map_or_else(|| refused(RejectCode::NOT_SERVED, reason, true), Found::Ready);
         }

@@ -46,7 +46,10 @@ pub struct SnapshotStats {
 impl SnapshotStats {
     /// What went wrong last.
     pub fn last_trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(super) fn tell(&self, trouble: impl ToString) {

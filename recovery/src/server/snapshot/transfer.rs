@@ -6,6 +6,7 @@ use crate::nanos;
 use std::ops;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use twinline_journal::failpoint;
 use twinline_wire::field::RejectCode;
 
 /// A request for a snapshot that is open.
@@ -85,7 +86,10 @@ impl Transfer {
             stats.served.fetch_add(1, Ordering::Relaxed);
             return Next::Done;
         }
-        stats.bytes_served.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        failpoint::hit("recovery.part");
+        stats
+            .bytes_served
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         Next::Part(Part { made, bytes })
     }
 

@@ -15,3 +15,4 @@ mod kills;
 mod namespaces;
 mod processes;
 mod replay;
+mod snapshot;

@@ -30,7 +30,9 @@ fn policy(services: usize) -> StatePolicy {
 /// Lets the policy look; the service that it wants a connection to.
 fn tick(policy: &mut StatePolicy, arbiter: &mut Arbiter, now: u64, out: &mut Out) -> Option<(u32, usize)> {
     let mut wanted = None;
-    policy.tick(arbiter, 0, now, out, |connect| wanted = Some((connect.id, connect.service)));
+    policy.tick(arbiter, 0, now, out, |connect| {
+        wanted = Some((connect.id, connect.service))
+    });
     wanted
 }
 
@@ -58,7 +60,10 @@ fn a_state_is_told_of_exactly_where_it_stands_and_everything_before_is_delivered
     assert_eq!(at_least, 30);
     arbiter.on_packet(A, &FIRST.ticks(30, 40), 0, &mut out);
     arbiter.on_packet(B, &FIRST.ticks(40, 50), 0, &mut out);
-    assert_eq!(out.sequences, [0u64; 0], "delivery waits where the state must reach at least");
+    assert_eq!(
+        out.sequences, [0u64; 0],
+        "delivery waits where the state must reach at least"
+    );
     assert!(missing(&arbiter).is_empty() && !arbiter.is_missing_something());
 
     // It stands in the middle of a packet.
@@ -91,7 +96,10 @@ fn a_state_that_is_passed_or_of_something_void_is_not_told_of() {
     let (mut arbiter, mut out) = after_a_loss();
     for useless in [
         state(1, 1, 29),
-        State { session: 2, ..state(1, 1, 40) },
+        State {
+            session: 2,
+            ..state(1, 1, 40)
+        },
         state(1, 3, 40),
     ] {
         assert!(!arbiter.replace_state(useless, &mut out), "{useless:?}");
@@ -101,17 +109,28 @@ fn a_state_that_is_passed_or_of_something_void_is_not_told_of() {
     arbiter.on_packet(A, &FIRST.ticks(40, 50), 0, &mut out);
     arbiter.declare_lost(Span::new(30, 40), LossReason::TIMED_OUT, &mut out);
     assert!(arbiter.wants_state() && !arbiter.has_state());
-    assert!(!arbiter.replace_state(state(1, 1, 39), &mut out), "nor one in the middle of a loss");
+    assert!(
+        !arbiter.replace_state(state(1, 1, 39), &mut out),
+        "nor one in the middle of a loss"
+    );
 
     // An epoch cuts it off, before or after it is here.
-    let second = Make { session: 1, epoch: 2, base: 100 };
+    let second = Make {
+        session: 1,
+        epoch: 2,
+        base: 100,
+    };
     assert!(arbiter.replace_state(state(1, 1, 70), &mut out));
     arbiter.on_valid(R, Packet::parse(&second.start(60)).unwrap(), 0, &mut out);
     arbiter.on_valid(R, Packet::parse(&FIRST.ticks(50, 60)).unwrap(), 0, &mut out);
     arbiter.on_valid(R, Packet::parse(&second.ticks(101, 110)).unwrap(), 0, &mut out);
     assert_eq!(arbiter.position().next, 110);
     assert!(!arbiter.has_state());
-    assert!(!out.notices.iter().any(|notice| matches!(notice, NoticeKind::StateReplaced(_))));
+    assert!(
+        !out.notices
+            .iter()
+            .any(|notice| matches!(notice, NoticeKind::StateReplaced(_)))
+    );
     let fresh = state(2, 100, 110);
     assert!(arbiter.replace_state(fresh, &mut out));
     assert_eq!(out.notices.last(), Some(&NoticeKind::StateReplaced(fresh)));
@@ -119,7 +138,11 @@ fn a_state_that_is_passed_or_of_something_void_is_not_told_of() {
 
 #[test]
 fn after_a_void_only_a_state_of_the_new_epoch_beyond_its_base_counts() {
-    let second = Make { session: 1, epoch: 2, base: 100 };
+    let second = Make {
+        session: 1,
+        epoch: 2,
+        base: 100,
+    };
     let (mut arbiter, mut out) = started(30);
     arbiter.on_valid(R, Packet::parse(&second.start(20)).unwrap(), 0, &mut out);
     assert!(out.notices.contains(&NoticeKind::Void(Span::new(20, 30), 2)));
@@ -140,7 +163,11 @@ fn a_listener_begins_with_a_state_and_says_what_it_skipped() {
         ..ArbiterConfig::default()
     };
     let (mut arbiter, mut out) = (Arbiter::new(config, None, 0), Out::default());
-    let third = Make { session: 1, epoch: 3, base: 500 };
+    let third = Make {
+        session: 1,
+        epoch: 3,
+        base: 500,
+    };
     arbiter.on_packet(A, &third.ticks(1_000, 1_010), 0, &mut out);
     arbiter.on_packet(B, &third.ticks(1_000, 1_010), 0, &mut out);
     arbiter.on_packet(A, &third.ticks(1_010, 1_020), 0, &mut out);
@@ -159,7 +186,11 @@ fn a_listener_begins_with_a_state_and_says_what_it_skipped() {
     assert_eq!(arbiter.stats().lost, 0);
 
     // What cuts into the state is void.
-    let fourth = Make { session: 1, epoch: 4, base: 2_000 };
+    let fourth = Make {
+        session: 1,
+        epoch: 4,
+        base: 2_000,
+    };
     arbiter.on_valid(R, Packet::parse(&fourth.start(900)).unwrap(), 0, &mut out);
     assert!(out.notices.contains(&NoticeKind::Void(Span::new(900, 1_020), 4)));
     assert!(arbiter.wants_state());
@@ -201,7 +232,11 @@ fn one_service_after_the_other_is_asked_and_delivery_waits_only_while_one_is() {
     let mut policy = policy(2);
     let (id, first) = tick(&mut policy, &mut arbiter, 0, &mut out).expect("a state is wanted");
     assert!(!arbiter.is_held(), "not while the connection is made");
-    assert_eq!(tick(&mut policy, &mut arbiter, 1, &mut out), None, "one at a time");
+    assert_eq!(
+        tick(&mut policy, &mut arbiter, 1, &mut out),
+        None,
+        "one at a time"
+    );
     let request = policy.on_connected(id, &mut arbiter, 1).expect("wanted");
     assert_eq!(request.at_least, 30);
     arbiter.on_packet(A, &FIRST.ticks(30, 40), 1, &mut out);
@@ -274,7 +309,9 @@ fn the_time_that_delivery_waits_for_a_state_does_not_make_gaps_older() {
     gaps.tick(&mut arbiter, 0, &mut out, |_| ());
     arbiter.stop_for_state(0);
     for now in 1..500 {
-        gaps.tick(&mut arbiter, now * MS, &mut out, |_| panic!("nothing is asked for while it waits"));
+        gaps.tick(&mut arbiter, now * MS, &mut out, |_| {
+            panic!("nothing is asked for while it waits")
+        });
     }
     arbiter.go_on(&mut out);
     for now in 500..599 {
@@ -282,7 +319,10 @@ fn the_time_that_delivery_waits_for_a_state_does_not_make_gaps_older() {
     }
     assert_eq!(out.notices, []);
     gaps.tick(&mut arbiter, 700 * MS, &mut out, |_| ());
-    assert_eq!(out.notices, [NoticeKind::Lost(Span::new(30, 35), LossReason::TIMED_OUT)]);
+    assert_eq!(
+        out.notices,
+        [NoticeKind::Lost(Span::new(30, 35), LossReason::TIMED_OUT)]
+    );
 }
 
 #[test]
@@ -308,7 +348,10 @@ fn where_no_service_has_a_state_to_begin_with_delivery_begins_at_the_beginning()
     assert_eq!(missing(&arbiter), [Span::new(1, 2)]);
     arbiter.on_valid(R, Packet::parse(&FIRST.start(1)).unwrap(), 0, &mut out);
     assert_eq!(missing(&arbiter), [Span::new(2, 50)]);
-    assert!(!arbiter.wants_state(), "what is delivered from there on is the whole state");
+    assert!(
+        !arbiter.wants_state(),
+        "what is delivered from there on is the whole state"
+    );
 }
 
 #[test]
@@ -331,8 +374,18 @@ fn a_new_state_is_asked_for_before_the_own_journal_forgets_what_follows_the_last
     assert_eq!(wanted(&mut policy, &mut arbiter, 999, 9_000 * MS), None);
     let second = wanted(&mut policy, &mut arbiter, 1_000, 9_000 * MS).expect("by bytes");
     policy.on_connected(second, &mut arbiter, 9_000 * MS);
-    assert!(policy.on_state(second, state(1, 1, 10), &mut arbiter, 1_000, 9_000 * MS, &mut Out::default()));
+    assert!(policy.on_state(
+        second,
+        state(1, 1, 10),
+        &mut arbiter,
+        1_000,
+        9_000 * MS,
+        &mut Out::default()
+    ));
     assert_eq!(wanted(&mut policy, &mut arbiter, 1_999, 18_999 * MS), None);
-    assert!(wanted(&mut policy, &mut arbiter, 1_999, 19_000 * MS).is_some(), "by age");
+    assert!(
+        wanted(&mut policy, &mut arbiter, 1_999, 19_000 * MS).is_some(),
+        "by age"
+    );
     assert_eq!(policy.stats().refreshes, 3);
 }
