@@ -182,7 +182,22 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
         ));
     }
     let figures = || together(&channels, started);
-    let result = serve(services, &stop, &mut progress, &figures)?;
+    let mut told = vec![None; channels.len()];
+    let mut troubles = |progress: &mut Progress| {
+        for (channel, told) in channels.iter().zip(&mut told) {
+            let trouble = channel
+                .snapshots
+                .as_ref()
+                .and_then(|shelf| shelf.stats().last_trouble());
+            if trouble != *told {
+                if let Some(trouble) = &trouble {
+                    progress.warn(format!("snapshots of channel {}: {trouble}", channel.number));
+                }
+                *told = trouble;
+            }
+        }
+    };
+    let result = serve(services, &stop, &mut progress, &figures, &mut troubles)?;
     let mut summary = figures();
     summary.warnings = progress.warnings().to_vec();
     match result {
@@ -197,6 +212,7 @@ fn serve(
     stop: &AtomicBool,
     progress: &mut Progress,
     figures: &impl Fn() -> Summary,
+    troubles: &mut impl FnMut(&mut Progress),
 ) -> Result<Result<(), ServiceError>, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     let (mut handles, mut workers) = (Vec::new(), Vec::new());
@@ -214,6 +230,7 @@ fn serve(
         if stop.load(Ordering::Relaxed) || workers.iter().any(|worker| worker.is_finished()) {
             handles.iter().for_each(|handle| handle.stop());
         }
+        troubles(progress);
         progress.figures(figures);
     }
     let mut result = Ok(());

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 use twinline_book::snapshot::{self, Place, Snapshot, file};
-use twinline_book::{Follower, Told};
+use twinline_book::{Cause, Follower, Told};
 use twinline_journal::{JournalError, JournalReader};
 
 /// Bytes of the journal that are followed in one step.
@@ -253,13 +253,19 @@ impl Keeper {
         }
         let mut read = 0;
         for packet in region.packets() {
-            let (mut incomplete, mut wanted) = (false, None);
+            let (mut incomplete, mut void, mut wanted) = (false, false, None);
             self.follower.packet(&packet, |_, told| match told {
-                Told::Invalid { .. } => incomplete = true,
+                Told::Invalid { cause, .. } => {
+                    incomplete = true;
+                    void |= cause == Cause::Void;
+                }
                 Told::Wanted(snapshot) => wanted = Some(snapshot),
                 Told::Change { .. } | Told::Session { .. } => {}
             });
             read += u64::from(packet.header().count.get());
+            if void {
+                self.shelf.clear();
+            }
             if incomplete {
                 self.trouble = Some(INCOMPLETE);
                 self.shelf.stats().tell(INCOMPLETE);
