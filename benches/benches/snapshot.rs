@@ -4,10 +4,11 @@
 use std::time::Duration;
 use twinline_benches::snapshot::{Measured, Mode, measure};
 
-const MODES: [(Mode, &str); 3] = [
+const MODES: [(Mode, &str); 4] = [
     (Mode::Off, "gap fill only"),
     (Mode::Books, "books kept too"),
-    (Mode::Serving, "snapshots served one after the other"),
+    (Mode::Serving, "a snapshot a second served too"),
+    (Mode::Flood, "snapshots served one right after the other"),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -16,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         .filter(|argument| !argument.starts_with("--"));
     let orders: u64 = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let rounds: usize = arguments.next().map_or(Ok(3), |text| text.parse())?;
-    let mut all: [Vec<Measured>; 3] = Default::default();
+    let mut all: [Vec<Measured>; 4] = Default::default();
     for _ in 0..rounds {
         for (runs, (mode, _)) in all.iter_mut().zip(MODES) {
             let dir = tempfile::tempdir()?;

@@ -30,8 +30,10 @@ pub enum Mode {
     Off,
     /// It keeps the books.
     Books,
-    /// It keeps the books and serves snapshots, one after the other.
+    /// It keeps the books and serves a snapshot a second.
     Serving,
+    /// It keeps the books and serves snapshots, one right after the other.
+    Flood,
 }
 
 /// What was measured in one mode.
@@ -155,8 +157,14 @@ pub fn measure(dir: &Path, mode: Mode, live: u64, span: Duration) -> Result<Meas
                 let measuring = AtomicBool::new(true);
                 let snapshots = AtomicU64::new(0);
                 thread::scope(|inner| {
-                    if mode == Mode::Serving {
-                        inner.spawn(|| take_snapshots(address, &measuring, &snapshots));
+                    let pause = match mode {
+                        Mode::Off | Mode::Books => None,
+                        Mode::Serving => Some(Duration::from_secs(1)),
+                        Mode::Flood => Some(Duration::ZERO),
+                    };
+                    if let Some(pause) = pause {
+                        let (measuring, snapshots) = (&measuring, &snapshots);
+                        inner.spawn(move || take_snapshots(address, pause, measuring, snapshots));
                     }
                     let filler = inner.spawn(|| fill_gaps(address, &journal, &measuring));
                     let begin = reader.head()?.map_or(0, |head| head.next);
@@ -267,8 +275,13 @@ fn fill_gaps(address: SocketAddr, journal: &Path, measuring: &AtomicBool) -> Res
     Ok(times)
 }
 
-/// Takes one snapshot after the other.
-fn take_snapshots(address: SocketAddr, measuring: &AtomicBool, taken: &AtomicU64) -> Result<(), Failed> {
+/// Takes one snapshot after the other, each so long after the one before was begun.
+fn take_snapshots(
+    address: SocketAddr,
+    pause: Duration,
+    measuring: &AtomicBool,
+    taken: &AtomicU64,
+) -> Result<(), Failed> {
     let mut client = RecoveryClient::new(&ClientConfig::new("snapshots", 1), &[address])?;
     for id in 1.. {
         while !client.is_ready(0) && measuring.load(Ordering::Relaxed) {
@@ -277,6 +290,7 @@ fn take_snapshots(address: SocketAddr, measuring: &AtomicBool, taken: &AtomicU64
         if !measuring.load(Ordering::Relaxed) {
             break;
         }
+        let began = Instant::now();
         client.request_snapshot(0, id, 1, 0)?;
         let (mut done, mut whole) = (false, false);
         while !done && measuring.load(Ordering::Relaxed) {
@@ -291,6 +305,7 @@ fn take_snapshots(address: SocketAddr, measuring: &AtomicBool, taken: &AtomicU64
             })?;
         }
         taken.fetch_add(u64::from(whole && done), Ordering::Relaxed);
+        thread::sleep(pause.saturating_sub(began.elapsed()));
     }
     Ok(())
 }
@@ -302,12 +317,12 @@ mod tests {
 
     #[test]
     fn each_mode_is_measured() {
-        for mode in [Mode::Off, Mode::Books, Mode::Serving] {
+        for mode in [Mode::Off, Mode::Books, Mode::Flood] {
             let dir = tempfile::tempdir().expect("a directory");
             let measured =
                 measure(dir.path(), mode, 2_000, Duration::from_millis(500)).expect("sockets and files");
             assert!(measured.rate > 0.0 && !measured.fills.is_empty(), "{mode:?}");
-            assert_eq!(measured.snapshots > 0, mode == Mode::Serving);
+            assert_eq!(measured.snapshots > 0, mode == Mode::Flood);
         }
     }
 }

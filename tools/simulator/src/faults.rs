@@ -290,7 +290,7 @@ impl Plan {
             abandon: rng.one_in(2),
             leave_open: rng.one_in(3),
             keep_segments: None,
-            late: rng.one_in(2).then(|| rng.range(20, 300) * MS),
+            late: rng.one_in(2).then(|| rng.range(3, 80) * MS),
             away: *rng.pick(&[0, 1, 3]),
             service_kill: *rng.pick(&[0, 500, 3_000]),
         }

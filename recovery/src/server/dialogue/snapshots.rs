@@ -9,6 +9,9 @@ use twinline_wire::field::{CompleteStatus, RejectCode};
 use twinline_wire::recovery::SnapshotRequest;
 use twinline_wire::stream::StreamError;
 
+/// Bytes of one part at most: what comes behind it on the connection waits for no more.
+const PART_LEN: usize = 64 << 10;
+
 impl Dialogue {
     pub(super) fn snapshot_request(
         &mut self,
@@ -71,7 +74,7 @@ impl Dialogue {
             return;
         };
         let (request_id, session, at_least) = (transfer.request_id, transfer.session, transfer.at_least);
-        match transfer.next(self.limits.max_data, now) {
+        match transfer.next(self.limits.max_data.min(PART_LEN), now) {
             Next::Wait => {}
             Next::Refused { code, reason, again } => {
                 self.snapshot = None;

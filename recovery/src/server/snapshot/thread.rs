@@ -15,6 +15,8 @@ use twinline_journal::JournalReader;
 const NAP: Duration = Duration::from_millis(2);
 /// How often a journal that is not there is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How nice the thread is: where cores are short, publisher and gap fill come first.
+const NICE: i32 = 10;
 
 /// The thread; ends when it is dropped.
 pub(crate) struct KeeperThread {
@@ -47,6 +49,8 @@ impl Drop for KeeperThread {
 }
 
 fn keep(mut keeper: Keeper, journal: &std::path::Path, waker: &Waker, stop: &AtomicBool) {
+    // Of this thread alone, as the system counts. Without it the books take their share like everybody.
+    let _ = rustix::process::setpriority_process(None, NICE);
     let start = Instant::now();
     while !stop.load(Ordering::Acquire) {
         if !keeper.is_attached() {
