@@ -415,8 +415,8 @@ fn listeners_that_join_at_two_hundred_random_moments_have_the_books_of_one_that_
             for joiner in joiners.iter_mut().filter(|joiner| joiner.begins <= packet_at) {
                 let lost = random.next();
                 for (origin, lost) in [
-                    (Origin::LineA, lost % 10 == 0),
-                    (Origin::LineB, lost / 10 % 10 == 0),
+                    (Origin::LineA, lost.is_multiple_of(10)),
+                    (Origin::LineB, (lost / 10).is_multiple_of(10)),
                 ] {
                     if !lost {
                         joiner.hear(origin, bytes, now);

@@ -82,7 +82,6 @@ impl ListenerHost {
                 Some(_) => StartAt::Snapshot,
                 None => StartAt::Beginning,
             },
-            ..ArbiterConfig::default()
         };
         let gap_config = GapConfig {
             services: plan.services.len(),

@@ -7,6 +7,8 @@
 use super::fit::{begins, fits};
 use super::{Made, Shelf, SnapshotConfig};
 use crate::nanos;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
@@ -347,12 +349,12 @@ fn lock(dir: &Path) -> Result<File, String> {
     };
     fs::create_dir_all(dir).map_err(failed)?;
     let file = File::create(dir.join(LOCK)).map_err(failed)?;
-    match file.try_lock() {
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(format!(
+        Err(Errno::WOULDBLOCK) => Err(format!(
             "another service writes snapshot files into {}: this one writes none; name another directory",
             dir.display()
         )),
-        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+        Err(error) => Err(failed(error.into())),
     }
 }
