@@ -72,8 +72,19 @@ impl ServiceBooks {
     }
 }
 
-/// The checksum of the books that the valid messages below `sequence` make.
-fn checksum(session: &Session, sequence: u64) -> u64 {
+/// All that books say: their checksum, and how far each source has come.
+type Said = (u64, Vec<(u16, Option<u64>)>);
+
+fn said(books: &Books) -> Said {
+    let sources = books.sources().iter();
+    (
+        books.checksum(),
+        sources.map(|source| (source.source, source.position)).collect(),
+    )
+}
+
+/// What the books say that the valid messages below `sequence` make.
+fn truth_at(session: &Session, sequence: u64) -> Said {
     let mut books = Books::new();
     for entry in session
         .entries
@@ -84,7 +95,7 @@ fn checksum(session: &Session, sequence: u64) -> u64 {
             books.apply(&frame);
         }
     }
-    books.checksum()
+    said(&books)
 }
 
 /// Checks every state that a listener's stream names, and the books that a program has that attaches to its journal at the
@@ -102,7 +113,7 @@ pub(crate) fn judge(dir: &Path, stream: &Stream, ledger: &Ledger) -> Result<(u64
             .map_err(|error| format!("a state that the stream names is not there: {error}"))?;
         // The last message of the state is the same in the end, so all before it are.
         if truth.get(sequence - 1).is_some_and(|entry| entry.epoch == epoch) {
-            if snapshot.books.checksum() != checksum(truth, sequence) {
+            if said(&snapshot.books) != truth_at(truth, sequence) {
                 return Err(format!(
                     "the state of session {number} at {sequence} is not what the journal's messages below it make"
                 ));
@@ -123,7 +134,7 @@ pub(crate) fn judge(dir: &Path, stream: &Stream, ledger: &Ledger) -> Result<(u64
     let (place, is_valid) = (books.place(), books.books().is_valid());
     let truth = ledger.sessions.get(&place.session);
     if let Some(truth) = truth.filter(|_| is_valid)
-        && books.books().checksum() != checksum(truth, place.sequence)
+        && said(books.books()) != truth_at(truth, place.sequence)
     {
         return Err(format!(
             "the books at the end, session {} at {}, are not what the journal's messages make",
