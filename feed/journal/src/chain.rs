@@ -394,6 +394,33 @@ mod tests {
     }
 
     #[test]
+    fn a_state_is_incomplete_from_a_loss_until_another_replaces_it() {
+        let (chain, stream) = at_ten();
+        assert!(!chain.incomplete);
+        let lost = Lost {
+            begin: U64::new(10),
+            end: U64::new(20),
+            ..Lost::NULL
+        };
+        let after = next(Some(&chain), false, &stream.clone().notice(&lost, 20)).unwrap();
+        assert!(after.incomplete);
+        let mut behind = Stream { next: 20, ..stream };
+        let after = next(Some(&after), false, &behind.ticks(5, 0)).unwrap();
+        assert!(after.incomplete, "what comes behind a loss does not mend it");
+        let replaced = StateReplaced {
+            sequence: U64::new(25),
+            ..StateReplaced::NULL
+        };
+        let after = next(Some(&after), false, &behind.clone().notice(&replaced, 25)).unwrap();
+        assert!(!after.incomplete);
+        let again = next(Some(&after), false, &behind.notice(&lost, 25)).unwrap();
+        assert!(again.incomplete);
+        let mut session = Stream::new(2);
+        let fresh = next(Some(&again), true, &session.epoch_start(1)).unwrap();
+        assert!(!fresh.incomplete, "a new session begins whole");
+    }
+
+    #[test]
     fn a_listeners_notices_move_the_sequence() {
         let (chain, stream) = at_ten();
         let lost = Lost {
