@@ -32,5 +32,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             nanoseconds / run.messages as f64
         );
     }
+    let run = twinline_benches::book::snapshot(1_000_000);
+    println!(
+        "snapshot of a million live orders: {:.1} MB, encoded in {:.1} ms, decoded in {:.1} ms",
+        run.bytes as f64 / 1e6,
+        run.encode.as_secs_f64() * 1e3,
+        run.decode.as_secs_f64() * 1e3
+    );
     Ok(())
 }

@@ -207,7 +207,7 @@ impl Follower {
             }
             self.leap(sequence, frame, &mut told);
         }
-        self.place.sequence = sequence + 1;
+        self.place.sequence = sequence.saturating_add(1);
         self.ended = frame.template() == EndOfSession::TEMPLATE;
         if let Some(change) = self.books.apply(frame) {
             told(&self.books, Told::Change { sequence, change });

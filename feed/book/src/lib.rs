@@ -7,10 +7,13 @@
 //! Below them, from the bottom: `table` (finds an order by its number), `store` (orders and levels in pools), `ladder` (one
 //! side's prices in order), `book` (one instrument).
 
+#![forbid(unsafe_code)]
+
 mod book;
 mod books;
 mod follower;
 mod ladder;
+mod query;
 pub mod snapshot;
 mod store;
 mod table;

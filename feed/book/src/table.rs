@@ -1,9 +1,9 @@
 //! A hash table from keys, which it does not hold, to numbers of entries in a pool that does.
 //!
-//! A bucket is one cache line of eight slots, all compared at once: no branch depends on which of them it is, and at most
-//! half of all slots are filled, so a bucket that is full is rare. Only behind a full one is looked further. A slot has
-//! half of the key's hash, from which its home follows too: growing and closing holes never touch the pool, and an
-//! entry of another key is passed over without looking at it.
+//! A bucket is one cache line of seven slots, of which one word holds a byte of each hash: all seven are compared at once,
+//! and no branch depends on which of them it is. At most half of all slots are filled, so a bucket that is full is rare;
+//! only behind a full one is looked further. A slot also has half of the key's hash, from which its home follows: growing
+//! and closing holes never touch the pool, and an entry of another key is passed over without looking at it.
 
 /// The 32 bits of a key's hash that a table works with; never 0.
 #[inline]
@@ -15,30 +15,53 @@ pub(crate) fn hash(instrument: u32, number: u64) -> u32 {
 }
 
 /// Slots of a bucket.
-const SLOTS: usize = 8;
+const SLOTS: usize = 7;
 /// Buckets of a table that was never filled.
 const SMALLEST: usize = 8;
+/// The lowest bit of each slot's byte in a word.
+const LOWEST: u64 = 0x0001_0101_0101_0101;
 
-/// Eight slots.
+/// Seven slots.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 struct Bucket {
-    /// Hashes; 0: the slot is free.
+    /// The lowest byte of each slot's hash; 0: the slot is free.
+    tags: u64,
     hashes: [u32; SLOTS],
     /// Numbers of entries.
     numbers: [u32; SLOTS],
 }
 
+const _: () = assert!(size_of::<Bucket>() == 64);
+
 impl Bucket {
-    /// The slots with this hash, a bit each; of 0 the free ones.
+    /// The slots with the lowest byte of this hash, of 0 the free ones: each its byte with the highest bit set. Behind the
+    /// first there may be others that only seem so.
     #[inline]
-    fn slots_of(&self, hash: u32) -> u32 {
-        let mut bits = 0;
-        for (at, known) in self.hashes.iter().enumerate() {
-            bits |= u32::from(*known == hash) << at;
-        }
-        bits
+    fn slots_of(&self, hash: u32) -> u64 {
+        let differences = self.tags ^ (LOWEST * u64::from(hash as u8));
+        differences.wrapping_sub(LOWEST) & !differences & LOWEST << 7
     }
+
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.slots_of(0) == 0
+    }
+
+    /// Fills a free slot, or, with hash 0, frees a filled one.
+    #[inline]
+    fn set(&mut self, slot: usize, hash: u32, number: u32) {
+        let shift = slot * 8;
+        self.tags = self.tags & !(0xff << shift) | u64::from(hash as u8) << shift;
+        self.hashes[slot] = hash;
+        self.numbers[slot] = number;
+    }
+}
+
+/// The first of slots that are not none.
+#[inline]
+fn first(slots: u64) -> usize {
+    slots.trailing_zeros() as usize / 8
 }
 
 /// The table.
@@ -88,13 +111,13 @@ impl Table {
             let entries = &self.buckets[bucket];
             let mut found = entries.slots_of(hash);
             while found != 0 {
-                let slot = found.trailing_zeros() as usize % SLOTS;
-                if wanted(entries.numbers[slot]) {
+                let slot = first(found);
+                if entries.hashes[slot] == hash && wanted(entries.numbers[slot]) {
                     return Some((Slot { bucket, slot }, entries.numbers[slot]));
                 }
                 found &= found - 1;
             }
-            if entries.slots_of(0) != 0 {
+            if !entries.is_full() {
                 return None;
             }
             at += 1;
@@ -119,8 +142,7 @@ impl Table {
             let entries = &mut self.buckets[at & mask];
             let free = entries.slots_of(0);
             if free != 0 {
-                let slot = free.trailing_zeros() as usize % SLOTS;
-                (entries.hashes[slot], entries.numbers[slot]) = (hash, number);
+                entries.set(first(free), hash, number);
                 return;
             }
             at += 1;
@@ -153,8 +175,8 @@ impl Table {
     #[inline]
     pub(crate) fn remove(&mut self, at: Slot) {
         let entries = &mut self.buckets[at.bucket];
-        let was_full = entries.slots_of(0) == 0;
-        entries.hashes[at.slot] = 0;
+        let was_full = entries.is_full();
+        entries.set(at.slot, 0, 0);
         self.filled -= 1;
         if was_full {
             self.fill_hole(at);
@@ -174,11 +196,10 @@ impl Table {
                 let home = (entries.hashes[*slot] >> self.shift) as usize & mask;
                 entries.hashes[*slot] != 0 && next.wrapping_sub(home) & mask >= distance
             });
-            let was_full = entries.slots_of(0) == 0;
+            let was_full = entries.is_full();
             if let Some(slot) = displaced {
-                let to = &mut self.buckets[hole.bucket];
-                (to.hashes[hole.slot], to.numbers[hole.slot]) = (entries.hashes[slot], entries.numbers[slot]);
-                self.buckets[next].hashes[slot] = 0;
+                self.buckets[hole.bucket].set(hole.slot, entries.hashes[slot], entries.numbers[slot]);
+                self.buckets[next].set(slot, 0, 0);
                 hole = Slot { bucket: next, slot };
             }
             if !was_full {

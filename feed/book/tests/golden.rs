@@ -123,9 +123,15 @@ impl Walk<'_> {
         let block = &self.bytes[self.at..self.at + definition.block_length];
         let mut what = format!("  {name}:");
         for (field, value) in values(Some(definition), block) {
-            if value != Value::Absent {
-                write!(what, " {}={value:?}", camel(field)).expect("a string grows");
-            }
+            let shown = match value {
+                Value::Absent | Value::Flags(0, _) => continue,
+                Value::Unsigned(number) => number.to_string(),
+                Value::Price(price) => price.to_string(),
+                Value::Text(text) => format!("{text:?}"),
+                Value::Code(name) => name.to_owned(),
+                Value::Flags(bits, _) => format!("{bits:#04b}"),
+            };
+            write!(what, " {}={shown}", camel(field)).expect("a string grows");
         }
         self.put(definition.block_length, &what);
     }

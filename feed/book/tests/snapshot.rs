@@ -172,6 +172,16 @@ fn a_count_that_the_bytes_do_not_hold_costs_no_memory() {
     }
 }
 
+#[test]
+fn a_count_that_nobody_reaches_is_refused_so_that_counting_on_cannot_overflow() {
+    let whole = encode(&books(&[]), &PLACE);
+    let mut bytes = whole.clone();
+    let last = bytes.len() - 8;
+    bytes[last..].fill(0xff);
+    let refused = decode(&with_checksum(bytes));
+    assert!(matches!(refused.err(), Some(SnapshotError::Malformed(_))));
+}
+
 /// A directory, with the snapshots of these sequences in it.
 fn directory(sequences: &[u64]) -> (tempfile::TempDir, Vec<PathBuf>) {
     let dir = tempfile::tempdir().expect("a directory");

@@ -9,14 +9,17 @@
 //! twinline publish --source tcp=127.0.0.1:17020 --journal /tmp/twinline/engine
 //! cargo run --release --example matching_engine -- --tcp 127.0.0.1:17020 --events 100000
 //! ```
+//!
+//! or, through shared memory, `--source shm=/tmp/twinline/engine.socket` and `--shm /tmp/twinline/engine.socket`.
 
 use clap::Parser;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::engine::{EngineClient, EngineError};
+use twinline_feed::engine::{EngineAddress, EngineClient, EngineError};
 use twinline_line::random::Random;
 use twinline_wire::field::{EventFlags, Optional, Text};
 use twinline_wire::market::{AddOrder, DeleteOrder, ExecuteOrder, InstrumentDefinition};
@@ -25,9 +28,8 @@ use twinline_wire::{Message, Price, Side};
 /// A matching engine of one made-up book, as an example of feeding a publisher.
 #[derive(Debug, Parser)]
 struct Args {
-    /// Where `twinline publish --source tcp=ADDRESS:PORT` listens
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    tcp: SocketAddr,
+    #[command(flatten)]
+    publisher: Publisher,
     /// How many orders the traders send
     #[arg(long, default_value_t = 100_000)]
     events: u64,
@@ -42,13 +44,29 @@ struct Args {
     patience: u64,
 }
 
+/// Where the publisher is: one of these.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Publisher {
+    /// Where `twinline publish --source tcp=ADDRESS:PORT` listens
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    tcp: Option<SocketAddr>,
+    /// The socket of `twinline publish --source shm=SOCKET`: events go through shared memory
+    #[arg(long, value_name = "SOCKET")]
+    shm: Option<PathBuf>,
+}
+
 /// A tenth of a cent, in units of [`Price`].
 const TICK: i64 = 1_000_000;
 const INSTRUMENT: u32 = 1 << 16 | 1;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match run(&args) {
+    let address = match (&args.publisher.tcp, &args.publisher.shm) {
+        (Some(address), _) => EngineAddress::Tcp(*address),
+        (None, path) => EngineAddress::Shared(path.clone().unwrap_or_default()),
+    };
+    match run(&args, address) {
         Ok(position) => {
             println!("all {position} events are journalled");
             ExitCode::SUCCESS
@@ -60,8 +78,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<u64, EngineError> {
-    let mut publisher = EngineClient::connect(args.tcp, Duration::from_secs(args.patience))?;
+fn run(args: &Args, address: EngineAddress) -> Result<u64, EngineError> {
+    let mut publisher = EngineClient::connect(address, Duration::from_secs(args.patience))?;
     let resume_at = publisher.resume_at();
     eprintln!("connected; going on behind event {resume_at}");
     let mut engine = Engine::new(args.seed);

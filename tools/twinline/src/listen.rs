@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_line::ReceiverOptions;
 use twinline_line::impair::Spec;
+use twinline_line::{Line, ReceiverOptions};
+use twinline_listener::arbiter::Dropped;
 use twinline_listener::{
     ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, StartAt,
 };
@@ -74,7 +75,8 @@ pub(crate) struct Listen {
     /// End once a session is complete
     #[arg(long, help_heading = "Start and end")]
     until_end: bool,
-    /// Print each message and notice that is delivered as one JSON object on stdout
+    /// Print each message and notice that is delivered as one JSON object on stdout; the figures then go to stderr, or with
+    /// --json stand behind them
     #[arg(long, help_heading = "Output")]
     print: bool,
     #[command(flatten)]
@@ -148,6 +150,29 @@ struct Channel {
 }
 
 impl Channel {
+    /// Tells of a line that brings nothing that can be used, because a flag is wrong.
+    fn tell(&self, progress: &mut Progress) {
+        let report = self.live.report();
+        for line in Line::ALL {
+            let address = [&self.lines.line_a, &self.lines.line_b][line.index()];
+            let packets = report.lines[line.index()].packets;
+            if packets > 0 && report.dropped()[line.index()].get(Dropped::Channel) == packets {
+                progress.warn(format!(
+                    "line {line} ({address}) brings packets of other channels only, none of channel {}: check --channel and \
+                     the line's group and port",
+                    self.lines.channel
+                ));
+            }
+            if report.sockets[line.index()].truncated > 0 {
+                progress.warn(format!(
+                    "line {line} ({address}) brings packets longer than {} bytes, which cannot be taken: give --packet-size as \
+                     the publisher has it",
+                    self.lines.packet_size
+                ));
+            }
+        }
+    }
+
     fn open(
         args: &Listen,
         place: usize,
@@ -216,6 +241,7 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
         .fold(Ok(()), Result::and);
     let mut summary = summary(args, &channels, started);
     summary.warnings = progress.warnings().to_vec();
+    summary.printed = args.print;
     let several = channels.len() > 1;
     let mut incomplete = false;
     for (channel, result) in channels.iter().zip(results) {
@@ -264,6 +290,7 @@ fn watch_over(
     summary: &impl Fn(&[Channel]) -> Summary,
 ) -> Result<Vec<Result<Report, ListenError>>, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
+    const TELL_EVERY: Duration = Duration::from_secs(1);
     let listeners: Vec<(u16, Listener)> = channels
         .iter_mut()
         .filter_map(|channel| Some((channel.lines.channel, channel.listener.take()?)))
@@ -286,10 +313,16 @@ fn watch_over(
                 Failure::error(format!("cannot start a line thread: {cause}"))
             })?);
         }
+        let mut told = Instant::now();
         while !workers.iter().all(|worker| worker.is_finished()) {
             thread::park_timeout(LOOK_EVERY);
             progress.figures(|| summary(channels));
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                channels.iter().for_each(|channel| channel.tell(progress));
+            }
         }
+        channels.iter().for_each(|channel| channel.tell(progress));
         let join = |worker: thread::ScopedJoinHandle<'_, _>| {
             worker.join().map_err(|_| {
                 // Whatever else waits for the flag must end too.

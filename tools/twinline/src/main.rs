@@ -84,7 +84,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
     }
 }
 
-/// The last words: the summary on stdout, an error as one line on stderr. A reader that went away is no error.
+/// The last words: the summary on stdout (on stderr if stdout is for messages), an error as one line on stderr. A reader that went away is no error.
 fn report(finish: &Finish, global: &Global) {
     let mut stdout = std::io::stdout().lock();
     let _ = if global.json {
@@ -93,7 +93,11 @@ fn report(finish: &Finish, global: &Global) {
             Err(error) => writeln!(std::io::stderr(), "error: the summary cannot be written: {error}"),
         }
     } else if finish.error.is_none() || finish.summary.messages > 0 {
-        write!(stdout, "{}", finish.summary.text())
+        let text = finish.summary.text();
+        match finish.summary.printed {
+            true => write!(std::io::stderr(), "{text}"),
+            false => write!(stdout, "{text}"),
+        }
     } else {
         Ok(())
     };

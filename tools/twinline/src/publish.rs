@@ -1,33 +1,33 @@
 //! `twinline publish`: a source, a journal, two lines.
 
+mod left_out;
 mod source;
+mod watch;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
 use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
 use crate::progress::Progress;
 use crate::signals;
-use crate::summary::{LineSummary, LinesSummary, Position, SentSummary, SourceSummary, Summary};
+use crate::summary::SourceSummary;
 use crate::units;
 use clap::Args;
 use source::{OpenSource, SourceArgs};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_feed::channels::{self, ChannelJob, SourceFailure, SourceJob, SourceStatus, Spread};
 use twinline_feed::lines::SocketLines;
-use twinline_feed::publisher::{
-    self, Counters, DEFAULT_BLOCK, Line, Phase, Place, Publisher, PublisherConfig, Reserve,
-};
+use twinline_feed::publisher::{self, DEFAULT_BLOCK, Phase, Place, PublisherConfig};
 use twinline_feed::run::{self, RunConfig, RunEnd, RunError, unix_now};
 use twinline_feed::source::Source;
-use twinline_feed::source::retry::RetryStatus;
 use twinline_journal::epoch::Holder;
-use twinline_line::{LineHealth, SenderOptions};
+use twinline_line::SenderOptions;
+use watch::{Watch, WatchedChannel, WatchedSource};
 
 /// Publish a source on both lines and into a journal.
 ///
@@ -42,6 +42,7 @@ use twinline_line::{LineHealth, SenderOptions};
         twinline publish --source itch=day.itch50.gz,pace=recorded,retry=forever --journal /tmp/twinline/again\n  \
         twinline publish --channels 3 --spread A-F=1,G-M=2,*=3 --source itch=day.itch50.gz --source orders=10000 --journal /tmp/twinline/three\n  \
         twinline publish --source tcp=127.0.0.1:17020 --journal /tmp/twinline/engine\n  \
+        twinline publish --source shm=/tmp/twinline/engine.socket --idle spin --journal /tmp/twinline/engine\n  \
         twinline publish --generate 5000 --profile ticks --symbols 1000 --journal /tmp/twinline/ticks")]
 pub(crate) struct Publish {
     #[command(flatten)]
@@ -84,6 +85,9 @@ pub(crate) struct Publish {
     /// Routers that packets may cross; 1: this network only
     #[arg(long, value_name = "HOPS", default_value_t = 1, help_heading = "Lines", value_parser = clap::value_parser!(u8).range(1..))]
     ttl: u8,
+    /// Warn when a source has said nothing for this long
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Source")]
+    source_stall: Duration,
     #[command(flatten)]
     thread: ThreadArgs,
 }
@@ -93,13 +97,15 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     let all_lines = args.channels.all()?;
     let numbers: Vec<u16> = all_lines.iter().map(|lines| lines.channel).collect();
     args.spread.check(&numbers).map_err(Failure::usage)?;
+    left_out::check(&args.journal.journal, &numbers, args.session)?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     // The sources and the lines first: where they are wrong nothing is created.
     let specs = args.source.specs()?;
+    let least = all_lines.iter().map(|lines| lines.packet_size).min();
     let sources = specs
         .iter()
-        .map(|spec| spec.open())
+        .map(|spec| spec.open(least.unwrap_or_default()))
         .collect::<Result<Vec<_>, _>>()?;
     let options = SenderOptions {
         ttl: args.ttl,
@@ -115,13 +121,19 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         watched.push(WatchedChannel::new(lines, &channel.publisher, sockets));
         channels.push(channel);
     }
+    let complete = |channel: &ChannelJob<_>| channel.publisher.phase() == Phase::Ending;
+    let unasked = channels.iter().all(complete);
     let watch = Watch {
         started: Instant::now(),
         channels: watched,
-        sources: sources.iter().map(WatchedSource::new).collect(),
+        sources: sources
+            .iter()
+            .map(|source| WatchedSource::new(source, unasked))
+            .collect(),
+        stall_after: args.source_stall,
     };
     for (channel, of) in channels.iter().zip(&watch.channels) {
-        if channel.publisher.phase() == Phase::Ending {
+        if complete(channel) {
             progress.warn(format!(
                 "session {} is complete in the journal{}: nothing is left to publish; start a new one with --session {}",
                 of.session,
@@ -281,190 +293,6 @@ fn resumed_at(channels: &[ChannelJob<SocketLines>], source: &OpenSource) -> u64 
     least.unwrap_or_else(|| source.position())
 }
 
-/// What the main thread sees of running publishers.
-struct Watch {
-    started: Instant,
-    channels: Vec<WatchedChannel>,
-    sources: Vec<WatchedSource>,
-}
-
-/// A channel, seen from the main thread.
-struct WatchedChannel {
-    addresses: [String; 2],
-    channel: u16,
-    session: u32,
-    epoch: u32,
-    begin: u64,
-    lines: SocketLines,
-    counters: Arc<Counters>,
-    reserve: Arc<Reserve>,
-}
-
-/// A source, seen from the main thread.
-struct WatchedSource {
-    id: u16,
-    retries: Arc<RetryStatus>,
-    status: Arc<SourceStatus>,
-}
-
-impl WatchedSource {
-    fn new(source: &OpenSource) -> Self {
-        Self {
-            id: source.id(),
-            retries: source.status(),
-            status: Arc::default(),
-        }
-    }
-}
-
-impl WatchedChannel {
-    fn new(lines: &LineArgs, publisher: &Publisher<SocketLines>, sockets: SocketLines) -> Self {
-        Self {
-            addresses: [lines.line_a.to_string(), lines.line_b.to_string()],
-            channel: lines.channel,
-            session: publisher.session(),
-            epoch: publisher.epoch(),
-            begin: publisher.next_sequence(),
-            lines: sockets,
-            counters: publisher.counters(),
-            reserve: publisher.reserve(),
-        }
-    }
-
-    fn summary(&self, elapsed: Duration) -> Summary {
-        let mut summary = Summary::new("publish");
-        summary.elapsed_ns = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
-        summary.position = Some(Position {
-            channel: self.channel,
-            session: self.session,
-            epoch: self.epoch,
-            next: self.reserve.next(),
-            ended: false,
-        });
-        summary.messages = self.counters.messages.get();
-        summary.packets = self.counters.packets.get();
-        summary.bytes = self.counters.bytes.get();
-        summary.set("heartbeats", self.counters.heartbeats.get());
-        summary.lines = Some(LinesSummary {
-            a: self.line(Line::A),
-            b: self.line(Line::B),
-        });
-        summary
-    }
-
-    fn line(&self, line: Line) -> LineSummary {
-        let counts = self.lines.sender(line).counts();
-        LineSummary {
-            address: self.addresses[line.index()].clone(),
-            packets: counts.sent,
-            bytes: counts.bytes,
-            sent: Some(SentSummary {
-                send_failures: counts.dropped + counts.errors,
-                would_block: counts.would_block,
-            }),
-            heard: None,
-        }
-    }
-
-    /// Tells of lines that fail or work again.
-    fn tell_health(&self, progress: &mut Progress) {
-        for line in [Line::A, Line::B] {
-            let sender = self.lines.sender(line);
-            match sender.health_change() {
-                Some(LineHealth::Failing(cause)) => {
-                    progress.warn(format!("line {} cannot be sent on: {cause}", sender.address()));
-                }
-                Some(LineHealth::Well) => progress.warn(format!("line {} works", sender.address())),
-                None => {}
-            }
-        }
-    }
-}
-
-impl Watch {
-    /// ` of channel N`, where there are several.
-    fn named(&self, channel: u16) -> String {
-        match self.channels.len() {
-            1 => String::new(),
-            _ => format!(" of channel {channel}"),
-        }
-    }
-
-    /// What is published, a line a channel.
-    fn ready(&self) -> String {
-        let lines = self.channels.iter().map(|of| {
-            format!(
-                "publishing session {} epoch {}{} from sequence {} on",
-                of.session,
-                of.epoch,
-                self.named(of.channel),
-                of.begin
-            )
-        });
-        lines.collect::<Vec<_>>().join("\n")
-    }
-
-    /// The only channel's summary; of several the sums on top, and each channel's own in `channels`.
-    fn summary(&self) -> Summary {
-        let elapsed = self.started.elapsed();
-        let mut each: Vec<Summary> = self
-            .channels
-            .iter()
-            .map(|channel| channel.summary(elapsed))
-            .collect();
-        let mut summary = match &mut each[..] {
-            [only] => std::mem::take(only),
-            several => {
-                let mut all = Summary::new("publish");
-                for channel in several.iter() {
-                    all.elapsed_ns = channel.elapsed_ns;
-                    all.messages += channel.messages;
-                    all.packets += channel.packets;
-                    all.bytes += channel.bytes;
-                }
-                all.set(
-                    "heartbeats",
-                    self.channels
-                        .iter()
-                        .map(|of| of.counters.heartbeats.get())
-                        .sum::<u64>(),
-                );
-                all.set("channels", several);
-                all
-            }
-        };
-        let shares = self.sources.iter().map(|source| source.retries.progress());
-        // The slowest says how long all will take.
-        let least = shares
-            .collect::<Option<Vec<f64>>>()
-            .and_then(|all| all.into_iter().reduce(f64::min));
-        if let Some(share) = least {
-            summary.set("source_share", share);
-        }
-        let failures: u64 = self.sources.iter().map(|source| source.retries.failures()).sum();
-        summary.set("source_failures", failures);
-        summary.set(
-            "source_broken",
-            self.sources.iter().any(|source| source.retries.is_broken()),
-        );
-        summary
-    }
-
-    /// Tells of sources that broke.
-    fn tell_sources(&self, progress: &mut Progress) {
-        for source in self.sources.iter().filter(|source| source.retries.is_broken()) {
-            let name = match self.sources.len() {
-                1 => "the source".to_string(),
-                _ => format!("source {}", source.id),
-            };
-            progress.warn(format!(
-                "{name} stands still and is tried again: {}",
-                source.retries.last_error()
-            ));
-        }
-    }
-}
-
 /// Runs the job on threads of its own and shows how it goes.
 fn watch_over(
     job: Job,
@@ -475,13 +303,24 @@ fn watch_over(
     progress: &mut Progress,
 ) -> Result<Done, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
+    const STOPS_WITHIN: Duration = Duration::from_secs(1);
     thread::scope(|scope| {
         let name = thread::Builder::new().name("publisher".into());
         let worker = name
             .spawn_scoped(scope, move || job.run(stop, &warnings))
             .map_err(|cause| Failure::error(format!("cannot start the publishing thread: {cause}")))?;
+        let mut stopping = None;
         while !worker.is_finished() {
             thread::park_timeout(LOOK_EVERY);
+            if stop.load(Ordering::Relaxed) {
+                let since = stopping.get_or_insert_with(Instant::now);
+                if since.elapsed() > STOPS_WITHIN {
+                    progress.warn(
+                        "it was asked to stop and still waits for the disk, or for a source that reads from a pipe: a \
+                         second signal ends it at once; what is in the journal stands",
+                    );
+                }
+            }
             warned.try_iter().for_each(|text| progress.warn(text));
             watch
                 .channels

@@ -76,6 +76,9 @@ pub(crate) struct Summary {
     /// True if people are shown nothing: stdout is for what the command shows itself.
     #[serde(skip)]
     pub(crate) silent: bool,
+    /// True if stdout has an object a message: people are shown the figures on stderr.
+    #[serde(skip)]
+    pub(crate) printed: bool,
     /// What is particular to the command.
     #[serde(flatten)]
     pub(crate) detail: serde_json::Map<String, serde_json::Value>,

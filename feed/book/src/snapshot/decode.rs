@@ -12,6 +12,9 @@ use twinline_wire::market::{BestBidOffer, Imbalance, InstrumentDefinition, Price
 use twinline_wire::{Message, U32};
 use zerocopy::FromBytes;
 
+/// No count is higher: so counting on does not overflow.
+const MOST: u64 = u64::MAX / 2;
+
 /// Reads a snapshot.
 ///
 /// # Errors
@@ -142,6 +145,9 @@ impl<'a> Reader<'a> {
         self.ladder(books, book, 0, head.bid_levels.get())?;
         self.ladder(books, book, 1, head.offer_levels.get())?;
         let tallies: &TalliesEntry = self.take()?;
+        if head.trades.get() > MOST || !tallies.all().iter().all(|count| count.get() <= MOST) {
+            return Err(SnapshotError::Malformed("a count that nobody reaches"));
+        }
         let state = &mut books.books[book as usize];
         state.traded = Traded {
             trades: head.trades.get(),

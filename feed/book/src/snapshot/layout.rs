@@ -133,6 +133,13 @@ layouts! {
     }
 }
 
+impl TalliesEntry {
+    /// All of them.
+    pub(crate) fn all(&self) -> [U64; 7] {
+        zerocopy::transmute!(*self)
+    }
+}
+
 /// The letters that a snapshot begins with.
 pub(crate) const MAGIC: [u8; 4] = *b"TWBK";
 /// The version of the layout that this build writes and reads.

@@ -20,6 +20,7 @@ pub(super) fn run<S: Source>(
     halt: &Halt<'_>,
 ) -> Result<RunEnd, SourceFailure> {
     if router.is_complete() {
+        status.ended.store(true, Ordering::Relaxed);
         return Ok(RunEnd::Complete);
     }
     let position = router.resume_at();

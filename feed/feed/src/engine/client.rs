@@ -1,11 +1,11 @@
 //! The engine's end: says events, keeps those that are not journalled yet, and says them again after a lost connection.
 
+use super::transport::{EngineAddress, Stream};
 use super::{MAX_EVENT, as_position, first_length, framed};
 use crate::publisher::flags_offset;
 use crate::source::EventSink;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_wire::message::FRAME_HEADER_LEN;
@@ -14,6 +14,8 @@ use twinline_wire::{EventFlags, Frame, Message, U16, U64};
 
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_millis(20);
+/// Between two looks at a publisher that takes or says nothing.
+const SHORTLY: Duration = Duration::from_micros(200);
 /// Bytes that are gathered before they are sent; [`EngineClient::flush`] sends them at once.
 const GATHER: usize = 16 << 10;
 
@@ -21,10 +23,13 @@ const GATHER: usize = 16 << 10;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// No publisher answers.
-    #[error("no publisher answers at {address} for {patience:?} ({cause}): start it, or check the address")]
+    #[error(
+        "no publisher answers at {address} for {patience:?} ({cause}): start it, check the address, or stop the engine \
+         that is connected to it already"
+    )]
     Unreachable {
         /// Where.
-        address: SocketAddr,
+        address: EngineAddress,
         /// For how long.
         patience: Duration,
         /// What the last attempt said.
@@ -37,7 +42,7 @@ pub enum EngineError {
     )]
     Forgotten {
         /// Where.
-        address: SocketAddr,
+        address: EngineAddress,
         /// Its position.
         wanted: u64,
         /// The last event that is not kept.
@@ -50,17 +55,30 @@ pub enum EngineError {
     )]
     Ahead {
         /// Where.
-        address: SocketAddr,
+        address: EngineAddress,
         /// Its position.
         has: u64,
         /// The engine's last event.
         said: u64,
     },
+    /// The publisher does not take an event.
+    #[error(
+        "the publisher at {address} closes the connection each time that event {event} comes, for {patience:?}: its \
+         warnings say why"
+    )]
+    Refused {
+        /// Where.
+        address: EngineAddress,
+        /// The event.
+        event: u64,
+        /// For how long.
+        patience: Duration,
+    },
     /// It speaks otherwise.
     #[error("{address} does not speak as a publisher does: is it another service?")]
     NotAPublisher {
         /// Where.
-        address: SocketAddr,
+        address: EngineAddress,
     },
     /// An event is too long.
     #[error("an event of {length} bytes: at most {MAX_EVENT} are allowed")]
@@ -76,9 +94,9 @@ pub enum EngineError {
 /// the client keeps what is not journalled, so the publisher may be restarted at any time.
 #[derive(Debug)]
 pub struct EngineClient {
-    address: SocketAddr,
+    address: EngineAddress,
     patience: Duration,
-    stream: TcpStream,
+    stream: Stream,
     source: u16,
     resume_at: u64,
     /// The last event said.
@@ -95,6 +113,10 @@ pub struct EngineClient {
     /// Bytes that are not sent yet.
     out: Vec<u8>,
     input: Vec<u8>,
+    /// The position that publishers gave at the last connections while more was said already, and since when.
+    stuck: Option<(u64, Instant)>,
+    /// What went wrong where it could not be told.
+    failed: Option<EngineError>,
 }
 
 impl EngineClient {
@@ -103,8 +125,8 @@ impl EngineClient {
     ///
     /// # Errors
     /// If no publisher answers.
-    pub fn connect(address: SocketAddr, patience: Duration) -> Result<Self, EngineError> {
-        let (stream, input, (source, position)) = dial(address, patience)?;
+    pub fn connect(address: EngineAddress, patience: Duration) -> Result<Self, EngineError> {
+        let (stream, input, (source, position)) = dial(&address, patience)?;
         Ok(Self {
             address,
             patience,
@@ -119,6 +141,8 @@ impl EngineClient {
             flags_at: None,
             out: Vec::with_capacity(2 * GATHER),
             input,
+            stuck: None,
+            failed: None,
         })
     }
 
@@ -176,6 +200,9 @@ impl EngineClient {
     /// # Errors
     /// If the connection was lost and cannot be made again.
     pub fn flush(&mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         while self.send().and_then(|()| self.hear()).is_err() {
             self.reconnect()?;
         }
@@ -187,6 +214,9 @@ impl EngineClient {
     /// # Errors
     /// If the connection was lost and cannot be made again, or the publisher does not take the rest.
     pub fn finish(mut self) -> Result<(), EngineError> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
         let mut deadline = Instant::now() + self.patience;
         let mut last = self.acknowledged;
         self.say_end();
@@ -205,7 +235,7 @@ impl EngineClient {
                 (last, deadline) = (self.acknowledged, Instant::now() + self.patience);
             } else if Instant::now() > deadline {
                 return Err(EngineError::Unreachable {
-                    address: self.address,
+                    address: self.address.clone(),
                     patience: self.patience,
                     cause: ErrorKind::TimedOut.into(),
                 });
@@ -230,7 +260,7 @@ impl EngineClient {
                 Ok(more) => sent += more,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.hear()?;
-                    thread::sleep(Duration::from_micros(200));
+                    thread::sleep(SHORTLY);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -281,23 +311,35 @@ impl EngineClient {
 
     /// Connects again, and says again what the publisher has not.
     fn reconnect(&mut self) -> Result<(), EngineError> {
-        let address = self.address;
-        let (stream, input, (source, position)) = dial(address, self.patience)?;
-        (self.stream, self.input, self.source) = (stream, input, source);
+        let (stream, input, (source, position)) = dial(&self.address, self.patience)?;
+        // On an error the lost connection stays: nothing is said to a publisher that does not fit.
         if position < self.acknowledged {
             return Err(EngineError::Forgotten {
-                address,
+                address: self.address.clone(),
                 wanted: position,
                 forgotten: self.acknowledged,
             });
         }
         if position > self.position {
             return Err(EngineError::Ahead {
-                address,
+                address: self.address.clone(),
                 has: position,
                 said: self.position,
             });
         }
+        match self.stuck {
+            Some((at, since)) if at == position => {
+                if since.elapsed() > self.patience {
+                    return Err(EngineError::Refused {
+                        address: self.address.clone(),
+                        event: position + 1,
+                        patience: self.patience,
+                    });
+                }
+            }
+            _ => self.stuck = (position < self.position).then(|| (position, Instant::now())),
+        }
+        (self.stream, self.input, self.source) = (stream, input, source);
         // It may have taken, and not journalled yet, more than it acknowledged: that is not said again, but kept.
         let taken = (position - self.acknowledged) as usize;
         self.out.clear();
@@ -321,27 +363,31 @@ impl EventSink for EngineClient {
 
     fn end_event(&mut self, _source: u16, _position: u64) {
         // An error shows at the next flush.
-        let _ = Self::end_event(self);
+        if let Err(error) = Self::end_event(self) {
+            self.failed.get_or_insert(error);
+        }
     }
 }
 
 /// A connected stream, what came behind the greeting, and the publisher's source number and position.
-type Dialled = (TcpStream, Vec<u8>, (u16, u64));
+type Dialled = (Stream, Vec<u8>, (u16, u64));
 
 /// Connects, again and again, until a publisher greets.
-fn dial(address: SocketAddr, patience: Duration) -> Result<Dialled, EngineError> {
+fn dial(address: &EngineAddress, patience: Duration) -> Result<Dialled, EngineError> {
     let deadline = Instant::now() + patience;
     loop {
         let cause = match greeted(address, deadline) {
             Ok(dialled) => return Ok(dialled),
             Err(error) if error.kind() == ErrorKind::InvalidData => {
-                return Err(EngineError::NotAPublisher { address });
+                return Err(EngineError::NotAPublisher {
+                    address: address.clone(),
+                });
             }
             Err(error) => error,
         };
         if Instant::now() >= deadline {
             return Err(EngineError::Unreachable {
-                address,
+                address: address.clone(),
                 patience,
                 cause,
             });
@@ -350,11 +396,9 @@ fn dial(address: SocketAddr, patience: Duration) -> Result<Dialled, EngineError>
     }
 }
 
-fn greeted(address: SocketAddr, deadline: Instant) -> io::Result<Dialled> {
+fn greeted(address: &EngineAddress, deadline: Instant) -> io::Result<Dialled> {
     let left = deadline.saturating_duration_since(Instant::now()).max(AGAIN);
-    let mut stream = TcpStream::connect_timeout(&address, left)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(left))?;
+    let mut stream = Stream::connect(address, left)?;
     let mut input = Vec::new();
     let mut room = [0; 256];
     loop {
@@ -362,12 +406,16 @@ fn greeted(address: SocketAddr, deadline: Instant) -> io::Result<Dialled> {
             let frame = Frame::split(&input[..length]).and_then(|(frame, _)| as_position(&frame));
             let greeting = frame.ok_or(ErrorKind::InvalidData)?;
             input.drain(..length);
-            stream.set_nonblocking(true)?;
             return Ok((stream, input, greeting));
         }
-        match stream.read(&mut room)? {
-            0 => return Err(ErrorKind::UnexpectedEof.into()),
-            read => input.extend_from_slice(&room[..read]),
+        match stream.read(&mut room) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => input.extend_from_slice(&room[..read]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock && Instant::now() < deadline => {
+                thread::sleep(SHORTLY);
+            }
+            Err(error) => return Err(error),
         }
     }
 }

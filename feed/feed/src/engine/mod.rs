@@ -1,6 +1,7 @@
-//! A matching engine in another process: how its events reach the publisher over local TCP, and none twice or never.
+//! A matching engine in another process: how its events reach the publisher, over local TCP or through shared memory,
+//! and none twice or never.
 //!
-//! The publisher listens ([`EngineSocket`], a source), the engine connects ([`EngineClient`]). Both send framed messages
+//! The publisher listens ([`EngineSource`], a source), the engine connects ([`EngineClient`]). Both send framed messages
 //! as they stand in packets: the engine market messages, each event closed by a
 //! [`SourcePosition`](twinline_wire::session::SourcePosition), and an
 //! [`EndOfSession`](twinline_wire::session::EndOfSession) when it has said everything; the publisher SourcePositions
@@ -8,13 +9,17 @@
 //! keeps what is not, and says it again on the next connection. `docs/protocol.md` has the dialogue.
 
 mod client;
-mod socket;
+mod queue;
+mod source;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use client::{EngineClient, EngineError};
-pub use socket::EngineSocket;
+pub use source::EngineSource;
+pub use transport::EngineAddress;
 
+use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN};
 use twinline_wire::message::{FrameHeader, SbeHeader};
 use twinline_wire::session::SourcePosition;
 use twinline_wire::{Frame, Message, U16, U64};
@@ -22,8 +27,9 @@ use zerocopy::IntoBytes;
 
 /// Bytes of a framed SourcePosition.
 const POSITION_LEN: usize = SourcePosition::FRAME_LEN;
-/// Bytes that an event may have.
-pub const MAX_EVENT: usize = 64 << 10;
+/// Bytes that an event may have, its position included: what the largest packet holds. A publisher with smaller packets
+/// takes less.
+pub const MAX_EVENT: usize = MAX_PACKET_LEN - HEADER_LEN;
 
 /// A framed message.
 fn framed<M: Message>(into: &mut Vec<u8>, message: &M) {

@@ -40,13 +40,6 @@ const LEAVE_EVERY: u64 = 100_000_000;
 /// Instruments that a channel can name without allocating while it runs.
 const INSTRUMENTS: usize = 1 << 14;
 
-/// True if this is a message that sources may say.
-pub(crate) fn is_market(frame: &twinline_wire::Frame<'_>) -> bool {
-    frame
-        .definition()
-        .is_some_and(|known| flags_offset(known).is_some())
-}
-
 /// Where packets go after the journal: two sockets, or a simulated network.
 pub trait Lines {
     /// Sends `packet` on `line`, behind everything sent on it before; false if the line did not take it. It must not

@@ -12,8 +12,8 @@ pub mod lobster;
 pub mod pace;
 pub mod retry;
 
+use crate::engine::EngineAddress;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use twinline_wire::{Frame, Message};
 
@@ -173,20 +173,22 @@ pub enum SourceError {
         messages: u64,
     },
     /// Nobody can connect.
-    #[error("cannot listen for an engine at {address}: {cause}: choose another address or port")]
+    #[error(
+        "cannot listen for an engine at {address}: {cause}: choose another place, or see whether a publisher listens there already"
+    )]
     Listen {
         /// Where.
-        address: SocketAddr,
+        address: EngineAddress,
         /// What the system says.
         cause: io::Error,
     },
     /// An engine broke the dialogue.
     #[error(
-        "the engine at {address} sent {reason}; {events} events before it were taken, its connection was closed"
+        "the engine connected at {address} sent {reason}; {events} events before it were taken, its connection was closed"
     )]
     Peer {
         /// Where it is.
-        address: String,
+        address: EngineAddress,
         /// Events taken.
         events: u64,
         /// What is wrong.

@@ -22,9 +22,21 @@ pub struct RetryStatus {
     error: Mutex<String>,
     /// [`Source::progress`] as the bits of a floating point number; 0 while it is not known.
     progress: AtomicU64,
+    position: AtomicU64,
+    ended: AtomicBool,
 }
 
 impl RetryStatus {
+    /// Source messages consumed.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// True once it has said everything.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
     /// Times that it broke or could not be opened again.
     pub fn failures(&self) -> u64 {
         self.failures.load(Ordering::Relaxed)
@@ -158,6 +170,7 @@ impl<S: Source, F: FnMut() -> Result<S, SourceError>> Source for Retrying<S, F> 
             source.resume(position)?;
         }
         self.position = position;
+        self.status.position.store(position, Ordering::Relaxed);
         Ok(())
     }
 
@@ -176,6 +189,7 @@ impl<S: Source, F: FnMut() -> Result<S, SourceError>> Source for Retrying<S, F> 
         let position = source.position();
         if position > self.position {
             self.position = position;
+            self.status.position.store(position, Ordering::Relaxed);
             if self.failed > 0 {
                 self.failed = 0;
                 self.status.broken.store(false, Ordering::Relaxed);
@@ -185,6 +199,7 @@ impl<S: Source, F: FnMut() -> Result<S, SourceError>> Source for Retrying<S, F> 
             Err(error) => self.broke(error, now),
             Ok(SourceState::End) => {
                 self.status.broken.store(false, Ordering::Relaxed);
+                self.status.ended.store(true, Ordering::Relaxed);
                 Ok(SourceState::End)
             }
             Ok(state) => Ok(state),
@@ -272,13 +287,16 @@ mod tests {
                 until: at + 2 * FIRST_WAIT
             }
         );
-        assert_eq!(status.failures(), 2);
+        assert_eq!(
+            (status.failures(), status.position(), status.has_ended()),
+            (2, 3, false)
+        );
         fs::write(&path, rows(9)).unwrap();
         assert_eq!(
             poll(&mut source, at + 2 * FIRST_WAIT, &mut sink).unwrap(),
             SourceState::End
         );
-        assert!(!status.is_broken());
+        assert!(!status.is_broken() && status.has_ended() && status.position() == 9);
         let mut whole = Recorder::default();
         assert_eq!(
             poll(&mut retrying(&path, 0), 0, &mut whole).unwrap(),

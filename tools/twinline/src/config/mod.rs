@@ -154,11 +154,15 @@ fn check(path: &Path, cli: &Command) -> Result<Finish, Failure> {
         let _ = writeln!(text, "[{name}] is right: {} keys{note}", keys.len());
         checked.push(serde_json::json!({ "section": name, "keys": keys.len(), "lacking": lacking }));
     }
-    if checked.is_empty() {
-        // Keys for all commands alone: each command judges those that it has.
-        for command in commands(cli) {
-            parse(command, &file.keys(command, None)?, &file)?;
+    // Keys for all commands: those that have no section judge them too, one by one, as what they are combined with is
+    // not known.
+    let has_section = |name| file.sections.iter().any(|section| section.command == name);
+    for command in commands(cli).filter(|command| !has_section(command.get_name())) {
+        for key in file.keys(command, None)? {
+            parse(command, &[key], &file)?;
         }
+    }
+    if checked.is_empty() {
         let _ = writeln!(text, "{} is right", path.display());
     }
     let mut finish = finish(text);

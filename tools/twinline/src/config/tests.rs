@@ -125,6 +125,9 @@ fn checking_has_each_command_read_its_values() {
             && text.contains("[listen] is right: 5 keys, still to be given"),
         "{text}"
     );
+    // Whether these two will meet is for the command line to say.
+    let apart = "[common]\njournal = \"x\"\nrecovery = \"10.0.0.5:17010\"\n[demo]\nkeep = true\n";
+    assert!(checked(apart).is_ok());
     for (text, named) in [
         (
             "[listen]\njournal = \"x\"\nidle = \"never\"\n",
@@ -133,6 +136,11 @@ fn checking_has_each_command_read_its_values() {
         (
             "[common]\nchannel = 70000\n",
             "twinline.toml:2: invalid value '70000'",
+        ),
+        // Of a command that has no section.
+        (
+            "[common]\nsegment-size = \"much\"\n[decode]\nformat = \"csv\"\n",
+            "twinline.toml:2: invalid value 'much'",
         ),
         (
             "[publish]\njournal = \"x\"\nfrom = \"a\"\ngenerate = 5\n",

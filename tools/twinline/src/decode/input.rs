@@ -1,6 +1,7 @@
 //! Where `decode` reads from: journals, captures, the lines themselves. Each gives its packets to the decoder, in order.
 
 use super::decoder::{Arrival, Decoder};
+use super::filter::Flow;
 use crate::capture::file::CaptureReader;
 use crate::capture::headers;
 use crate::exit::Failure;
@@ -8,7 +9,8 @@ use crate::progress::Progress;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -19,49 +21,111 @@ use twinline_wire::header::MAX_PACKET_LEN;
 /// How long to wait where nothing more is just now.
 const NAP: Duration = Duration::from_millis(2);
 
-/// Reads a journal; with `follow` it waits for more at its end, until stopped.
-pub(super) fn journal(
-    dir: &Path,
+/// Packets taken from a journal before it is another one's turn.
+const TURN: u64 = 1024;
+
+/// Reads journals one after the other; with `follow` all of them at the same time, waiting for more at their ends, until
+/// stopped. Breaks if no more are wanted.
+pub(super) fn journals(
+    dirs: &[PathBuf],
     follow: bool,
     decoder: &mut Decoder,
     stop: &AtomicBool,
     progress: &mut Progress,
-) -> Result<(), Failure> {
-    let mut reader = JournalReader::open(dir)?;
-    reader.seek_oldest()?;
-    let mut number = 0;
+) -> Result<Flow, Failure> {
+    let mut open = Vec::with_capacity(dirs.len());
+    for dir in dirs {
+        open.push(Journal::open(dir)?);
+    }
+    if !follow {
+        for journal in &mut open {
+            loop {
+                match journal.turn(decoder, progress)? {
+                    Turn::Enough => return Ok(ControlFlow::Break(())),
+                    Turn::More if stop.load(Ordering::Relaxed) => return Ok(ControlFlow::Break(())),
+                    Turn::More => {}
+                    Turn::AtEnd => break,
+                }
+            }
+        }
+        return Ok(ControlFlow::Continue(()));
+    }
     loop {
         // Asked before reading: what was there when it was stopped is shown.
         let last = stop.load(Ordering::Relaxed);
-        match reader.next() {
-            Ok(Some(packet)) => {
-                number += 1;
-                let arrival = Arrival {
-                    bytes: packet.bytes(),
-                    number,
-                    ..Arrival::default()
-                };
-                if decoder.arrival(&arrival)?.is_break() || (last && !follow) {
-                    return Ok(());
-                }
+        let mut at_end = true;
+        for journal in &mut open {
+            match journal.turn(decoder, progress)? {
+                Turn::Enough => return Ok(ControlFlow::Break(())),
+                Turn::More => at_end = false,
+                Turn::AtEnd => {}
             }
-            Ok(None) if !follow || last => return Ok(()),
-            Ok(None) => {
-                if decoder.flush()?.is_break() {
-                    return Ok(());
-                }
-                thread::sleep(NAP);
+        }
+        if at_end {
+            if last || decoder.flush()?.is_break() {
+                return Ok(ControlFlow::Break(()));
             }
-            Err(error @ (JournalError::Behind { .. } | JournalError::Discarded { .. })) => {
-                progress.warn(format!("{}: {error}", dir.display()));
-            }
-            Err(error) => return Err(error.into()),
+            thread::sleep(NAP);
         }
     }
 }
 
-/// Reads a capture; `-` is stdin.
-pub(super) fn capture(path: &Path, decoder: &mut Decoder, stop: &AtomicBool) -> Result<(), Failure> {
+/// A journal that is read.
+struct Journal<'a> {
+    dir: &'a Path,
+    reader: JournalReader,
+    /// Packets read.
+    number: u64,
+}
+
+/// What a turn at a journal came to.
+enum Turn {
+    /// There may be more.
+    More,
+    /// There is no more just now.
+    AtEnd,
+    /// No more is wanted.
+    Enough,
+}
+
+impl<'a> Journal<'a> {
+    fn open(dir: &'a Path) -> Result<Self, Failure> {
+        let mut reader = JournalReader::open(dir)?;
+        reader.seek_oldest()?;
+        Ok(Self {
+            dir,
+            reader,
+            number: 0,
+        })
+    }
+
+    fn turn(&mut self, decoder: &mut Decoder, progress: &mut Progress) -> Result<Turn, Failure> {
+        for _ in 0..TURN {
+            match self.reader.next() {
+                Ok(Some(packet)) => {
+                    self.number += 1;
+                    let arrival = Arrival {
+                        bytes: packet.bytes(),
+                        number: self.number,
+                        ..Arrival::default()
+                    };
+                    if decoder.arrival(&arrival)?.is_break() {
+                        return Ok(Turn::Enough);
+                    }
+                }
+                Ok(None) => return Ok(Turn::AtEnd),
+                Err(error @ (JournalError::Behind { .. } | JournalError::Discarded { .. })) => {
+                    progress.warn(format!("{}: {error}", self.dir.display()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Turn::More)
+    }
+}
+
+/// Reads a capture; `-` is stdin. Breaks if no more are wanted.
+pub(super) fn capture(path: &Path, decoder: &mut Decoder, stop: &AtomicBool) -> Result<Flow, Failure> {
     let (name, input): (String, Box<dyn Read>) = if path == Path::new("-") {
         ("stdin".into(), Box::new(io::stdin().lock()))
     } else {
@@ -87,10 +151,10 @@ pub(super) fn capture(path: &Path, decoder: &mut Decoder, stop: &AtomicBool) -> 
             }
         };
         if flow.is_break() || stop.load(Ordering::Relaxed) {
-            break;
+            return Ok(ControlFlow::Break(()));
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// `input`, decompressed if it is gzip.

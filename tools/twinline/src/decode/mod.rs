@@ -65,7 +65,7 @@ pub(crate) struct Decode {
     /// Hear the lines themselves, until stopped
     #[arg(long)]
     live: bool,
-    /// Go on with what is added to the journal, until stopped
+    /// Go on with what is added to the journal, of several channels to all of them, until stopped
     #[arg(long, conflicts_with = "live")]
     follow: bool,
     /// Line A: GROUP:PORT, with @INTERFACE if it is heard live [default with --live: 239.77.1.1:17001@127.0.0.1]
@@ -92,7 +92,7 @@ pub(crate) struct Decode {
     #[arg(long, help_heading = "Output")]
     stats: bool,
     /// End after so many
-    #[arg(long, value_name = "COUNT", help_heading = "Output")]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Output")]
     limit: Option<u64>,
 }
 
@@ -169,12 +169,14 @@ impl Decode {
             return input::live(&[a, b], decoder, stop, progress);
         }
         for path in &self.inputs {
-            if !path.is_dir() {
-                input::capture(path, decoder, stop)?;
-                continue;
-            }
-            for (_, dir) in journals(path)? {
-                input::journal(&dir, self.follow, decoder, stop, progress)?;
+            let flow = if path.is_dir() {
+                let dirs: Vec<_> = journals(path)?.into_iter().map(|(_, dir)| dir).collect();
+                input::journals(&dirs, self.follow, decoder, stop, progress)?
+            } else {
+                input::capture(path, decoder, stop)?
+            };
+            if flow.is_break() {
+                break;
             }
         }
         Ok(())

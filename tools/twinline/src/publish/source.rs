@@ -5,11 +5,10 @@ use crate::summary::{NotPublished, SourceSummary};
 use crate::units;
 use clap::{ArgGroup, Args, ValueEnum};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use twinline_feed::engine::EngineSocket;
+use twinline_feed::engine::{EngineAddress, EngineSource};
 use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::lobster::LobsterFile;
@@ -35,7 +34,8 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "MESSAGES")]
     generate: Option<u64>,
     /// A source with all that concerns it in one: itch=FILE, lobster=FILE, orders=MESSAGES or ticks=MESSAGES (0: without
-    /// end), tcp=ADDRESS:PORT (a matching engine in another process connects there), and where they are wanted id=NUMBER, pace=, rate=, retry=, seed=, symbols=, mean-rate=, symbol=; as in
+    /// end), tcp=ADDRESS:PORT or shm=SOCKET (where a matching engine in another process connects), and where they are
+    /// wanted id=NUMBER, pace=, rate=, retry=, seed=, symbols=, mean-rate=, symbol=; as in
     /// itch=day.gz,pace=recorded,retry=forever; may be given several times, with numbers of their own (by default the
     /// first is 1, the next 2 and so on)
     #[arg(long, value_name = "SPEC", conflicts_with_all = ["pace", "rate", "retry"])]
@@ -97,7 +97,7 @@ pub(crate) struct SourceSpec {
 enum What {
     Itch(PathBuf),
     Lobster(PathBuf, Option<String>),
-    Tcp(SocketAddr),
+    Engine(EngineAddress),
     Made {
         messages: Option<u64>,
         seed: u64,
@@ -223,22 +223,24 @@ impl FromStr for SourceSpec {
         let (symbol, seed) = (keys.remove("symbol"), keys.remove("seed"));
         let (symbols, mean_rate) = (keys.remove("symbols"), keys.remove("mean-rate"));
         let made = seed.or(symbols).or(mean_rate).is_some();
-        let kinds: Vec<_> = ["itch", "lobster", "orders", "ticks", "tcp"]
+        let kinds: Vec<_> = ["itch", "lobster", "orders", "ticks", "tcp", "shm"]
             .into_iter()
             .filter_map(|kind| Some((kind, keys.remove(kind)?)))
             .collect();
         let [(kind, value)] = kinds[..] else {
             return Err(format!(
-                "{text:?} must name one of itch, lobster, orders, ticks and tcp"
+                "{text:?} must name one of itch, lobster, orders, ticks, tcp and shm"
             ));
         };
-        if symbol.is_some() && kind != "lobster" || made && matches!(kind, "itch" | "lobster" | "tcp") {
+        let engine = matches!(kind, "tcp" | "shm");
+        if symbol.is_some() && kind != "lobster" || made && (engine || matches!(kind, "itch" | "lobster")) {
             return Err("symbol is for lobster; seed, symbols and mean-rate are for orders and ticks".into());
         }
         let what = match kind {
             "itch" => What::Itch(value.into()),
             "lobster" => What::Lobster(value.into(), symbol.map(Into::into)),
-            "tcp" => What::Tcp(read("tcp", value)?),
+            "tcp" => What::Engine(EngineAddress::Tcp(read("tcp", value)?)),
+            "shm" => What::Engine(EngineAddress::Shared(value.into())),
             _ => {
                 let messages: u64 = read(kind, value)?;
                 let mean_rate = mean_rate.map_or(Ok(NonZeroU64::MIN.saturating_add(19_999)), |rate| {
@@ -260,7 +262,7 @@ impl FromStr for SourceSpec {
         };
         let pace = keys.remove("pace").map(|pace| read("pace", pace)).transpose()?;
         let rate = keys.remove("rate").map(units::rate).transpose()?;
-        if kind == "tcp" && (pace.is_some() || rate.is_some()) {
+        if engine && (pace.is_some() || rate.is_some()) {
             return Err("an engine says itself when: leave pace and rate out".into());
         }
         if pace.is_some() && rate.is_some() {
@@ -276,7 +278,7 @@ impl FromStr for SourceSpec {
             // Whatever an engine sends, the next one is listened to.
             retry: keys
                 .remove("retry")
-                .map_or(Ok(if kind == "tcp" { u32::MAX } else { 0 }), retries)?,
+                .map_or(Ok(if engine { u32::MAX } else { 0 }), retries)?,
         };
         match keys.keys().next() {
             Some(key) => Err(format!(
@@ -297,10 +299,10 @@ type Opener = Box<dyn FnMut() -> Result<AnySource, SourceError> + Send>;
 pub(super) type OpenSource = Retrying<AnySource, Opener>;
 
 impl SourceSpec {
-    /// Opens it.
-    pub(super) fn open(&self) -> Result<OpenSource, SourceError> {
+    /// Opens it, for packets of at most `packet_limit` bytes.
+    pub(super) fn open(&self, packet_limit: usize) -> Result<OpenSource, SourceError> {
         let spec = self.clone();
-        Retrying::open(Box::new(move || AnySource::open(&spec)), self.retry)
+        Retrying::open(Box::new(move || AnySource::open(&spec, packet_limit)), self.retry)
     }
 }
 
@@ -309,18 +311,18 @@ pub(super) enum AnySource {
     Itch(Box<ItchFile>),
     Lobster(Box<LobsterFile>),
     Generator(Box<Generator>),
-    Engine(Box<EngineSocket>),
+    Engine(Box<EngineSource>),
 }
 
 impl AnySource {
-    fn open(spec: &SourceSpec) -> Result<Self, SourceError> {
+    fn open(spec: &SourceSpec, packet_limit: usize) -> Result<Self, SourceError> {
         let (id, pace) = (spec.id, spec.pace);
         Ok(match &spec.what {
             What::Itch(path) => Self::Itch(Box::new(ItchFile::open(path, id, pace)?)),
             What::Lobster(path, symbol) => {
                 Self::Lobster(Box::new(LobsterFile::open(path, id, symbol.as_deref(), pace)?))
             }
-            What::Tcp(address) => Self::Engine(Box::new(EngineSocket::listen(*address, id)?)),
+            What::Engine(address) => Self::Engine(Box::new(EngineSource::listen(address, id, packet_limit)?)),
             What::Made {
                 messages,
                 seed,

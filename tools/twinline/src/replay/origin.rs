@@ -4,6 +4,7 @@
 use super::recovery::Recovery;
 use super::wanted::{Range, uncovered};
 use crate::exit::Failure;
+use crate::journal::journals;
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -128,6 +129,14 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let numbers: Vec<_> = journals(path)?.iter().filter_map(|(number, _)| *number).collect();
+        if let Some(first) = numbers.first() {
+            return Err(Failure::usage(format!(
+                "{path} holds the journals of {} channels: name one of them, as in {path}/channel-{first}",
+                numbers.len(),
+                path = path.display()
+            )));
+        }
         Ok(Self {
             path: path.to_owned(),
             reader: JournalReader::open(path)?,
@@ -172,7 +181,14 @@ impl Journal {
         loop {
             match self.reader.seek(range.session, rest.begin)? {
                 Seek::Found => break,
-                Seek::NotYet => return Ok(vec![gone(range, "not published yet")]),
+                Seek::NotYet => {
+                    let span = self.reader.session(range.session)?;
+                    missing.push(match span.is_some_and(|span| span.ended) {
+                        true => Missing::void(rest),
+                        false => gone(rest, "not published yet"),
+                    });
+                    return Ok(missing);
+                }
                 Seek::UnknownSession => {
                     return Ok(vec![gone(range, "the journal has nothing of this session")]);
                 }

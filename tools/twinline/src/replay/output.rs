@@ -18,6 +18,7 @@ use twinline_feed::source::pace::Pacer;
 use twinline_journal::{JournalConfig, JournalError, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_line::{LineSender, SendOutcome, SenderOptions};
 use twinline_wire::field::LossReason;
+use twinline_wire::header::MAX_PACKET_LEN;
 use twinline_wire::session::Lost;
 use twinline_wire::{OpenPacket, Packet, Stamp, flags};
 
@@ -169,6 +170,13 @@ impl Recorder {
 
     fn put(&mut self, packet: &Packet<'_>) -> Result<(), Failure> {
         let header = packet.header();
+        let (length, most) = (packet.bytes().len(), self.scratch.len());
+        if length > most {
+            return Err(Failure::error(format!(
+                "a packet has {length} bytes, and the journal is made for {most}: record into a new one with \
+                 --packet-size {MAX_PACKET_LEN}"
+            )));
+        }
         let tail = self
             .journal
             .tail()

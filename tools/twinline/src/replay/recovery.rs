@@ -85,7 +85,7 @@ impl Recovery {
         };
         let deadline = Instant::now() + patience;
         while recovery.heads.iter().any(Option::is_none) && Instant::now() < deadline {
-            recovery.turn(&mut Held::new(), &mut Answer::default())?;
+            recovery.turn(&[], &mut Held::new(), &mut Answer::default())?;
         }
         if recovery.heads.iter().all(Option::is_none) {
             let each = addresses.iter().zip(&recovery.closed);
@@ -273,7 +273,7 @@ impl Recovery {
         let mut deadline = Instant::now() + self.patience;
         let mut had = held.len();
         while !answer.done && self.heads[service].is_some() {
-            self.turn(held, &mut answer)?;
+            self.turn(open, held, &mut answer)?;
             if held.len() > had {
                 (had, deadline) = (held.len(), Instant::now() + self.patience);
             }
@@ -285,8 +285,9 @@ impl Recovery {
         Ok(answer)
     }
 
-    /// Waits a little for what services say, and notes it.
-    fn turn(&mut self, held: &mut Held, answer: &mut Answer) -> Result<(), Failure> {
+    /// Waits a little for what services say, and notes it. Packets that hold nothing of what is `wanted` are passed over,
+    /// whoever sends them.
+    fn turn(&mut self, wanted: &[Range], held: &mut Held, answer: &mut Answer) -> Result<(), Failure> {
         let Self {
             client,
             heads,
@@ -315,7 +316,7 @@ impl Recovery {
                 }
             }
             ClientEvent::Packet { request_id, packet }
-                if request_id == *request && packet.end() > packet.sequence() =>
+                if request_id == *request && holds_any(&packet, wanted) =>
             {
                 held.insert(packet.sequence(), (packet.end(), packet.bytes().to_vec()));
             }
@@ -357,8 +358,53 @@ impl Recovery {
     }
 }
 
+/// True if the packet has a message of one of these ranges.
+fn holds_any(packet: &Packet<'_>, ranges: &[Range]) -> bool {
+    let session = packet.header().session.get();
+    let of_packet = |range: &Range| {
+        range.session == session && packet.sequence() < range.end && range.begin < packet.end()
+    };
+    ranges.iter().any(of_packet)
+}
+
 /// A code in words.
 fn name(of: &CodeDef, value: u8) -> &'static str {
     let known = of.values.iter().find(|(known, _)| *known == value);
     known.map_or("unknown", |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinline_wire::market::PriceTick;
+    use twinline_wire::{Message, OpenPacket, Stamp};
+
+    #[test]
+    fn a_packet_that_nobody_asked_for_is_not_taken() {
+        let mut buffer = [0; 256];
+        let mut open = OpenPacket::new();
+        assert!(open.push(&mut buffer, &PriceTick::NULL) && open.push(&mut buffer, &PriceTick::NULL));
+        let stamp = Stamp {
+            channel: 1,
+            session: 3,
+            epoch: 1,
+            epoch_base: 1,
+            sequence: 9,
+            sending_time: 5,
+            flags: 0,
+        };
+        let length = open.finish_whole(&mut buffer, stamp, 0);
+        let packet = Packet::parse(&buffer[..length]).unwrap();
+        let range = |session, begin, end| Range { session, begin, end };
+        for (wanted, holds) in [
+            (range(3, 10, 20), true),
+            (range(3, 1, 10), true),
+            (range(3, 1, 9), false),
+            (range(3, 11, 20), false),
+            (range(4, 9, 11), false),
+        ] {
+            assert_eq!(holds_any(&packet, &[wanted]), holds, "{wanted}");
+        }
+        assert!(!holds_any(&packet, &[]));
+    }
 }

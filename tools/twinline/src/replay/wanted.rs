@@ -46,7 +46,7 @@ pub(super) fn uncovered(ranges: &[Range], held: impl Iterator<Item = (u64, u64)>
 
 /// Reads a list of gaps. Each line is a range (`100..200`, or `session 3 100..200` as `diff` writes it, several with
 /// commas between them), or a JSON object with `begin` and `end`, which is how `listen --print` writes its loss notices;
-/// other messages and notices are passed over. A range without a session is of `session`.
+/// other messages, notices and its figures are passed over. A range without a session is of `session`.
 ///
 /// The error names the line.
 pub(super) fn read_gaps(text: &str, session: Option<u32>) -> Result<Vec<Range>, String> {
@@ -93,7 +93,9 @@ fn of_text(text: &str, session: Option<u32>) -> Result<Range, String> {
 fn of_json(line: &str, session: Option<u32>) -> Result<Vec<Range>, String> {
     let object: Json = serde_json::from_str(line).map_err(|error| format!("it is no JSON: {error}"))?;
     let is_loss = matches!(object["name"].as_str(), Some("Lost" | "Void"));
-    if object.get("type").is_some() && !is_loss {
+    // The figures that `listen --print --json` ends with name their command.
+    let is_other = object.get("type").is_some() || object.get("command").is_some();
+    if is_other && !is_loss {
         return Ok(Vec::new());
     }
     let place = if object["fields"].is_object() {

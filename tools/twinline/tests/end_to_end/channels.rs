@@ -371,3 +371,99 @@ fn sources_at_once(arguments: &[&str]) -> Vec<String> {
         })
         .collect()
 }
+
+#[test]
+fn all_channels_of_a_journal_are_followed_and_a_limit_counts_for_all_of_them() {
+    let bed = roomy_bed();
+    let journal = bed.text("publisher");
+    let publish = |session: &str| {
+        let more = ["--channels", "3", "--generate", "500", "--session", session];
+        bed.publish(&[&more[..], &["--linger", "1ms"]].concat())
+            .wait()
+            .expect(0);
+    };
+    publish("1");
+    let done = Process::start(&["decode", &journal, "--limit", "5"])
+        .wait()
+        .expect(0);
+    assert_eq!(done.summary["shown"], 5, "{done:#?}");
+    let shown = run_plain(&["decode", &journal, &journal, "--limit", "5", "--format", "jsonl"]).expect(0);
+    assert_eq!(shown.stdout.lines().count(), 5, "{shown:#?}");
+    run_plain(&["decode", &journal, "--limit", "0"]).expect(2);
+    let follow = [
+        "decode",
+        &journal,
+        "--follow",
+        "--session",
+        "2",
+        "--template",
+        "EndOfSession",
+        "--limit",
+        "3",
+        "--format",
+        "jsonl",
+    ];
+    let follow = Process::start(&follow);
+    publish("2");
+    let seen = follow.wait().expect(0);
+    let mut channels: Vec<_> = seen
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["channel"].as_u64())
+        .collect();
+    channels.sort_unstable();
+    assert_eq!(channels, [1, 2, 3], "{seen:#?}");
+}
+
+#[test]
+fn a_channel_of_an_open_session_is_not_left_out() {
+    let bed = roomy_bed();
+    let started = |channels: &str, more: &[&str]| {
+        let source = ["--generate", "30000", "--rate", "20000", "--linger", "1ms"];
+        bed.publish(&[&source[..], &["--channels", channels], more].concat())
+    };
+    let publisher = started("3", &[]);
+    publisher.wait_messages(5_000);
+    publisher.terminate();
+    publisher.wait().expect(0);
+    for more in [&[][..], &["--session", "1"]] {
+        let refused = started("2", more).wait().expect(2).summary;
+        let error = refused["error"].as_str().expect("it says why");
+        assert!(
+            error.contains("session 1 is open on channel 3 too") && error.contains("--session 2"),
+            "{error}"
+        );
+    }
+    // Once it is complete there, or with a session of its own, fewer will do.
+    started("3", &[]).wait().expect(0);
+    started("2", &["--session", "2"]).wait().expect(0);
+    started("2", &[]).wait().expect(0);
+}
+
+#[test]
+fn a_line_that_brings_only_what_cannot_be_taken_is_told_of() {
+    let bed = Bed::new();
+    for (number, (flags, told)) in [
+        (["--channel", "9"], "none of channel 9: check --channel"),
+        (
+            ["--packet-size", "192"],
+            "give --packet-size as the publisher has it",
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let listener = Process::start(&bed.listen_arguments(&format!("listener-{number}"), &flags));
+        listener.wait_ready();
+        let session = (number + 1).to_string();
+        let source = ["--generate", "1000", "--linger", "100ms", "--session", &session];
+        bed.publish(&source).wait().expect(0);
+        listener.terminate();
+        let done = listener.wait();
+        let warnings = done.summary["warnings"].to_string();
+        assert!(
+            warnings.contains("line A") && warnings.contains(told),
+            "{warnings}"
+        );
+    }
+}

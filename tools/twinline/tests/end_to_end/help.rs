@@ -164,6 +164,7 @@ impl Scene {
             "tcpdump ",
             "simulate ",
             "tcp=",
+            "shm=",
         ];
         let patience = match endless.iter().any(|word| line.contains(word)) && !line.contains("config ") {
             true => Duration::from_secs(2),

@@ -16,3 +16,4 @@ mod namespaces;
 mod processes;
 mod replay;
 mod snapshot;
+mod sources;

@@ -189,8 +189,11 @@ fn what_cannot_be_had_is_listed_with_the_reason() {
         .expect(0);
     let end = next(&bed);
     let beyond = format!("{}..{}", end - 5, end + 70_000);
-    for origin in [["--journal", &publisher], ["--recovery", &address]] {
-        let done = replay(&[&["--sequence", &beyond], &origin[..]].concat()).expect(0);
+    let far_beyond = format!("{}..{}", end + 100_000, end + 100_007);
+    let asked = [&beyond, &far_beyond]
+        .map(|range| [["--journal", &publisher], ["--recovery", &address]].map(|origin| (range, origin)));
+    for (range, origin) in asked.into_iter().flatten() {
+        let done = replay(&[&["--sequence", range], &origin[..]].concat()).expect(0);
         assert_eq!(done.summary["missing"][0]["void"], true);
         assert_eq!(
             done.summary["missing"].as_array().map(Vec::len),
@@ -227,17 +230,9 @@ fn the_gaps_of_a_listener_without_recovery_are_got_from_its_notices_and_from_dif
     let heard = listener.wait().expect(3);
     let lost = heard.summary["loss"]["lost"].as_u64().expect("a loss");
     assert!(lost > 0);
+    // All that it printed, the figures at the end too.
     let notices = bed.text("printed");
-    fs::write(
-        &notices,
-        heard
-            .stdout
-            .lines()
-            .filter(|line| line.contains("\"notice\""))
-            .collect::<Vec<_>>()
-            .join("\n"),
-    )
-    .expect("written");
+    fs::write(&notices, &heard.stdout).expect("written");
     let publisher = bed.text("publisher");
     let done = replay(&[
         "--journal",
@@ -269,6 +264,67 @@ fn the_gaps_of_a_listener_without_recovery_are_got_from_its_notices_and_from_dif
     ])
     .expect(0);
     assert_eq!(done.summary["messages"], lost);
+}
+
+#[test]
+fn larger_packets_than_the_usual_are_recorded_once_they_are_said_to_be_so_large() {
+    let bed = Bed::new();
+    bed.publish(&["--generate", "2000", "--packet-size", "8896", "--linger", "1ms"])
+        .wait()
+        .expect(0);
+    let (publisher, part) = (bed.text("publisher"), bed.text("part"));
+    let done = replay(&["--journal", &publisher, "--record", &part]).expect(1);
+    let error = done.summary["error"].as_str().expect("it says why");
+    assert!(error.contains("--packet-size 8896"), "{error}");
+    fs::remove_dir_all(&part).expect("it is there");
+    replay(&[
+        "--journal",
+        &publisher,
+        "--record",
+        &part,
+        "--packet-size",
+        "8896",
+    ])
+    .expect(0);
+    run_plain(&["diff", &publisher, &part]).expect(0);
+}
+
+#[test]
+fn what_a_listener_prints_for_people_is_a_list_of_gaps_as_it_is() {
+    let bed = Bed::new();
+    let more = [
+        "--impair",
+        "both=3%,seed=3",
+        "--gap-timeout",
+        "50ms",
+        "--print",
+        "--progress",
+        "json",
+    ];
+    let listener = Process::start_with(&bed.listen_arguments("listener", &more), &[], false);
+    listener.wait_ready();
+    bed.publish(&["--generate", "5000", "--rate", "40000", "--linger", "500ms"])
+        .wait()
+        .expect(0);
+    let heard = listener.wait().expect(3);
+    for line in heard.stdout.lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("an object a line");
+    }
+    let said = heard.stderr.join("\n");
+    assert!(said.contains("listen: loss or void announced"), "{said}");
+    let notices = bed.text("printed");
+    fs::write(&notices, &heard.stdout).expect("written");
+    let publisher = bed.text("publisher");
+    let done = replay(&[
+        "--journal",
+        &publisher,
+        "--gaps",
+        &notices,
+        "--pcapng",
+        &bed.text("out"),
+    ])
+    .expect(0);
+    assert!(done.summary["messages"].as_u64() > Some(0), "{done:?}");
 }
 
 #[test]
@@ -327,6 +383,8 @@ fn bad_input_is_named() {
     let nobody = free_tcp();
     let gaps = bed.text("gaps");
     fs::write(&gaps, "1..5\n7\n").expect("written");
+    let several = bed.text("several");
+    fs::create_dir_all(bed.path("several/channel-4")).expect("made");
     for (arguments, code, named) in [
         (
             vec!["--recovery", &nobody, "--patience", "300ms"],
@@ -344,6 +402,7 @@ fn bad_input_is_named() {
             1,
             "nothing of session 7",
         ),
+        (vec!["--journal", &several], 2, "several/channel-4"),
     ] {
         let done = replay(&arguments).expect(code);
         assert!(

@@ -1,26 +1,33 @@
 //! The publisher's end: a source that an engine connects to.
 
-use super::{MAX_EVENT, as_position, first_length, position};
-use crate::publisher::is_market;
+use super::transport::{EngineAddress, Listener, Stream};
+use super::{MAX_EVENT, POSITION_LEN, as_position, first_length, position};
+use crate::publisher::flags_offset;
 use crate::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN};
 use twinline_wire::session::EndOfSession;
 use twinline_wire::{Frame, Message};
 
+/// No frame is longer, in bytes.
+const LONGEST_FRAME: usize = 64 << 10;
 /// Bytes read ahead of the publisher.
-const BUFFER: usize = 4 * MAX_EVENT;
+const BUFFER: usize = 4 * LONGEST_FRAME;
 /// A connection is looked for, and what is journalled is told, this often at most, in nanoseconds.
 const LOOK_EVERY: u64 = 1_000_000;
 
-/// A source that an engine in another process feeds over local TCP.
+/// A source that an engine in another process feeds.
 ///
 /// Without an engine it is idle. What breaks the dialogue is an error and closes the connection: opened again it goes on
 /// at its position, which the engine is told.
 #[derive(Debug)]
-pub struct EngineSocket {
+pub struct EngineSource {
     source: u16,
-    listener: TcpListener,
+    /// Most bytes of an event, its position included.
+    most: usize,
+    listener: Listener,
+    /// Where it listens.
+    address: EngineAddress,
     peer: Option<Peer>,
     /// Events consumed.
     position: u64,
@@ -35,8 +42,7 @@ pub struct EngineSocket {
 /// An engine that is connected.
 #[derive(Debug)]
 struct Peer {
-    stream: TcpStream,
-    address: SocketAddr,
+    stream: Stream,
     buffer: Box<[u8]>,
     /// Bytes that are not consumed: `buffer[start..end]`.
     start: usize,
@@ -59,19 +65,26 @@ enum Next {
     More,
 }
 
-impl EngineSocket {
-    /// Listens at `address`, as source number `source`.
+impl EngineSource {
+    /// Listens at `address`, as source number `source`, for a publisher of packets of at most `packet_limit` bytes: what
+    /// does not fit one breaks the dialogue here, and never gets to the publisher.
     ///
     /// # Errors
     /// If the address cannot be listened at.
-    pub fn listen(address: SocketAddr, source: u16) -> Result<Self, SourceError> {
-        let listener = TcpListener::bind(address).and_then(|listener| {
-            listener.set_nonblocking(true)?;
-            Ok(listener)
+    pub fn listen(address: &EngineAddress, source: u16, packet_limit: usize) -> Result<Self, SourceError> {
+        let bound = Listener::bind(address).and_then(|listener| {
+            let address = listener.address()?;
+            Ok((listener, address))
         });
+        let (listener, address) = bound.map_err(|cause| SourceError::Listen {
+            address: address.clone(),
+            cause,
+        })?;
         Ok(Self {
             source,
-            listener: listener.map_err(|cause| SourceError::Listen { address, cause })?,
+            most: packet_limit.saturating_sub(HEADER_LEN).min(MAX_EVENT),
+            listener,
+            address,
             peer: None,
             position: 0,
             resumed_at: 0,
@@ -82,26 +95,20 @@ impl EngineSocket {
     }
 
     /// Where it listens.
-    ///
-    /// # Errors
-    /// If the system does not tell.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    pub fn address(&self) -> &EngineAddress {
+        &self.address
     }
 
     /// Takes a connection if there is none; another one is closed at once.
     #[cold]
     fn look(&mut self) {
-        while let Ok((stream, address)) = self.listener.accept() {
-            let ready = stream
-                .set_nonblocking(true)
-                .and_then(|()| stream.set_nodelay(true));
-            if self.peer.is_some() || ready.is_err() {
+        while let Ok(knock) = self.listener.accept() {
+            if self.peer.is_some() {
                 continue;
             }
+            let Ok(stream) = knock.open() else { continue };
             self.peer = Some(Peer {
                 stream,
-                address,
                 buffer: vec![0; BUFFER].into(),
                 start: 0,
                 end: 0,
@@ -124,13 +131,12 @@ impl EngineSocket {
         }
     }
 
-    fn broken(&self, reason: String) -> SourceError {
-        let address = self
-            .peer
-            .as_ref()
-            .map_or_else(String::new, |peer| peer.address.to_string());
+    /// The dialogue is broken: the connection is closed.
+    #[cold]
+    fn broken(&mut self, reason: String) -> SourceError {
+        self.peer = None;
         SourceError::Peer {
-            address,
+            address: self.address.clone(),
             events: self.position,
             reason,
         }
@@ -154,7 +160,7 @@ impl Peer {
 
     /// Reads more; false if nothing came. An error: the connection is over.
     fn receive(&mut self) -> io::Result<bool> {
-        if self.start > 0 && self.end > BUFFER - MAX_EVENT {
+        if self.start > 0 && self.end > BUFFER - LONGEST_FRAME {
             self.buffer.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -169,13 +175,16 @@ impl Peer {
         }
     }
 
-    /// What comes next. The error says what is wrong with what was sent.
-    fn next(&mut self, source: u16) -> Result<Next, String> {
+    /// What comes next, of `source` and at most `most` bytes long. The error says what is wrong with what was sent.
+    fn next(&mut self, source: u16, most: usize) -> Result<Next, String> {
         loop {
             let held = &self.buffer[self.start..self.end];
             let rest = &held[self.scanned..];
-            if self.scanned > MAX_EVENT {
-                return Err(format!("an event of more than {MAX_EVENT} bytes"));
+            if self.scanned + POSITION_LEN > most {
+                return Err(format!(
+                    "an event of more than {most} bytes, its position included: no packet holds it; raise the packet \
+                     size (up to {MAX_PACKET_LEN}), or say it in several events"
+                ));
             }
             let Some(length) = first_length(rest) else {
                 return Ok(Next::More);
@@ -194,18 +203,24 @@ impl Peer {
             if frame.template() == EndOfSession::TEMPLATE && self.scanned == 0 {
                 return Ok(Next::End);
             }
-            if !is_market(&frame) {
-                let name = frame
-                    .definition()
-                    .map_or("a message of another schema", |known| known.name);
-                return Err(format!("{name}, which is no market message"));
+            let known = frame.definition();
+            let name = known.map_or("a message of another schema", |known| known.name);
+            match known.and_then(flags_offset) {
+                Some(at) if at < frame.block().len() => {}
+                Some(_) => {
+                    return Err(format!(
+                        "{name} of {} bytes, which is cut off",
+                        frame.block().len()
+                    ));
+                }
+                None => return Err(format!("{name}, which is no market message")),
             }
             self.scanned += length;
         }
     }
 }
 
-impl Source for EngineSocket {
+impl Source for EngineSource {
     fn id(&self) -> u16 {
         self.source
     }
@@ -238,7 +253,7 @@ impl Source for EngineSocket {
             let done = peer.told >= self.position && peer.out.is_empty();
             return if done { Ok(SourceState::End) } else { idle };
         }
-        let next = peer.next(self.source);
+        let next = peer.next(self.source, self.most);
         match next {
             Ok(Next::Event { length, position }) => {
                 let event = &peer.buffer[peer.start..peer.start + length];
@@ -252,9 +267,7 @@ impl Source for EngineSocket {
                         "event {position} behind event {}: those between are missing",
                         self.position
                     );
-                    let error = self.broken(reason);
-                    self.peer = None;
-                    return Err(error);
+                    return Err(self.broken(reason));
                 }
                 let mut rest = event;
                 while let Some((frame, after)) = Frame::split(rest) {
@@ -280,11 +293,7 @@ impl Source for EngineSocket {
                     idle
                 }
             },
-            Err(reason) => {
-                let error = self.broken(reason);
-                self.peer = None;
-                Err(error)
-            }
+            Err(reason) => Err(self.broken(reason)),
         }
     }
 
