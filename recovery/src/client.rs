@@ -4,6 +4,7 @@
 mod event;
 mod session;
 mod shell;
+mod snapshot;
 mod tail;
 
 pub use event::{ClientConfig, ClientEvent, CloseReason, RequestError};

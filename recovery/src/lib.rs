@@ -5,7 +5,7 @@
 //! in, bytes and events come out, so a simulator drives the very code that runs in production. [`Service`] and
 //! [`RecoveryClient`] are the thin shells around them: sockets and a clock.
 //!
-//! Ranges and tails are served; requests for snapshots are refused with `NotServed`.
+//! Ranges, tails and, where they are switched on, [snapshots](server::snapshot) are served.
 
 mod buffer;
 pub mod client;
@@ -18,7 +18,7 @@ pub mod server;
 
 pub use client::{ClientConfig, ClientError, ClientEvent, ClientSession, RecoveryClient};
 pub use mark::{Mark, SharedMark};
-pub use server::{Limits, ServerSession, Service, ServiceConfig, ServiceError, Stats};
+pub use server::{Limits, ServerSession, Service, ServiceConfig, ServiceError, SnapshotConfig, Stats};
 pub use twinline_wire::recovery::Range;
 
 /// Bytes that a client's name may have.

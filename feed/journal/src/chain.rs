@@ -13,6 +13,9 @@ pub(crate) struct Chain {
     pub(crate) tail: Tail,
     /// True after a notice that sequences are missing: the EpochStart of the next packet's epoch may be among them.
     pub(crate) loose: bool,
+    /// True after a notice that messages are lost or void, until one that the state was replaced: what the session's messages
+    /// add up to is not its state.
+    pub(crate) incomplete: bool,
 }
 
 /// A packet that cannot follow, and why.
@@ -29,6 +32,15 @@ pub(crate) fn after_notice(frame: Option<Frame<'_>>, next: u64) -> u64 {
     };
     // A session whose end nobody knows is lost without an end: the record stays where it is.
     next.max(moved.filter(|&end| end != u64::MAX).unwrap_or(next))
+}
+
+/// Whether the state is incomplete after a notice, if it was `before`.
+fn incomplete_after(frame: Option<Frame<'_>>, before: bool) -> bool {
+    match frame.map(|frame| frame.template()) {
+        Some(Lost::TEMPLATE | Void::TEMPLATE) => true,
+        Some(StateReplaced::TEMPLATE) => false,
+        _ => before,
+    }
 }
 
 /// True if the last message of `packet` is EndOfSession.
@@ -105,7 +117,11 @@ fn begin(header: &PacketHeader, notice: bool, bytes: &[u8]) -> Chain {
         next,
         ended: false,
     };
-    Chain { tail, loose: notice }
+    Chain {
+        tail,
+        loose: notice,
+        incomplete: notice && incomplete_after(first_frame(bytes), false),
+    }
 }
 
 /// The chain after a packet read alone, as by a reader that starts in the middle.
@@ -122,11 +138,14 @@ pub(crate) fn pass(before: &Chain, packet: &Packet<'_>) -> Chain {
     if packet.header().flags & flags::LOCAL != 0 {
         let next = after_notice(first_frame(packet.bytes()), before.tail.next);
         let ended = before.tail.ended || abandons(packet.bytes());
+        chain.incomplete = incomplete_after(first_frame(packet.bytes()), before.incomplete);
         chain.tail = Tail {
             next,
             ended,
             ..before.tail
         };
+    } else {
+        chain.incomplete = before.incomplete;
     }
     chain
 }
@@ -145,6 +164,7 @@ fn continue_session(
         chain.tail.next = after_notice(first_frame(bytes), next);
         let void = first_frame(bytes).is_some_and(|frame| frame.template() == Void::TEMPLATE);
         chain.loose |= void || chain.tail.next != next;
+        chain.incomplete = incomplete_after(first_frame(bytes), before.incomplete);
         chain.tail.ended |= abandons(bytes);
         if sequence < next || sequence > chain.tail.next {
             return Err("a notice at another sequence");
@@ -379,6 +399,33 @@ mod tests {
             assert_eq!((end.tail.next, end.tail.ended), (10, true));
             assert!(pass(before, &Packet::parse(&packet).unwrap()).tail.ended);
         }
+    }
+
+    #[test]
+    fn a_state_is_incomplete_from_a_loss_until_another_replaces_it() {
+        let (chain, stream) = at_ten();
+        assert!(!chain.incomplete);
+        let lost = Lost {
+            begin: U64::new(10),
+            end: U64::new(20),
+            ..Lost::NULL
+        };
+        let after = next(Some(&chain), false, &stream.clone().notice(&lost, 20)).unwrap();
+        assert!(after.incomplete);
+        let mut behind = Stream { next: 20, ..stream };
+        let after = next(Some(&after), false, &behind.ticks(5, 0)).unwrap();
+        assert!(after.incomplete, "what comes behind a loss does not mend it");
+        let replaced = StateReplaced {
+            sequence: U64::new(25),
+            ..StateReplaced::NULL
+        };
+        let after = next(Some(&after), false, &behind.clone().notice(&replaced, 25)).unwrap();
+        assert!(!after.incomplete);
+        let again = next(Some(&after), false, &behind.notice(&lost, 25)).unwrap();
+        assert!(again.incomplete);
+        let mut session = Stream::new(2);
+        let fresh = next(Some(&again), true, &session.epoch_start(1)).unwrap();
+        assert!(!fresh.incomplete, "a new session begins whole");
     }
 
     #[test]

@@ -69,6 +69,11 @@ impl JournalReader {
         Ok(reader)
     }
 
+    /// The journal's directory.
+    pub fn dir(&self) -> &Path {
+        &self.segments.dir
+    }
+
     /// The journal's channel.
     pub fn channel(&self) -> u16 {
         self.segments.made.channel

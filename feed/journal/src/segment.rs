@@ -109,6 +109,7 @@ pub(crate) struct EndMark {
 
 const ENDED: u64 = 1;
 const LOOSE: u64 = 2;
+const INCOMPLETE: u64 = 4;
 
 /// Commits the end mark: a header with count 0, and behind it where packets end and what the header has no room for.
 pub(crate) fn write_end_mark(map: &mut WriteMap, geometry: &Geometry, channel: u16, mark: &EndMark) {
@@ -126,7 +127,9 @@ pub(crate) fn write_end_mark(map: &mut WriteMap, geometry: &Geometry, channel: u
         length: U16::new(ALIGN as u16),
         ..PacketHeader::default()
     };
-    let bits = (u64::from(tail.ended) * ENDED) | (u64::from(mark.chain.loose) * LOOSE);
+    let bits = (u64::from(tail.ended) * ENDED)
+        | (u64::from(mark.chain.loose) * LOOSE)
+        | (u64::from(mark.chain.incomplete) * INCOMPLETE);
     let mut packet = [0; ALIGN];
     packet[HEADER_LEN..HEADER_LEN + 8].copy_from_slice(&(mark.at as u64).to_le_bytes());
     packet[HEADER_LEN + 8..].copy_from_slice(&bits.to_le_bytes());
@@ -175,6 +178,7 @@ pub(crate) fn end_mark(
         chain: Chain {
             tail,
             loose: long(8) & LOOSE != 0,
+            incomplete: long(8) & INCOMPLETE != 0,
         },
         time: header.sending_time.get(),
     }))

@@ -146,6 +146,12 @@ impl JournalWriter {
         Some(tail)
     }
 
+    /// True if the journal says that messages of its newest session are lost or void, and not after that that the state
+    /// was replaced. Not known of what was retired before this writer opened the journal, unless a segment before is held.
+    pub fn is_incomplete(&self) -> bool {
+        self.chain.is_some_and(|chain| chain.incomplete)
+    }
+
     fn ends_session(&self, at: usize) -> bool {
         let bytes = self.map.committed(at, self.geometry.data_end);
         bytes

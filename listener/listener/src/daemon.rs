@@ -4,6 +4,7 @@
 use crate::arbiter::{Arbiter, ArbiterConfig, Origin, Position};
 use crate::fetch::{Answer, Fetcher};
 use crate::gaps::{GapConfig, GapPolicy, MAX_SERVICES};
+use crate::join::{StateConfig, StateEvent, StateFetcher, StatePolicy};
 use crate::record::Record;
 use crate::report::{Live, Report};
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use twinline_feed::run::{Idle, PinError, pin};
-use twinline_journal::{JournalConfig, JournalError, JournalWriter};
+use twinline_journal::{JournalConfig, JournalError, JournalWriter, failpoint};
 use twinline_line::impair::{Impairer, Spec};
 use twinline_line::{Line, LineAddress, LineError, LineReceiver, ReceiverOptions};
 use twinline_recovery::client::{ClientConfig, ClientError};
@@ -94,6 +95,10 @@ pub struct Listener {
     policy: GapPolicy,
     record: Record,
     fetcher: Option<Fetcher>,
+    states: StatePolicy,
+    state_fetcher: Option<StateFetcher>,
+    /// What the state fetcher's progress was when it was last looked at.
+    state_progress: u64,
     impairer: Option<Impairer>,
     live: Live,
     cpu: Option<usize>,
@@ -122,16 +127,31 @@ impl Listener {
         let receivers = Arc::new([receiver(Line::A)?, receiver(Line::B)?]);
         let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
         let record = Record::new(journal, config.arbiter.channel, config.arbiter.max_packet);
-        let arbiter = Arbiter::new(config.arbiter, record.position(), 0);
+        let mut arbiter = Arbiter::new(config.arbiter, record.position(), 0);
+        if record.is_incomplete() {
+            arbiter.resume_incomplete();
+        }
         let policy = GapPolicy::new(GapConfig {
             services: config.recovery.len(),
             ..config.gaps
         });
         let max_packet = config.arbiter.max_packet;
-        let fetcher = if config.recovery.is_empty() {
-            None
+        let states = StatePolicy::new(StateConfig::new(
+            config.recovery.len(),
+            &config.journal_config.retention,
+            config.journal_config.segment_size,
+        ));
+        let (fetcher, state_fetcher) = if config.recovery.is_empty() {
+            (None, None)
         } else {
-            Some(Fetcher::start(&config.client, &config.recovery, max_packet)?)
+            (
+                Some(Fetcher::start(&config.client, &config.recovery, max_packet)?),
+                Some(StateFetcher::start(
+                    &config.client,
+                    &config.recovery,
+                    &config.journal,
+                )?),
+            )
         };
         Ok(Self {
             live: Live::new(Arc::clone(&receivers), arbiter.position()),
@@ -140,6 +160,9 @@ impl Listener {
             policy,
             record,
             fetcher,
+            states,
+            state_fetcher,
+            state_progress: 0,
             impairer: config.impair.map(Impairer::new),
             cpu: config.cpu,
             idle: config.idle,
@@ -219,8 +242,10 @@ impl Listener {
 
     /// How long the thread may sleep while nothing comes, in nanoseconds.
     fn longest_sleep(&self) -> u64 {
-        let waits =
-            self.impairer.is_some() || self.policy.open_gaps() > 0 || self.arbiter.is_missing_something();
+        let waits = self.impairer.is_some()
+            || self.policy.open_gaps() > 0
+            || self.arbiter.is_missing_something()
+            || self.states.is_asking();
         if waits { GAP_TURN } else { QUIET_TURN }
     }
 
@@ -266,6 +291,41 @@ impl Listener {
                 fetcher.ask(request);
             }
         });
+        self.look_after_state(now);
+    }
+
+    /// Asks for a state where one is wanted, and takes what came.
+    fn look_after_state(&mut self, now: u64) {
+        let Some(fetcher) = &self.state_fetcher else {
+            return;
+        };
+        let (arbiter, states, record) = (&mut self.arbiter, &mut self.states, &mut self.record);
+        while let Some(event) = fetcher.event() {
+            match event {
+                StateEvent::Connected { id } => {
+                    if let Some(request) = states.on_connected(id, arbiter, now) {
+                        fetcher.ask(request);
+                    }
+                }
+                StateEvent::Ready { id, state } => {
+                    if !states.on_state(id, state, arbiter, record.bytes, now, record) {
+                        fetcher.discard(state);
+                    }
+                }
+                StateEvent::Failed { id, failure } => states.on_failed(id, failure, arbiter, now, record),
+            }
+        }
+        let progress = fetcher.progress();
+        if progress != self.state_progress {
+            self.state_progress = progress;
+            states.on_progress(now);
+        }
+        let written = record.bytes;
+        states.tick(arbiter, written, now, record, |connect| fetcher.connect(connect));
+        if let Some(place) = record.take_replaced() {
+            failpoint::hit("state.named");
+            fetcher.named(place);
+        }
     }
 
     /// Lets go what the impairer has held back until `now`.
@@ -340,6 +400,10 @@ impl Listener {
             report.recovery_connected = stats.connected();
             report.recovery_failures = stats.failures.load(Ordering::Relaxed);
             report.recovery_bad_packets = stats.bad_packets.load(Ordering::Relaxed);
+        }
+        report.states = *self.states.stats();
+        if let Some(fetcher) = &self.state_fetcher {
+            report.state_trouble = fetcher.last_trouble();
         }
     }
 

@@ -243,6 +243,8 @@ fn on_event(service: usize, event: ClientEvent<'_>, shared: &Shared) {
                 let _ = shared.buffers.push(buffer);
             }
         }
+        // States come over a connection of their own.
+        ClientEvent::SnapshotPart { .. } => {}
         ClientEvent::BadPacket { .. } => {
             shared.stats.bad_packets.fetch_add(1, Ordering::Relaxed);
         }

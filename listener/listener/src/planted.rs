@@ -28,6 +28,10 @@ pub enum Bug {
     SessionsMissedNotSaid,
     /// Nobody is asked for sessions that may be between two.
     GapInSessions,
+    /// A state that an epoch has cut off is taken.
+    CutStateAccepted,
+    /// A listener that begins with a state does not say what it skipped.
+    SkipNotSaid,
 }
 
 #[cfg(any(test, feature = "planted-bugs"))]

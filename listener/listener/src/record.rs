@@ -3,10 +3,11 @@
 
 use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
 use hdrhistogram::Histogram;
+use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
 use twinline_journal::{JournalError, JournalWriter};
 use twinline_wire::header::flags;
-use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, Void};
+use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, StateReplaced, Void};
 use twinline_wire::{Message, OpenPacket, Stamp};
 
 /// Latencies are kept from 1 ns to 100 s, to two digits.
@@ -35,6 +36,8 @@ pub struct NoticeCounts {
     pub session_abandoned: u64,
     /// Runs of sessions that were missed as a whole.
     pub sessions_missed: u64,
+    /// States replaced by that of a snapshot.
+    pub state_replaced: u64,
 }
 
 /// The [`Sink`] of the daemon's arbiter: re-frames what is partly new, writes notices, and measures latency.
@@ -47,6 +50,8 @@ pub struct Record {
     pub(crate) latency: Histogram<u64>,
     pub(crate) bytes: u64,
     pub(crate) notices: NoticeCounts,
+    /// The state that was told of last, until it is asked for.
+    replaced: Option<Place>,
     /// The first failure; nothing is written after it, and the daemon stops.
     pub error: Option<JournalError>,
 }
@@ -61,6 +66,7 @@ impl Record {
             latency: latency_histogram(),
             bytes: 0,
             notices: NoticeCounts::default(),
+            replaced: None,
             error: None,
         }
     }
@@ -74,6 +80,16 @@ impl Record {
             next: tail.next,
             ended: tail.ended,
         })
+    }
+
+    /// True if messages of the session that the journal ends with are lost or void, and no state replaced them.
+    pub fn is_incomplete(&self) -> bool {
+        self.journal.is_incomplete()
+    }
+
+    /// The state that the journal names since this was called last.
+    pub(crate) fn take_replaced(&mut self) -> Option<Place> {
+        self.replaced.take()
     }
 
     /// Makes everything durable.
@@ -163,6 +179,14 @@ impl Record {
                     reason,
                 },
             ),
+            NoticeKind::StateReplaced(state) => self.write_notice(
+                notice,
+                &StateReplaced {
+                    sequence: state.sequence.into(),
+                    epoch: state.epoch.into(),
+                    file: state.file.into(),
+                },
+            ),
         }
     }
 }
@@ -186,6 +210,15 @@ impl Sink for Record {
 
     fn notice(&mut self, notice: &Notice) {
         self.notices.count(notice.kind);
+        if let NoticeKind::StateReplaced(state) = notice.kind {
+            self.replaced = Some(Place {
+                channel: self.channel,
+                session: state.session,
+                epoch: state.epoch,
+                epoch_base: state.epoch_base,
+                sequence: state.sequence,
+            });
+        }
         if self.error.is_none()
             && let Err(error) = self.put_notice(notice)
         {
@@ -208,6 +241,7 @@ impl NoticeCounts {
             NoticeKind::Session(SessionState::ENDED) => &mut self.session_ended,
             NoticeKind::Session(_) => &mut self.session_abandoned,
             NoticeKind::SessionsMissed { .. } => &mut self.sessions_missed,
+            NoticeKind::StateReplaced(_) => &mut self.state_replaced,
         };
         *counter += 1;
     }

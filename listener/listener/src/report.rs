@@ -2,6 +2,7 @@
 
 use crate::arbiter::{ArbiterStats, DropCounts, Position};
 use crate::gaps::GapStats;
+use crate::join::StateStats;
 use crate::lines::LineStats;
 use crate::record::{NoticeCounts, latency_histogram};
 use hdrhistogram::Histogram;
@@ -40,6 +41,10 @@ pub struct Report {
     pub recovery_failures: u64,
     /// Packets from recovery services that were not intact.
     pub recovery_bad_packets: u64,
+    /// The state policy's counters.
+    pub states: StateStats,
+    /// Why a state did not come, the last time.
+    pub state_trouble: Option<String>,
 }
 
 impl Report {
@@ -84,6 +89,8 @@ impl Live {
             recovery_connected: 0,
             recovery_failures: 0,
             recovery_bad_packets: 0,
+            states: StateStats::default(),
+            state_trouble: None,
         };
         Self {
             report: Arc::new(Mutex::new(report)),

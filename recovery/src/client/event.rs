@@ -16,6 +16,8 @@ pub struct ClientConfig {
     pub channel: u16,
     /// The largest frame that it takes, in bytes: so much memory a service costs.
     pub max_frame: usize,
+    /// The longest snapshot that it takes, in bytes.
+    pub max_snapshot: u64,
     /// A heartbeat is sent after this long without anything else.
     pub heartbeat: Duration,
     /// A service that says nothing for this long is given up.
@@ -23,13 +25,14 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// The defaults: frames of up to 1 MiB, a heartbeat each second, given up after five silent ones.
+    /// The defaults: frames of up to 1 MiB, snapshots of up to 4 GiB, a heartbeat each second, given up after five silent ones.
     pub fn new(name: impl Into<String>, channel: u16) -> Self {
         Self {
             name: name.into(),
             token: String::new(),
             channel,
             max_frame: (1 << 20) + 64,
+            max_snapshot: 4 << 30,
             heartbeat: Duration::from_secs(1),
             silence: Duration::from_secs(5),
         }
@@ -69,6 +72,24 @@ pub enum ClientEvent<'a> {
         request_id: u32,
         /// What is wrong with it.
         error: PacketError,
+    },
+    /// A part of a snapshot. They come in order and without a hole, all of the same snapshot; what is in it the bytes
+    /// themselves must prove.
+    SnapshotPart {
+        /// The request that it answers.
+        request_id: u32,
+        /// The snapshot's session.
+        session: u32,
+        /// The snapshot's epoch.
+        epoch: u32,
+        /// It holds all valid messages below this sequence.
+        sequence: u64,
+        /// Bytes of the whole snapshot.
+        total: u64,
+        /// Where in it the part stands.
+        offset: u64,
+        /// The part.
+        bytes: &'a [u8],
     },
     /// This part of a request is refused.
     Reject {

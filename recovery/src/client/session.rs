@@ -6,13 +6,14 @@
 
 use super::ClientError;
 use super::event::{ClientConfig, ClientEvent, CloseReason, RequestError};
+use super::snapshot::Incoming;
 use crate::buffer::{FrameBuffer, Outbox};
 use crate::{MAX_NAME_LEN, MAX_TOKEN_LEN, Range, nanos};
 use twinline_wire::field::{CompleteStatus, LogoutReason};
 use twinline_wire::header::{PacketHeader, align_up, flags};
 use twinline_wire::recovery::{
     Data, Login, LoginAccepted, Logout, PROTOCOL_VERSION, RangesRequest, Reject, RequestComplete,
-    StreamHeartbeat,
+    SnapshotPart, SnapshotRequest, StreamHeartbeat,
 };
 use twinline_wire::stream::{GroupHeader, STREAM_HEADER_LEN, StreamError, StreamFrame};
 use twinline_wire::{Message, Packet, PacketError, View};
@@ -41,6 +42,7 @@ pub(super) struct Dialogue {
     pub(super) open: Vec<u32>,
     /// The tail's number, if one is open.
     pub(super) tail: Option<u32>,
+    snapshot: Option<Incoming>,
     max_ranges: usize,
     max_requests: usize,
     last_received: u64,
@@ -67,6 +69,7 @@ impl ClientSession {
                 outbox: Outbox::new(OUTBOX_LEN),
                 open: Vec::new(),
                 tail: None,
+                snapshot: None,
                 max_ranges: 0,
                 max_requests: 0,
                 last_received: 0,
@@ -136,6 +139,21 @@ impl ClientSession {
         self.dialogue.request(request_id, session, ranges, now)
     }
 
+    /// Asks for a snapshot of a session that holds all valid messages below at least this sequence (0: the newest).
+    /// `request_id` is any number but 0 that is not open. One at a time.
+    ///
+    /// # Errors
+    /// Why it was not sent. Nothing is changed then.
+    pub fn request_snapshot(
+        &mut self,
+        request_id: u32,
+        session: u32,
+        at_least: u64,
+        now: u64,
+    ) -> Result<(), RequestError> {
+        self.dialogue.request_snapshot(request_id, session, at_least, now)
+    }
+
     /// Says goodbye: the shell closes when [`output`](Self::output) is sent. Nothing more is told.
     pub fn log_out(&mut self) {
         let logout = Logout {
@@ -197,6 +215,7 @@ impl Dialogue {
         self.outbox.clear();
         self.open.clear();
         self.tail = None;
+        self.snapshot = None;
         let put = self.outbox.put(
             &login,
             &[self.config.name.as_bytes(), self.config.token.as_bytes()],
@@ -210,6 +229,7 @@ impl Dialogue {
         self.state = State::Disconnected;
         self.open.clear();
         self.tail = None;
+        self.snapshot = None;
         self.outbox.clear();
         on_event(ClientEvent::Closed { reason });
     }
@@ -250,6 +270,34 @@ impl Dialogue {
         self.tail == Some(request_id) || self.open.contains(&request_id)
     }
 
+    fn request_snapshot(
+        &mut self,
+        request_id: u32,
+        session: u32,
+        at_least: u64,
+        now: u64,
+    ) -> Result<(), RequestError> {
+        if self.state != State::Ready {
+            return Err(RequestError::NotReady);
+        }
+        if request_id == 0 || session == 0 || self.is_open(request_id) {
+            return Err(RequestError::Invalid(request_id));
+        }
+        let request = SnapshotRequest {
+            request_id: request_id.into(),
+            session: session.into(),
+            at_least: at_least.into(),
+        };
+        let free = self.snapshot.is_none() && self.open.len() < self.max_requests;
+        if !free || !self.outbox.put(&request, &[]) {
+            return Err(RequestError::Busy(self.open.len()));
+        }
+        self.open.push(request_id);
+        self.snapshot = Some(Incoming::new(request_id, session, at_least));
+        self.last_sent = now;
+        Ok(())
+    }
+
     fn on_time(&mut self, now: u64, on_event: &mut impl FnMut(ClientEvent<'_>)) {
         if self.state == State::Disconnected {
             return;
@@ -288,6 +336,7 @@ impl Dialogue {
     ) -> Result<(), StreamError> {
         match frame.template() {
             Data::TEMPLATE => self.handle_data(frame, on_event)?,
+            SnapshotPart::TEMPLATE => self.handle_part(frame, on_event)?,
             Reject::TEMPLATE => self.handle_reject(frame, on_event)?,
             RequestComplete::TEMPLATE => self.handle_complete(frame, on_event)?,
             StreamHeartbeat::TEMPLATE => {
@@ -378,9 +427,41 @@ impl Dialogue {
         } else {
             return Err(StreamError("an answer to a request that is not open"));
         }
+        if let Some(snapshot) = self
+            .snapshot
+            .take_if(|snapshot| snapshot.request_id == request_id)
+            && !snapshot.may_complete()
+        {
+            return Err(StreamError("a snapshot that ends before its end"));
+        }
         on_event(ClientEvent::Complete {
             request_id,
             status: complete.status,
+        });
+        Ok(())
+    }
+
+    fn handle_part(
+        &mut self,
+        frame: StreamFrame<'_>,
+        on_event: &mut impl FnMut(ClientEvent<'_>),
+    ) -> Result<(), StreamError> {
+        let part = expect::<SnapshotPart>(&frame)?;
+        let bytes = frame.data().take()?;
+        let request_id = part.request_id.get();
+        let asked = self.snapshot.as_mut();
+        let Some(snapshot) = asked.filter(|snapshot| snapshot.request_id == request_id) else {
+            return Err(StreamError("an answer to a request that is not open"));
+        };
+        snapshot.take(&part, bytes.len() as u64, self.config.max_snapshot)?;
+        on_event(ClientEvent::SnapshotPart {
+            request_id,
+            session: part.session.get(),
+            epoch: part.epoch.get(),
+            sequence: part.sequence.get(),
+            total: part.total_length.get(),
+            offset: part.offset.get(),
+            bytes,
         });
         Ok(())
     }

@@ -167,6 +167,26 @@ impl RecoveryClient {
         Ok(())
     }
 
+    /// Asks a service for a snapshot; see [`ClientSession::request_snapshot`].
+    ///
+    /// # Errors
+    /// Why it was not sent.
+    pub fn request_snapshot(
+        &mut self,
+        endpoint: usize,
+        request_id: u32,
+        session: u32,
+        at_least: u64,
+    ) -> Result<(), SubmitError> {
+        let now = self.now();
+        let endpoint = self.endpoint(endpoint)?;
+        endpoint
+            .session
+            .request_snapshot(request_id, session, at_least, now)?;
+        let _ = endpoint.write();
+        Ok(())
+    }
+
     /// Ends the connection to a service, with all that is open on it. It is made again after a while.
     pub fn leave(&mut self, endpoint: usize) {
         let now = self.now();

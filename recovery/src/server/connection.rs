@@ -14,6 +14,8 @@ use twinline_wire::field::LogoutReason;
 
 /// Bytes moved for one client before another has its turn.
 const TURN: usize = 256 << 10;
+/// The same while it is sent a snapshot: whoever has a gap filled meanwhile waits for no more than this.
+const SNAPSHOT_TURN: usize = 64 << 10;
 /// A client that was told goodbye has so long to close: closing at once could take the words from it.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -74,7 +76,12 @@ impl Connection {
             if self.session.is_over() {
                 return self.say_goodbye(now);
             }
-            if moved >= TURN {
+            let share = if self.session.has_snapshot() {
+                SNAPSHOT_TURN
+            } else {
+                TURN
+            };
+            if moved >= share {
                 return Turn::Again;
             }
             if read + written == 0 {

@@ -1,10 +1,13 @@
 //! What is said between the service and one client: login, requests, answers, heartbeats, patience. The part of a
 //! [`ServerSession`](super::ServerSession) behind its input buffer.
 
+mod snapshots;
+
 use super::answer::{Answer, Cursor, Refusal, Room, Wanted};
 use super::limits::{Limits, Quota};
 use super::output::{DataFrame, Output};
 use super::requests::{Requests, Taken};
+use super::snapshot::transfer::Transfer;
 use super::stats::Counters;
 use super::store::Store;
 use super::tail::Tail;
@@ -54,6 +57,10 @@ pub(super) struct Dialogue {
     /// Where the journal is read for the request that is being answered.
     cursor: Option<Cursor>,
     quota: Quota,
+    /// A snapshot that is being sent.
+    snapshot: Option<Transfer>,
+    /// Between ranges and a snapshot: the snapshot is next.
+    snapshot_next: bool,
     pub(super) control: Outbox,
     pub(super) data: Option<DataFrame>,
     pub(super) counters: Counters,
@@ -78,6 +85,8 @@ impl Dialogue {
             client: String::new(),
             cursor: None,
             quota: Quota::new(limits.messages_per_minute, now),
+            snapshot: None,
+            snapshot_next: false,
             control: Outbox::new(CONTROL_LEN),
             data: None,
             counters: Counters::default(),
@@ -124,11 +133,7 @@ impl Dialogue {
             Logout::TEMPLATE => self.state = State::Closed,
             SnapshotRequest::TEMPLATE => {
                 if let Some(request) = frame.view::<SnapshotRequest>() {
-                    self.not_served(
-                        request.request_id.get(),
-                        request.session.get(),
-                        "snapshots are not served here",
-                    );
+                    self.snapshot_request(*request, store)?;
                 }
             }
             TailRequest::TEMPLATE => self.tail_request(frame, store)?,
@@ -221,6 +226,7 @@ impl Dialogue {
         self.control.put(&Logout { reason }, &[text.as_bytes()]);
         self.requests.clear();
         self.tail = None;
+        self.snapshot = None;
         self.cut(reason);
         self.state = State::Closing;
     }
@@ -275,17 +281,27 @@ impl Dialogue {
     /// True if a new request cannot have this number.
     pub(super) fn is_taken(&self, request_id: u32) -> bool {
         let tail = self.tail.as_ref().map(|tail| tail.request_id);
-        request_id == 0 || tail == Some(request_id) || self.requests.is_open(request_id)
+        let snapshot = self.snapshot.as_ref().map(|open| open.request_id);
+        request_id == 0
+            || tail == Some(request_id)
+            || snapshot == Some(request_id)
+            || self.requests.is_open(request_id)
     }
 
-    /// Goes on with what the client wants: gaps are filled before the tail goes on.
+    /// Goes on with what the client wants: ranges and a snapshot take turns, and gaps are filled before a tail goes on.
     pub(super) fn advance(&mut self, now: u64, store: &mut Store) {
-        self.answer_ranges(now, store);
+        if self.snapshot_next {
+            self.advance_snapshot(now);
+            self.advance_ranges(now, store);
+        } else {
+            self.advance_ranges(now, store);
+            self.advance_snapshot(now);
+        }
         self.follow(store);
     }
 
     /// Goes on with the oldest request until there is a data frame to be sent, or enough control.
-    fn answer_ranges(&mut self, now: u64, store: &mut Store) {
+    fn advance_ranges(&mut self, now: u64, store: &mut Store) {
         while self.control.room() >= STEP_LEN {
             let Some(request) = self.requests.first() else {
                 // An idle client keeps no segment.
@@ -336,6 +352,7 @@ impl Dialogue {
                     self.requests.sent(batch.messages, batch.bytes.len() as u64);
                     self.requests.answered_to(batch.end);
                     self.data = Some(DataFrame::new(request.id, region, batch.bytes));
+                    self.snapshot_next = true;
                 }
             }
         }
@@ -448,7 +465,7 @@ impl Dialogue {
     pub(super) fn output(&mut self, now: u64) -> Output<'_> {
         let control = self.control.pending();
         let (head, packets) = match &self.data {
-            Some(data) => (data.head(), data.packets()),
+            Some(data) => (data.head(), data.data()),
             None => (&[][..], &[][..]),
         };
         let output = Output {

@@ -4,6 +4,7 @@
 use super::connection::{Connection, Turn};
 use super::limits::{Limits, Quota};
 use super::session::ServerSession;
+use super::snapshot::{Keeper, KeeperThread, Shelf, SnapshotConfig};
 use super::stats::Stats;
 use super::store::{DEFAULT_TAILS, Store};
 use super::tails::Tails;
@@ -53,10 +54,12 @@ pub struct ServiceConfig {
     pub released: Option<Arc<SharedMark>>,
     /// What one client may cost.
     pub limits: Limits,
+    /// How snapshots are made and served; `None`: not at all.
+    pub snapshots: Option<SnapshotConfig>,
 }
 
 impl ServiceConfig {
-    /// The defaults: 1,024 clients, 64 tails, default [`Limits`], no limit for all together.
+    /// The defaults: 1,024 clients, 64 tails, default [`Limits`], no limit for all together, no snapshots.
     pub fn new(journal: impl Into<PathBuf>, channel: u16, bind: SocketAddr) -> Self {
         Self {
             journal: journal.into(),
@@ -68,6 +71,7 @@ impl ServiceConfig {
             tail_interval: Duration::from_millis(1),
             released: None,
             limits: Limits::default(),
+            snapshots: None,
         }
     }
 }
@@ -147,6 +151,8 @@ pub struct Service {
     tick_at: u64,
     /// Tails are open, and have their turn at this time.
     tails_at: Option<u64>,
+    /// Keeps the books while it is there.
+    _books: Option<KeeperThread>,
 }
 
 impl Service {
@@ -188,7 +194,9 @@ impl Service {
             accept_at: None,
             tick_at: 0,
             tails_at: None,
+            _books: None,
         };
+        service.keep_books()?;
         match service.open_journal() {
             Ok(()) | Err(ServiceError::Journal(JournalError::Missing(_))) => Ok(service),
             Err(error) => Err(error),
@@ -208,6 +216,28 @@ impl Service {
     /// The counters, for any thread.
     pub fn stats(&self) -> Arc<Stats> {
         Arc::clone(&self.stats)
+    }
+
+    /// Starts the books' thread, if snapshots are served.
+    fn keep_books(&mut self) -> Result<(), ServiceError> {
+        let Some(config) = &self.config.snapshots else {
+            return Ok(());
+        };
+        let shelf = Shelf::new(config);
+        let config = SnapshotConfig {
+            released: self.config.released.clone(),
+            ..config.clone()
+        };
+        let keeper = Keeper::new(config, self.config.channel, Arc::clone(&shelf));
+        let (journal, waker) = (self.config.journal.clone(), Arc::clone(&self.stop.waker));
+        self._books = Some(KeeperThread::start(keeper, journal, waker)?);
+        self.store.snapshots = Some(shelf);
+        Ok(())
+    }
+
+    /// The snapshots and their counters, if they are served.
+    pub fn snapshots(&self) -> Option<Arc<Shelf>> {
+        self.store.snapshots.clone()
     }
 
     /// What ends [`run`](Self::run), for any thread.
@@ -236,7 +266,7 @@ impl Service {
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept_at = Some(0),
-                    WAKER => {}
+                    WAKER => self.wake_for_snapshot(),
                     Token(token) => {
                         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                         self.wake(token - FIRST, readable, event.is_writable());
@@ -322,6 +352,16 @@ impl Service {
         }
         self.store.journal = Some(journal);
         Ok(())
+    }
+
+    /// A snapshot was made: those that wait for one have their turn.
+    fn wake_for_snapshot(&mut self) {
+        for index in 0..self.connections.len() {
+            let waits = |connection: &Connection| connection.session.has_snapshot();
+            if self.connections[index].as_ref().is_some_and(waits) {
+                self.wake(index, false, false);
+            }
+        }
     }
 
     /// Puts a connection into the queue for a turn.

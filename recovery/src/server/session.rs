@@ -112,6 +112,11 @@ impl ServerSession {
         self.input.capacity() + self.dialogue.memory()
     }
 
+    /// True while it waits for a snapshot, or is sent one.
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.dialogue.has_snapshot()
+    }
+
     /// What was counted since this was called last.
     pub fn take_counters(&mut self) -> Counters {
         std::mem::take(&mut self.dialogue.counters)

@@ -2,6 +2,7 @@
 
 use super::answer::{Answer, Cursor, Refusal, Room, Wanted, answer, unknown_session, unpublished};
 use super::limits::Quota;
+use super::snapshot::Shelf;
 use super::tail::{Next, Over, Tail};
 use super::tails::Tails;
 use crate::Mark;
@@ -23,6 +24,8 @@ pub struct Store {
     pub released: Option<Mark>,
     /// The tails that are open.
     pub tails: Arc<Tails>,
+    /// Its snapshots, if they are served.
+    pub snapshots: Option<Arc<Shelf>>,
     error: Option<JournalError>,
 }
 
@@ -34,6 +37,7 @@ impl Store {
             total,
             released: None,
             tails: Tails::new(DEFAULT_TAILS),
+            snapshots: None,
             error: None,
         }
     }

@@ -7,8 +7,9 @@ use std::path::Path;
 use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_recovery::ClientEvent;
 use twinline_recovery::client::CloseReason;
-use twinline_wire::field::{CompleteStatus, LogoutReason, LossReason, Optional, RejectCode};
+use twinline_wire::field::{CompleteStatus, LogoutReason, LossReason, Optional, Price, RejectCode, Side};
 use twinline_wire::header::flags;
+use twinline_wire::market::AddOrder;
 use twinline_wire::session::{EndOfSession, EpochStart, LineEvent, Lost, SessionStart, SourcePosition};
 use twinline_wire::{Message, OpenPacket, Packet, Stamp};
 
@@ -132,6 +133,35 @@ impl Feed {
         }
     }
 
+    /// Packets of so many orders that enter, each under its sequence as its number.
+    pub(crate) fn orders(&mut self, packets: usize, orders: u64) {
+        for _ in 0..packets {
+            let next = self.next;
+            self.packet(|packet, buffer| {
+                for sequence in next..next + orders {
+                    assert!(packet.push(
+                        buffer,
+                        &AddOrder {
+                            order_id: sequence.into(),
+                            price: Price::new(1_000_000 * (1 + sequence as i64 % 37)),
+                            quantity: (1 + sequence as u32 % 100).into(),
+                            instrument: (1 << 16 | 1).into(),
+                            side: if sequence % 2 == 0 { Side::BUY } else { Side::SELL },
+                            ..AddOrder::NULL
+                        }
+                    ));
+                }
+            });
+        }
+    }
+
+    /// A power cut after which the journal ends before `valid_end`, and the publisher that comes back.
+    pub(crate) fn power_cut(&mut self, valid_end: u64, base: u64) {
+        self.writer.discard_from(valid_end).expect("between two packets");
+        self.next = valid_end;
+        self.start_epoch(base);
+    }
+
     pub(crate) fn end_session(&mut self) {
         self.packet(|packet, buffer| {
             assert!(packet.push(
@@ -206,6 +236,14 @@ pub(crate) enum Got {
         end: u64,
     },
     BadPacket,
+    Part {
+        request: u32,
+        epoch: u32,
+        sequence: u64,
+        offset: u64,
+        total: u64,
+        bytes: Vec<u8>,
+    },
     Reject {
         request: u32,
         begin: u64,
@@ -250,6 +288,22 @@ impl From<ClientEvent<'_>> for Got {
                 }
             }
             ClientEvent::BadPacket { .. } => Self::BadPacket,
+            ClientEvent::SnapshotPart {
+                request_id,
+                epoch,
+                sequence,
+                total,
+                offset,
+                bytes,
+                ..
+            } => Self::Part {
+                request: request_id,
+                epoch,
+                sequence,
+                offset,
+                total,
+                bytes: bytes.to_vec(),
+            },
             ClientEvent::Reject {
                 request_id,
                 begin,
@@ -312,7 +366,7 @@ impl Answered {
     pub(crate) fn of(request: u32, events: &[Got]) -> Self {
         let mut answered = Self::default();
         for event in events {
-            match *event {
+            match event.clone() {
                 Got::Packet {
                     request: of,
                     begin,

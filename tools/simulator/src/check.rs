@@ -102,6 +102,13 @@ impl<'a> Judge<'a> {
                 end,
                 reason,
             }),
+            Item::Replaced(session, sequence, _) => {
+                self.enter(session)?;
+                if sequence != self.next {
+                    return Err(format!("a state at {sequence} replaces that at {}", self.next));
+                }
+                Ok(())
+            }
             Item::Message {
                 session,
                 epoch,

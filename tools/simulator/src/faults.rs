@@ -109,11 +109,17 @@ faults! {
     FarSequence = "far_sequence",
     /// Packets that came early did not fit the window.
     WindowFull = "window_full",
+    /// A listener starts late, with a snapshot.
+    JoinLate = "join_late",
+    /// A listener was away for longer than services keep what it missed.
+    AwayTooLong = "away_too_long",
+    /// A recovery service is killed, and starts again with its snapshot files.
+    ServiceKill = "service_kill",
 }
 
 /// How often each kind of fault happened, in the order of [`Fault::ALL`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FaultCounts([u64; Fault::ALL.len()]);
+pub struct FaultCounts([u64; Fault::ALL.len()]);
 
 impl Default for FaultCounts {
     fn default() -> Self {
@@ -124,7 +130,8 @@ impl Default for FaultCounts {
 /// What happened in a run, or in many.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    pub(crate) faults: FaultCounts,
+    /// How often each kind of fault happened, in the order of [`Fault::ALL`].
+    pub faults: FaultCounts,
     /// Seeds run.
     pub seeds: u64,
     /// Valid messages in the journal at the end.
@@ -151,6 +158,10 @@ pub struct Counts {
     pub torn_tails: u64,
     /// Seeds in which that happened.
     pub torn_seeds: u64,
+    /// States of snapshots in listeners' streams.
+    pub states: u64,
+    /// Listeners whose books were valid at the end, and right.
+    pub valid_books: u64,
     /// Virtual time, in nanoseconds.
     pub virtual_time: u64,
 }
@@ -189,6 +200,8 @@ impl Counts {
         self.withdrawn += other.withdrawn;
         self.torn_tails += other.torn_tails;
         self.torn_seeds += other.torn_seeds;
+        self.states += other.states;
+        self.valid_books += other.valid_books;
         self.virtual_time += other.virtual_time;
     }
 }
@@ -223,6 +236,10 @@ pub(crate) struct RecoveryPlan {
     pub(crate) max_messages: u32,
     pub(crate) max_ranges: u16,
     pub(crate) latency: u64,
+    /// Chance in a million a step of 1 ms that it is killed.
+    pub(crate) kill: u32,
+    /// The journal does not keep everything.
+    pub(crate) retention: bool,
 }
 
 /// What a seed draws before it begins.
@@ -265,6 +282,10 @@ pub(crate) struct Plan {
     pub(crate) replica_power_cut: u32,
     /// Time between a replica's syncs.
     pub(crate) replica_sync: u64,
+    /// When the last listener starts, with a snapshot.
+    pub(crate) late: Option<u64>,
+    /// One killed listener in so many was away for longer than services keep what it missed; 0: none.
+    pub(crate) away: u64,
 }
 
 impl Plan {
@@ -277,6 +298,12 @@ impl Plan {
         });
         let sessions = *rng.pick(&[1, 2, 3, 6, 8, 8]);
         let keep_segments = *rng.pick(&[None, Some(2)]);
+        let kill = *rng.pick(&[0, 500, 3_000]);
+        let service = |rng: &mut Rng, at| RecoveryPlan {
+            kill,
+            retention: keep_segments.is_some(),
+            ..service(rng, at)
+        };
         Self {
             listeners,
             lines: (0..listeners).map(|_| [line(rng, 0), line(rng, 1)]).collect(),
@@ -308,6 +335,8 @@ impl Plan {
             replica_kill: *rng.pick(&[0, 1_000, 3_000]),
             replica_power_cut: *rng.pick(&[0, 1_000, 3_000]),
             replica_sync: *rng.pick(&[MS, 5 * MS, 30 * MS]),
+            late: rng.one_in(2).then(|| rng.range(3, 80) * MS),
+            away: *rng.pick(&[0, 1, 3]),
         }
     }
 }
@@ -338,5 +367,7 @@ fn service(rng: &mut Rng, at: u64) -> RecoveryPlan {
         max_messages: *rng.pick(&[20, 200, 100_000]),
         max_ranges: *rng.pick(&[1, 4, 64]),
         latency: rng.range(20, 2_000) * 1_000,
+        kill: 0,
+        retention: false,
     }
 }

@@ -8,11 +8,12 @@ use crate::rng::Rng;
 use crate::run::{Options, is_planted};
 use crate::service::{Connection, Service};
 use crate::sessions::Sleep;
+use crate::states::{Shift, States};
 use std::path::Path;
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::gaps::Refusal;
-use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request};
+use twinline_listener::{Arbiter, ArbiterConfig, GapConfig, GapPolicy, Origin, Request, StartAt};
 use twinline_recovery::{ClientEvent, Range, range};
 use twinline_wire::field::{CompleteStatus, RejectCode};
 
@@ -39,14 +40,22 @@ pub(crate) struct ListenerHost {
     /// When each service could not be asked: begin and end of each such time.
     cut_off: Vec<Vec<(u64, u64)>>,
     calm: bool,
+    /// One kill in so many is followed by a long time away; 0: none.
+    away: u64,
+    /// Session and sequence below which nothing is kept for it: it was away too long.
+    horizons: Vec<(u32, u64)>,
     /// A planted bug: this is taken for void.
     taken_for_void: Option<RejectCode>,
+    shift: Shift,
 }
 
 /// What a kill takes.
 pub(crate) struct Live {
     pub(crate) arbiter: Arbiter,
     pub(crate) gaps: GapPolicy,
+    states: States,
+    /// Nothing below is kept for it.
+    horizon: (u32, u64),
     connections: Vec<Connection>,
     /// Ranges that each service takes in a request.
     max_ranges: Vec<usize>,
@@ -67,6 +76,7 @@ impl ListenerHost {
     ) -> Self {
         let mut record = Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit);
         record.trace = options.trace.then(Vec::new);
+        let late = plan.late.filter(|_| number + 1 == plan.listeners);
         let config = ArbiterConfig {
             channel: CHANNEL,
             max_packet: plan.packet_limit,
@@ -74,7 +84,10 @@ impl ListenerHost {
             leap: plan.leap,
             patience: PATIENCE,
             stall: 50 * MS,
-            ..ArbiterConfig::default()
+            start: match late {
+                Some(_) => StartAt::Snapshot,
+                None => StartAt::Beginning,
+            },
         };
         let gap_config = GapConfig {
             services: plan.services.len(),
@@ -95,11 +108,13 @@ impl ListenerHost {
             live: None,
             kill: plan.listener_kill,
             power_cut: plan.listener_power_cut,
-            sleep: Sleep::default(),
+            sleep: Sleep::first(now + late.unwrap_or(0)),
             long_sleep: plan.sleep,
             newest: 0,
             cut_off: vec![vec![(now, now)]; plan.services.len()],
             calm: false,
+            away: plan.away,
+            horizons: Vec::new(),
             taken_for_void: if is_planted!(options, UnpublishedCalledVoid) {
                 Some(RejectCode::NOT_YET_PUBLISHED)
             } else if is_planted!(options, TooOldCalledVoid) {
@@ -107,6 +122,7 @@ impl ListenerHost {
             } else {
                 None
             },
+            shift: Shift::of(options),
         }
     }
 
@@ -116,11 +132,20 @@ impl ListenerHost {
     }
 
     /// Starts the listener where its record ends.
-    fn start(&mut self, seed: u64, number: usize, now: u64) -> Result<(), String> {
+    fn start(&mut self, seed: u64, number: usize, now: u64, counts: &mut Counts) -> Result<(), String> {
         let position = self.record.open()?;
         self.record.note(|| format!("starts at {position:?}"));
+        let mut arbiter = Arbiter::new(self.config, position, now);
+        if self.record.is_incomplete() {
+            arbiter.resume_incomplete();
+        }
+        if position.is_none() && self.config.start == StartAt::Snapshot {
+            counts.hit(Fault::JoinLate);
+        }
         self.live = Some(Live {
-            arbiter: Arbiter::new(self.config, position, now),
+            arbiter,
+            states: States::new(self.gap_config.services, &self.record.dir, self.shift),
+            horizon: self.horizons.last().copied().unwrap_or_default(),
             gaps: GapPolicy::new(self.gap_config),
             connections: (0..self.gap_config.services)
                 .map(|service| Connection::new(seed, number, service, now))
@@ -153,7 +178,8 @@ impl ListenerHost {
         self.record.now = now;
         let Some(live) = &mut self.live else {
             if self.sleep.is_over(now, self.newest, self.calm) {
-                self.start(seed, number, now)?;
+                self.start(seed, number, now, counts)?;
+                self.forget_what_it_missed(services, counts);
             }
             return Ok(());
         };
@@ -203,6 +229,37 @@ impl ListenerHost {
         let alone = |at: &u64| services().all(|(_, service)| away(service, *at));
         let times = (begin..end).step_by(MS as usize).filter(alone).count() as u64;
         times * MS >= long
+    }
+
+    /// Perhaps it was away for so long that nobody keeps what it missed.
+    fn forget_what_it_missed(&mut self, services: &mut [Service], counts: &mut Counts) {
+        let Some(position) = self.record.position().filter(|_| self.away > 0 && !self.calm) else {
+            return;
+        };
+        let heads = services.iter_mut().filter_map(Service::head);
+        let Some(head) = heads.max().filter(|head| head.0 == position.session) else {
+            return;
+        };
+        if head.1 > position.next + 10 && self.rng.one_in(self.away) {
+            counts.hit(Fault::AwayTooLong);
+            self.record
+                .note(|| format!("was away too long: nothing below {head:?} is kept"));
+            self.horizons.push(head);
+            if let Some(live) = &mut self.live {
+                live.horizon = head;
+            }
+        }
+    }
+
+    /// True if it may have skipped these, as it began with a snapshot.
+    pub(crate) fn joined_late(&self, skipped: Span) -> bool {
+        self.config.start == StartAt::Snapshot && skipped.begin == 1
+    }
+
+    /// True if nobody keeps these for it any more.
+    pub(crate) fn was_away_beyond(&self, session: u32, lost: Span) -> bool {
+        let covers = |&(of, end): &(u32, u64)| of == session && lost.end <= end;
+        self.horizons.iter().any(covers)
     }
 
     /// Services are down: connections to them break.
@@ -261,7 +318,7 @@ impl Live {
     fn step(&mut self, services: &mut [Service], now: u64, counts: &mut Counts, record: &mut Recorder) {
         self.arbiter.tick(now, record);
         for (number, service) in services.iter_mut().enumerate() {
-            let (arbiter, gaps) = (&mut self.arbiter, &mut self.gaps);
+            let (arbiter, gaps, states) = (&mut self.arbiter, &mut self.gaps, &mut self.states);
             let taken_for_void = self.taken_for_void;
             let (mut partial, max_ranges) = (0, &mut self.max_ranges[number]);
             let mut on_event = |mut event: ClientEvent<'_>| {
@@ -280,12 +337,16 @@ impl Live {
                     } => partial += 1,
                     _ => {}
                 }
-                on_event(number, event, arbiter, gaps, now, record);
+                if !states.take(&event, arbiter, now, record) {
+                    on_event(number, event, arbiter, gaps, now, record);
+                }
             };
             self.connections[number].step(service, now, counts, &mut on_event);
             counts.hits(Fault::Partial, partial);
         }
         self.policy(now, record);
+        self.states
+            .step(&mut self.arbiter, &mut self.connections, now, record);
     }
 
     fn policy(&mut self, now: u64, record: &mut Recorder) {
@@ -301,19 +362,32 @@ impl Live {
                     request.ranges()
                 )
             });
-            let ranges: Vec<Range> = request
-                .ranges()
-                .iter()
-                .map(|span| range(span.begin, span.end))
-                .collect();
+            let kept = match self.horizon.0 == request.session {
+                true => self.horizon.1,
+                false => 0,
+            };
+            for span in request.ranges().iter().filter(|span| span.begin < kept) {
+                let gone = Span::new(span.begin, span.end.min(kept));
+                let (gaps, arbiter) = (&mut self.gaps, &mut self.arbiter);
+                let refusal = Refusal {
+                    span: gone,
+                    code: RejectCode::TOO_OLD,
+                    retry_after: 0,
+                    next_session: None,
+                };
+                gaps.on_reject(request.id, refusal, arbiter, now, record);
+            }
+            let spans = request.ranges().iter().filter(|span| span.end > kept);
+            let ranges: Vec<Range> = spans.map(|span| range(span.begin.max(kept), span.end)).collect();
             let last = request.ranges().last().filter(|span| span.end != u64::MAX);
             self.asked = last.map(|span| (request.session, span.end)).or(self.asked);
             let client = &mut self.connections[request.service].client;
             // What one request does not take is asked for again when it is answered.
             let allowed = ranges.len().min(self.max_ranges[request.service]);
-            if client
-                .request(request.id, request.session, &ranges[..allowed], now)
-                .is_err()
+            if ranges.is_empty()
+                || client
+                    .request(request.id, request.session, &ranges[..allowed], now)
+                    .is_err()
             {
                 self.gaps.on_complete(request.id);
             }
@@ -390,6 +464,6 @@ fn on_event(
         }
         ClientEvent::Complete { request_id, .. } => gaps.on_complete(request_id),
         ClientEvent::Closed { .. } => gaps.on_disconnected(service),
-        ClientEvent::BadPacket { .. } | ClientEvent::CaughtUp { .. } => {}
+        ClientEvent::BadPacket { .. } | ClientEvent::CaughtUp { .. } | ClientEvent::SnapshotPart { .. } => {}
     }
 }

@@ -23,6 +23,10 @@ pub enum Plant {
     UnpublishedCalledVoid,
     /// What is no longer kept is called void.
     TooOldCalledVoid,
+    /// A snapshot says that it holds a message more than it does.
+    StateTooHigh,
+    /// A snapshot says that it holds a message less than it does.
+    StateTooLow,
 }
 
 impl Plant {
@@ -37,6 +41,8 @@ impl Plant {
         Plant::Arbiter(Bug::SessionBelieved),
         Plant::Arbiter(Bug::StartNotAwaited),
         Plant::Arbiter(Bug::EndTooEarly),
+        Plant::Arbiter(Bug::CutStateAccepted),
+        Plant::Arbiter(Bug::SkipNotSaid),
         Plant::HeartbeatOvertakes,
         Plant::LossTooEarly,
         Plant::TornTailAccepted,
@@ -49,5 +55,7 @@ impl Plant {
         Plant::Replica(ReplicaBug::AcknowledgedTooEarly),
         Plant::Replica(ReplicaBug::VoidTailKept),
         Plant::Replica(ReplicaBug::HealedTooShort),
+        Plant::StateTooHigh,
+        Plant::StateTooLow,
     ];
 }

@@ -12,7 +12,7 @@ use twinline_listener::arbiter::ranges::Span;
 use twinline_listener::{Delivery, Notice, Origin, Record, Sink};
 use twinline_wire::field::{LossReason, SessionState};
 use twinline_wire::header::flags;
-use twinline_wire::session::{EndOfSession, Lost, SessionEvent, SessionsMissed, Void};
+use twinline_wire::session::{EndOfSession, Lost, SessionEvent, SessionsMissed, StateReplaced, Void};
 use twinline_wire::{Message, Packet};
 
 /// One thing in a listener's stream.
@@ -32,6 +32,8 @@ pub(crate) enum Item {
     Session(u32, SessionState),
     /// Said in the session: those before it, from and up to these numbers, are missing.
     Missed(u32, u32, u32, LossReason),
+    /// Session, sequence, epoch of the state that replaces what was before.
+    Replaced(u32, u64, u32),
 }
 
 /// A listener's stream, read back.
@@ -82,6 +84,9 @@ impl Stream {
                 self.items.push(Item::Missed(session, begin, end, missed.reason));
             } else if let Some(event) = frame.view::<SessionEvent>() {
                 self.items.push(Item::Session(session, event.state));
+            } else if let Some(state) = frame.view::<StateReplaced>() {
+                self.items
+                    .push(Item::Replaced(session, state.sequence.get(), state.epoch.get()));
             }
         }
     }
@@ -89,7 +94,7 @@ impl Stream {
 
 /// A listener's journal, and beside it what the journal does not say: when notices were given.
 pub(crate) struct Recorder {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     config: JournalConfig,
     record: Option<Record>,
     /// Notices with their virtual time.
@@ -136,6 +141,11 @@ impl Recorder {
         let position = record.position();
         self.record = Some(record);
         Ok(position)
+    }
+
+    /// True if the journal says that its state is incomplete.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.record.as_ref().is_some_and(Record::is_incomplete)
     }
 
     /// Where the journal ends.

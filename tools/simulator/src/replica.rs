@@ -63,9 +63,11 @@ impl Replicas {
         let service = |at: usize| {
             let plan = RecoveryPlan {
                 copy_every: 0,
+                kill: 0,
+                retention: false,
                 ..plan.services[at % plan.services.len()]
             };
-            let mut service = Service::new(seed, 100 + at, plan, false, dir, now);
+            let mut service = Service::new(seed, 100 + at, plan, dir, now);
             service.down = true;
             service
         };

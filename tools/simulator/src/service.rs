@@ -4,6 +4,7 @@
 //! journal, on the publisher's machine; a second one reads copies of it, made now and then, so it lags behind, and it
 //! outlives the publisher's machine.
 
+use crate::books::ServiceBooks;
 use crate::faults::{Counts, Fault, MS, RecoveryPlan};
 use crate::publisher::CHANNEL;
 use crate::rng::Rng;
@@ -26,6 +27,10 @@ pub(crate) struct Service {
     rng: Rng,
     limits: Limits,
     store: Store,
+    books: ServiceBooks,
+    /// It was killed, and starts again then.
+    back_at: u64,
+    killed: bool,
     /// Where its copies go; `None`: it reads the publisher's journal itself.
     copies: Option<PathBuf>,
     copy: u32,
@@ -35,21 +40,12 @@ pub(crate) struct Service {
     /// It is gone for a long time.
     pub(crate) out: bool,
     calm: bool,
-    /// The journal does not keep everything.
-    retention: bool,
     /// What it held when.
     pub(crate) held: Held,
 }
 
 impl Service {
-    pub(crate) fn new(
-        seed: u64,
-        number: usize,
-        plan: RecoveryPlan,
-        retention: bool,
-        dir: &Path,
-        now: u64,
-    ) -> Self {
+    pub(crate) fn new(seed: u64, number: usize, plan: RecoveryPlan, dir: &Path, now: u64) -> Self {
         let limits = Limits {
             max_ranges: plan.max_ranges,
             max_requests: 4,
@@ -60,18 +56,23 @@ impl Service {
             retry_unpublished: Duration::from_millis(2),
             ..Limits::default()
         };
+        let books = ServiceBooks::new(dir.join(format!("snapshots-{number}")));
+        let mut store = Store::new(None, Quota::new(None, now));
+        store.snapshots = Some(books.shelf.clone());
         Self {
             plan,
             rng: Rng::mixed(&[seed, number as u64, 0x5e4]),
             limits,
-            store: Store::new(None, Quota::new(None, now)),
+            store,
+            books,
+            back_at: 0,
+            killed: false,
             copies: (plan.copy_every > 0).then(|| dir.join(format!("copy-{number}"))),
             copy: 0,
             refusing_until: 0,
             down: false,
             out: false,
             calm: false,
-            retention,
             held: Held::default(),
         }
     }
@@ -90,10 +91,17 @@ impl Service {
     /// Lets go of the journal: its files are about to change under it, or its machine dies.
     pub(crate) fn detach(&mut self, now: u64) {
         if let Some(mut journal) = self.store.journal.take()
-            && self.retention
+            && self.plan.retention
         {
             self.held.look(&mut journal, true, now);
         }
+        self.restart();
+    }
+
+    /// What it had in memory is gone.
+    fn restart(&mut self) {
+        self.books.restart();
+        self.store.snapshots = Some(self.books.shelf.clone());
     }
 
     /// A step of 1 ms: opens the journal if it was not there, makes a new copy when it is time.
@@ -109,6 +117,13 @@ impl Service {
             counts.hit(Fault::Refused);
             self.refusing_until = now + self.rng.range(5, 100) * MS;
         }
+        self.killed = now < self.back_at;
+        if !self.calm && !self.killed && self.rng.chance(self.plan.kill) {
+            counts.hit(Fault::ServiceKill);
+            self.restart();
+            (self.killed, self.back_at) = (true, now + self.rng.range(5, 40) * MS);
+        }
+        // Nobody reads the publisher's files while they are spoilt; copies are whole.
         if spoilt {
             return Ok(());
         }
@@ -130,6 +145,7 @@ impl Service {
                 self.copy += 1;
                 copy_journal(journal, &fresh).map_err(failed)?;
                 self.store.journal = JournalReader::open(&fresh).ok();
+                self.books.detach();
                 if stale.is_dir() {
                     fs::remove_dir_all(&stale).map_err(failed)?;
                 }
@@ -142,11 +158,17 @@ impl Service {
             _ => {}
         }
         if let Some(journal) = &mut self.store.journal
-            && self.retention
+            && self.plan.retention
             && self.held.look(journal, is_fresh, now)
             && self.copies.is_none()
         {
             counts.hit(Fault::Retired);
+        }
+        if !self.down
+            && !self.killed
+            && let Some(journal) = &self.store.journal
+        {
+            self.books.step(journal.dir(), now);
         }
         Ok(())
     }
@@ -164,8 +186,14 @@ impl Service {
         bytes
     }
 
+    /// How far its journal goes.
+    pub(crate) fn head(&mut self) -> Option<(u32, u64)> {
+        let head = self.store.journal.as_mut()?.head().ok()??;
+        Some((head.session, head.next))
+    }
+
     fn is_gone(&self) -> bool {
-        self.down || self.out
+        self.down || self.out || self.killed
     }
 
     fn accepts(&self, now: u64) -> bool {

@@ -101,6 +101,11 @@ pub(crate) struct Sleep {
 }
 
 impl Sleep {
+    /// Before the listener starts for the first time.
+    pub(crate) fn first(until: u64) -> Self {
+        Self { until, session: 0 }
+    }
+
     /// A short one; or, one time in `long`, one until a session or two have come and gone.
     pub(crate) fn draw(rng: &mut Rng, now: u64, newest: u32, long: u64) -> Self {
         let until = now + rng.range(1, 60) * MS;

@@ -1,5 +1,6 @@
 //! One run: the hosts, the network between them, a queue of what happens next, and the virtual clock.
 
+use crate::books;
 use crate::check::{self, Loss, Missed};
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::ledger::{Ledger, Session};
@@ -148,7 +149,7 @@ impl<'a> World<'a> {
             queue: Queue::default(),
             publisher: PublisherHost::new(seed, &plan, options, dir),
             services: services
-                .map(|(at, service)| Service::new(seed, at, *service, plan.keep_segments.is_some(), dir, now))
+                .map(|(at, service)| Service::new(seed, at, *service, dir, now))
                 .collect(),
             listeners: (0..plan.listeners)
                 .map(|at| ListenerHost::new(seed, at, &plan, options, dir, now))
@@ -454,6 +455,10 @@ impl<'a> World<'a> {
             let stream = listener.record.stream()?;
             let verdict =
                 check::judge(&stream, &self.ledger).map_err(|what| format!("listener {at}: {what}"))?;
+            let (states, valid) = books::judge(&listener.record.dir, &stream, &self.ledger)
+                .map_err(|what| format!("listener {at}: {what}"))?;
+            self.counts.states += states;
+            self.counts.valid_books += u64::from(valid);
             for loss in &verdict.losses {
                 self.judge_loss(listener, loss)
                     .map_err(|what| format!("listener {at}: {what}"))?;
@@ -509,10 +514,14 @@ impl<'a> World<'a> {
         let is_empty = session.is_none_or(|session| session.end() <= loss.span.begin);
         let legal = match loss.reason {
             LossReason::TIMED_OUT if loss.span.end == u64::MAX && is_empty => true,
+            LossReason::SKIPPED => listener.joined_late(loss.span),
             LossReason::TIMED_OUT => self.was_out_of_reach(listener, loss.session, loss.span.end, at),
             // A power cut took what there was of it.
             LossReason::TOO_OLD if loss.span.end == u64::MAX && is_empty => true,
-            LossReason::TOO_OLD => sessions::is_too_old(self.services.iter().map(|of| &of.held), loss, at),
+            LossReason::TOO_OLD => {
+                listener.was_away_beyond(loss.session, loss.span)
+                    || sessions::is_too_old(self.services.iter().map(|of| &of.held), loss, at)
+            }
             _ => false,
         };
         if legal {

@@ -22,6 +22,12 @@ fn four_thousand_seeds_deliver_everything_or_say_what_is_missing() {
         "a seed is at least 2,000 messages"
     );
     assert!(
+        report.states >= SEEDS && report.valid_books >= SEEDS,
+        "states of snapshots are taken and judged, and books at the end: {} and {}",
+        report.states,
+        report.valid_books
+    );
+    assert!(
         report.delivered >= 2 * 1_900 * SEEDS,
         "and two listeners, which get nearly all of them"
     );

@@ -33,7 +33,7 @@ use twinline_recovery::ClientConfig;
 /// It may be started before the publisher and the recovery service: then it waits.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three"
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16"
 )]
 pub(crate) struct Listen {
     #[command(flatten)]
@@ -68,8 +68,8 @@ pub(crate) struct Listen {
     /// Announce a gap as lost if nobody fills it for so long
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Recovery")]
     gap_timeout: Duration,
-    /// Where to start without a position: beginning (of the session), live (what was before is announced as skipped), or
-    /// a sequence
+    /// Where to start without a position: beginning (of the session), snapshot (the newest that a recovery service has, and
+    /// what follows it), live (the first message that comes), or a sequence. What was before is announced as skipped
     #[arg(long, value_name = "WHERE", default_value = "beginning", value_parser = start_at, help_heading = "Start and end")]
     from: StartAt,
     /// End once a session is complete
@@ -87,10 +87,11 @@ fn start_at(text: &str) -> Result<StartAt, String> {
     match text {
         "beginning" => Ok(StartAt::Beginning),
         "live" => Ok(StartAt::Live),
+        "snapshot" => Ok(StartAt::Snapshot),
         _ => match text.parse() {
             Ok(sequence) if sequence > 0 => Ok(StartAt::Sequence(sequence)),
             _ => Err(format!(
-                "{text:?} is not a place to start: write beginning, live or a sequence"
+                "{text:?} is not a place to start: write beginning, snapshot, live or a sequence"
             )),
         },
     }
@@ -196,6 +197,11 @@ impl Channel {
 
 /// Runs `twinline listen`.
 pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
+    if args.from == StartAt::Snapshot && args.recovery.is_empty() {
+        return Err(Failure::usage(
+            "--from snapshot needs a recovery service to have one from: name it with --recovery",
+        ));
+    }
     let lines = args.channels.all()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
@@ -335,6 +341,7 @@ mod tests {
     #[test]
     fn places_to_start_are_read() {
         assert_eq!(start_at("live"), Ok(StartAt::Live));
+        assert_eq!(start_at("snapshot"), Ok(StartAt::Snapshot));
         assert_eq!(start_at("17"), Ok(StartAt::Sequence(17)));
         assert!(start_at("0").is_err() && start_at("end").is_err());
     }

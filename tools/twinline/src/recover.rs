@@ -16,17 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_recovery::server::Tails;
-use twinline_recovery::{Limits, Mark, Service, ServiceConfig, ServiceError, Stats};
+use twinline_recovery::server::snapshot::Shelf;
+use twinline_recovery::{Limits, Mark, Service, ServiceConfig, ServiceError, SnapshotConfig, Stats};
 use twinline_wire::field::{LogoutReason, RejectCode, TailKind};
 
-/// Serve what both lines lost, and tails, from a publisher's journal, over TCP.
+/// Serve what both lines lost, tails and snapshots, from a publisher's journal, over TCP.
 ///
 /// It may be started before the publisher: then it waits for the journal. It reads the journal while it is written and
-/// never changes it; any number of services can serve one journal. Without TLS and tokens, which it does not have yet,
+/// never changes it; any number of services can serve one journal. It keeps the books of the newest session too and serves
+/// snapshots of them, which listeners begin with or go on from after a loss. Without TLS and tokens, which it does not have yet,
 /// it belongs on a network that only listeners reach: it listens on loopback unless told otherwise.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  twinline recover --journal /var/lib/twinline/publisher --listen 10.0.0.5:17010\n  twinline recover --channels 3 --journal /var/lib/twinline/three --listen 10.0.0.5:17010"
+    after_help = "Examples:\n  twinline recover --journal /var/lib/twinline/publisher --listen 10.0.0.5:17010\n  twinline recover --channels 3 --journal /var/lib/twinline/three --listen 10.0.0.5:17010\n  twinline recover --journal /var/lib/twinline/publisher --snapshots /var/lib/twinline/snapshots --snapshot-time 10s"
 )]
 pub(crate) struct Recover {
     /// The publisher's journal; of several channels the directory that has each channel's as channel-N
@@ -49,6 +51,30 @@ pub(crate) struct ServeArgs {
     /// So many channels, numbered from --channel on
     #[arg(long, value_name = "COUNT", default_value = "1")]
     pub(crate) channels: NonZeroU16,
+    /// Where files of snapshots are kept, so that it starts fast on a long journal; of several channels each one's in channel-N
+    /// [default: beside the journal, with .snapshots behind its name]
+    #[arg(long, value_name = "DIR", help_heading = "Snapshots")]
+    snapshots: Option<PathBuf>,
+    /// Keep no books and serve no snapshots
+    #[arg(long, conflicts_with = "snapshots", help_heading = "Snapshots")]
+    no_snapshots: bool,
+    /// Write a file after so many messages
+    #[arg(
+        long,
+        value_name = "COUNT",
+        default_value_t = 1_000_000,
+        help_heading = "Snapshots"
+    )]
+    snapshot_messages: u64,
+    /// Write a file after this time, if there was any message
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = units::duration, help_heading = "Snapshots")]
+    snapshot_time: Duration,
+    /// Files of snapshots that are kept
+    #[arg(long, value_name = "COUNT", default_value_t = 3, help_heading = "Snapshots")]
+    keep_snapshots: usize,
+    /// Clients that are sent a snapshot at once
+    #[arg(long, value_name = "COUNT", default_value_t = 8, help_heading = "Snapshots")]
+    max_transfers: usize,
     /// Clients connected at once
     #[arg(long, value_name = "COUNT", default_value_t = 1024, help_heading = "Limits")]
     max_clients: usize,
@@ -115,6 +141,19 @@ impl ServeArgs {
             slow_timeout: self.slow_timeout,
             ..Limits::default()
         };
+        if !self.no_snapshots {
+            let dir = match &self.snapshots {
+                Some(dir) => journal_of(dir, channel, self.channels.get().into()),
+                None => SnapshotConfig::beside(&journal),
+            };
+            config.snapshots = Some(SnapshotConfig {
+                every_messages: self.snapshot_messages,
+                every: self.snapshot_time,
+                keep: self.keep_snapshots,
+                max_transfers: self.max_transfers,
+                ..SnapshotConfig::new(dir)
+            });
+        }
         Ok(config)
     }
 }
@@ -125,6 +164,7 @@ struct Channel {
     address: SocketAddr,
     stats: Arc<Stats>,
     tails: Arc<Tails>,
+    snapshots: Option<Arc<Shelf>>,
 }
 
 /// Runs `twinline recover`.
@@ -142,6 +182,7 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
             address: service.local_addr(),
             stats: service.stats(),
             tails: service.tails(),
+            snapshots: service.snapshots(),
         });
         services.push(service);
     }
@@ -164,7 +205,22 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
         ));
     }
     let figures = || together(&channels, started);
-    let result = serve(services, &stop, &mut progress, &figures)?;
+    let mut told = vec![None; channels.len()];
+    let mut troubles = |progress: &mut Progress| {
+        for (channel, told) in channels.iter().zip(&mut told) {
+            let trouble = channel
+                .snapshots
+                .as_ref()
+                .and_then(|shelf| shelf.stats().last_trouble());
+            if trouble != *told {
+                if let Some(trouble) = &trouble {
+                    progress.warn(format!("snapshots of channel {}: {trouble}", channel.number));
+                }
+                *told = trouble;
+            }
+        }
+    };
+    let result = serve(services, &stop, &mut progress, &figures, &mut troubles)?;
     let mut summary = figures();
     summary.warnings = progress.warnings().to_vec();
     match result {
@@ -179,6 +235,7 @@ fn serve(
     stop: &AtomicBool,
     progress: &mut Progress,
     figures: &impl Fn() -> Summary,
+    troubles: &mut impl FnMut(&mut Progress),
 ) -> Result<Result<(), ServiceError>, Failure> {
     const LOOK_EVERY: Duration = Duration::from_millis(50);
     let (mut handles, mut workers) = (Vec::new(), Vec::new());
@@ -196,6 +253,7 @@ fn serve(
         if stop.load(Ordering::Relaxed) || workers.iter().any(|worker| worker.is_finished()) {
             handles.iter().for_each(|handle| handle.stop());
         }
+        troubles(progress);
         progress.figures(figures);
     }
     let mut result = Ok(());
@@ -241,6 +299,9 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
     summary.bytes = get(&stats.bytes);
     summary.recovery = Some(counts(stats));
     summary.set("tails", tails(&channel.tails, stats));
+    if let Some(shelf) = &channel.snapshots {
+        snapshots(shelf, &mut summary);
+    }
     if let Some(error) = stats.last_journal_error() {
         summary.set("last_journal_error", error);
     }
@@ -290,4 +351,35 @@ pub(crate) fn tails(tails: &Tails, stats: &Stats) -> Vec<serde_json::Value> {
         })
     });
     each.collect()
+}
+
+/// Adds what is counted of snapshots.
+pub(crate) fn snapshots(shelf: &Shelf, summary: &mut Summary) {
+    let stats = shelf.stats();
+    let counts: Counts = [
+        ("made", &stats.made),
+        ("files_written", &stats.written),
+        ("bytes", &stats.bytes),
+        ("sequence", &stats.sequence),
+        ("made_in_ns", &stats.made_in),
+        ("made_in_max_ns", &stats.made_in_max),
+        ("started_at", &stats.started_at),
+        ("messages_read", &stats.read),
+        ("lag", &stats.lag),
+        ("live_orders", &stats.live_orders),
+        ("went_back", &stats.went_back),
+        ("bad_files", &stats.bad_files),
+        ("failures", &stats.failures),
+        ("requests", &stats.requests),
+        ("served", &stats.served),
+        ("bytes_served", &stats.bytes_served),
+        ("transfers", &stats.transfers),
+    ]
+    .into_iter()
+    .map(|(name, count)| (name.to_string(), count.load(Ordering::Relaxed)))
+    .collect();
+    summary.set("snapshots", counts);
+    if let Some(trouble) = stats.last_trouble() {
+        summary.set("last_snapshot_trouble", trouble);
+    }
 }

@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::line_args::{JournalArgs, journal_of};
 use crate::progress::Progress;
-use crate::recover::{ServeArgs, counts, next_port, tails};
+use crate::recover::{ServeArgs, counts, next_port, snapshots, tails};
 use crate::signals;
 use crate::summary::{Position, Summary};
 use crate::units;
@@ -22,13 +22,14 @@ use twinline_journal::{JournalWriter, SyncPolicy};
 use twinline_recovery::follow::Stuck;
 use twinline_recovery::replica::{self, ReplicaConfig, ReplicaStats, RunConfig};
 use twinline_recovery::server::Tails;
+use twinline_recovery::server::snapshot::Shelf;
 use twinline_recovery::{ClientConfig, Mark, Service, ServiceConfig, SharedMark, Stats};
 
 /// Keep the publisher's journal a second time, record by record, and serve it.
 ///
 /// It follows one of the upstreams (recovery services of the publisher, or other replicas), and another one when that one
 /// fails, falls silent or is behind. It acknowledges what it holds durably, discards what a new epoch made void, and
-/// serves gaps and tails itself, as far as its upstream has released. Killed or without power, the same command goes on
+/// serves gaps, tails and snapshots itself, as far as its upstream has released. Killed or without power, the same command goes on
 /// where its journal ends. An upstream that contradicts what it holds is never followed, and it says so.
 ///
 /// A journal has no holes: if every upstream has dropped what comes next, it stops with an error, unless --start-anew says
@@ -76,6 +77,7 @@ struct Channel {
     progress: ReplicaStats,
     stats: Arc<Stats>,
     tails: Arc<Tails>,
+    snapshots: Option<Arc<Shelf>>,
 }
 
 /// The parts of a channel that work.
@@ -162,6 +164,7 @@ impl Replica {
             progress: ReplicaStats::default(),
             stats: parts.service.stats(),
             tails: parts.service.tails(),
+            snapshots: parts.service.snapshots(),
         };
         Ok((channel, parts))
     }
@@ -402,5 +405,8 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
     );
     summary.recovery = Some(counts(&channel.stats));
     summary.set("tails", tails(&channel.tails, &channel.stats));
+    if let Some(shelf) = &channel.snapshots {
+        snapshots(shelf, &mut summary);
+    }
     summary
 }

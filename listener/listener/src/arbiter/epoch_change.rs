@@ -88,6 +88,7 @@ impl Arbiter {
             // Nothing is void where only a hole was passed, which an epoch left that is void itself.
             if !void.is_empty() {
                 self.stats.void += void.len();
+                self.state_is_incomplete(base + 1);
                 if !is_planted(Bug::VoidNotSaid) {
                     self.say(NoticeKind::Void(void, epoch), sink);
                 }

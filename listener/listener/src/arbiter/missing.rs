@@ -38,7 +38,7 @@ impl Arbiter {
             return;
         }
         let reach = self.must_reach();
-        if self.session == 0 || self.ended {
+        if self.session == 0 || self.ended || self.is_held() {
             return;
         }
         if !self.may_deliver() {
@@ -83,6 +83,9 @@ impl Arbiter {
     /// True if anything is missing: a cheap check for the hot loop.
     #[inline]
     pub fn is_missing_something(&self) -> bool {
+        if self.is_held() {
+            return false;
+        }
         !self.ended && (self.next < self.highest.max(self.announced) || self.is_closing())
             || self.is_between()
     }

@@ -17,6 +17,7 @@ pub mod ranges;
 mod session_tests;
 mod sessions;
 mod silence;
+mod state;
 #[cfg(test)]
 mod tests;
 mod types;
@@ -31,6 +32,7 @@ use epochs::Epochs;
 use heartbeats::Heartbeat;
 use hold::Hold;
 use ranges::{Span, Spans};
+pub use state::State;
 use twinline_wire::field::SessionState;
 use twinline_wire::header::flags;
 use twinline_wire::session::{EndOfSession, EpochStart};
@@ -79,6 +81,16 @@ pub struct Arbiter {
     turn: bool,
     /// What comes now was kept ahead: the lines have counted it.
     playing: bool,
+    /// What was delivered does not add up to the state: messages are lost or void, and no state replaced them since.
+    incomplete: bool,
+    /// A state that replaces this one stands at or beyond this.
+    state_from: u64,
+    /// Delivery stops before this sequence until a state comes; `u64::MAX`: it does not.
+    stop: u64,
+    /// The state that is told of when delivery comes to where it stands, which is `stop`.
+    armed: Option<State>,
+    /// Nothing is delivered before there is a state to begin with; what was before that is skipped.
+    awaiting: bool,
     lines: [LineTracker; 2],
     last_seen: [u64; 2],
     stalled: [bool; 2],
@@ -117,6 +129,11 @@ impl Arbiter {
             between: None,
             turn: false,
             playing: false,
+            incomplete: false,
+            state_from: 1,
+            stop: u64::MAX,
+            armed: None,
+            awaiting: false,
             lines: [LineTracker::new(), LineTracker::new()],
             last_seen: [now; 2],
             stalled: [false; 2],
@@ -273,7 +290,8 @@ impl Arbiter {
             }
             return self.not_new(origin, begin, end);
         }
-        if begin <= self.next && self.may_deliver() {
+        // What reaches over a stop waits in the window, and is delivered in parts from there.
+        if begin <= self.next && end <= self.stop && self.may_deliver() {
             self.deliver(&packet, end, origin, sink);
             self.drain(sink);
             return;
@@ -350,6 +368,9 @@ impl Arbiter {
     #[inline]
     fn drain(&mut self, sink: &mut impl Sink) {
         while self.may_deliver() && !self.ended {
+            if self.next >= self.stop && !self.pass_stop(sink) {
+                return;
+            }
             if let Some(hole) = self.epochs.hole(self.next) {
                 self.next = hole.end;
                 continue;
@@ -363,9 +384,16 @@ impl Arbiter {
                 Some(_) => return,
                 None => {}
             }
-            let Some(front) = self.window.front() else { return };
+            let Some(front) = self.window.front().copied() else {
+                return;
+            };
             if front.begin > self.next {
                 return;
+            }
+            if front.end.min(self.limit(front.epoch)) > self.stop {
+                // The rest of it stays.
+                self.deliver_early(front, self.stop, sink);
+                continue;
             }
             let Some(early) = self.window.pop() else { return };
             let end = early.end.min(self.limit(early.epoch));

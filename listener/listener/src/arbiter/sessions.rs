@@ -63,9 +63,13 @@ impl Arbiter {
         self.window.clear();
         self.closed.clear();
         self.lost.clear();
+        self.forget_state();
         self.begin_lines(&upcoming);
         if let Some(missed) = self.between.take().and_then(|between| between.missed) {
             self.say_missed(missed, sink);
+        }
+        if first_ever && self.config.start == StartAt::Snapshot {
+            return self.await_state();
         }
         let start = match self.config.start {
             StartAt::Live if first_ever => upcoming.first,
@@ -79,6 +83,7 @@ impl Arbiter {
 
     pub(super) fn end_session(&mut self, state: SessionState, sink: &mut impl Sink) {
         self.ended = true;
+        self.forget_stop();
         self.highest = self.next;
         self.announced = self.next;
         self.window.clear();
@@ -139,7 +144,7 @@ impl Arbiter {
         self.take_turn(sink);
     }
 
-    fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+    pub(super) fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
         self.next = span.end;
         self.told = span.end;
         self.highest = self.highest.max(if span.end == u64::MAX {
@@ -148,6 +153,7 @@ impl Arbiter {
             span.end
         });
         self.lost.insert(span);
+        self.state_is_incomplete(self.next);
         if span.end != u64::MAX && reason != LossReason::SKIPPED {
             self.stats.lost += span.len();
         }

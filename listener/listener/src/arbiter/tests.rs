@@ -1,3 +1,7 @@
+//! What the arbiter delivers, packet by packet.
+
+mod states;
+
 use super::*;
 use crate::gaps::{GapConfig, GapPolicy, Refusal};
 use proptest::prelude::*;

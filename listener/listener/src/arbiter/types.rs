@@ -1,6 +1,7 @@
 //! What goes into an arbiter and what comes out.
 
 use super::DropCounts;
+use super::State;
 use super::ranges::Span;
 use twinline_wire::Packet;
 use twinline_wire::field::{LineName, LineState, LossReason, SessionState};
@@ -77,6 +78,8 @@ pub enum NoticeKind {
         /// Why.
         reason: LossReason,
     },
+    /// The state before the next message is that of a snapshot.
+    StateReplaced(State),
 }
 
 /// Takes what the arbiter delivers.
@@ -96,6 +99,8 @@ pub enum StartAt {
     Live,
     /// At this sequence.
     Sequence(u64),
+    /// At the newest state that a recovery service has; what was before is announced as skipped.
+    Snapshot,
 }
 
 /// A position to go on from: what the own journal ends with.
@@ -163,6 +168,8 @@ pub struct ArbiterStats {
     pub recovered_again: u64,
     /// Packets dropped, by origin and reason.
     pub dropped: [DropCounts; 3],
+    /// States that were replaced.
+    pub states: u64,
     /// Most packets that waited in the window at once.
     pub window_peak: usize,
     /// Packets of the next session that waited while the one before was being completed.

@@ -72,6 +72,8 @@ pub struct GapPolicy {
     next_sessions: [Option<u32>; MAX_SERVICES],
     last_progress: u64,
     head_since: (u64, u64),
+    /// Delivery waited for a state when it was looked at last.
+    held: bool,
     next_id: u32,
     stats: GapStats,
 }
@@ -103,6 +105,7 @@ impl GapPolicy {
             next_sessions: [None; MAX_SERVICES],
             last_progress: 0,
             head_since: (0, 0),
+            held: false,
             next_id: 0,
             stats: GapStats::default(),
         }
@@ -116,6 +119,13 @@ impl GapPolicy {
         sink: &mut impl Sink,
         mut send: impl FnMut(&Request),
     ) {
+        if arbiter.is_held() {
+            self.held = true;
+            return;
+        }
+        if std::mem::take(&mut self.held) {
+            self.resume(now);
+        }
         if self.gaps.is_empty() && !arbiter.is_missing_something() {
             return;
         }
@@ -127,6 +137,13 @@ impl GapPolicy {
         while let Some(request) = self.next_request(arbiter, now) {
             send(&request);
         }
+    }
+
+    /// The time in which delivery waited for a state does not count.
+    fn resume(&mut self, now: u64) {
+        self.gaps.iter_mut().for_each(|gap| gap.since = now);
+        self.open.iter_mut().for_each(|open| open.progress = now);
+        (self.last_progress, self.head_since.1) = (now, now);
     }
 
     fn give_up_slow_requests(&mut self, now: u64) {

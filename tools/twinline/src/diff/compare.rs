@@ -76,7 +76,7 @@ impl Ranges {
     }
 
     /// Takes `cut` out, and returns how many messages that were.
-    fn remove(&mut self, cut: Range) -> u64 {
+    pub(crate) fn remove(&mut self, cut: Range) -> u64 {
         let mut removed = 0;
         let mut kept = Vec::with_capacity(self.ranges.len());
         for range in self.ranges.drain(..) {
@@ -94,6 +94,17 @@ impl Ranges {
         self.messages -= removed;
         removed
     }
+}
+
+/// Where a listener's state was replaced by a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Replaced {
+    /// Session.
+    pub(crate) session: u32,
+    /// Epoch.
+    pub(crate) epoch: u32,
+    /// The snapshot holds all valid messages below this sequence.
+    pub(crate) sequence: u64,
 }
 
 /// Where two streams first differ.

@@ -1,13 +1,13 @@
 //! Reading a journal message by message, for comparing: one message lent at a time, a listener's notices taken aside.
 
-use super::compare::{Entry, Range};
+use super::compare::{Entry, Range, Replaced};
 use crate::exit::Failure;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use twinline_journal::{JournalReader, Region};
 use twinline_wire::header::align_up;
 use twinline_wire::market::{InstrumentDefinition, UnseenOrder};
-use twinline_wire::session::{Lost, Void};
+use twinline_wire::session::{Lost, StateReplaced, Void};
 use twinline_wire::{Frame, Message, Packet, flags};
 
 /// Bytes of packets taken from a journal at a time.
@@ -56,8 +56,10 @@ pub(super) struct Cursor {
     voids: Vec<Range>,
     /// Counts by template id; the last for all ids beyond.
     templates: Vec<u64>,
-    /// Messages that notices declare lost.
-    pub(super) lost: u64,
+    /// What notices declare lost.
+    pub(super) lost: Vec<Range>,
+    /// States that notices say replaced the listener's own.
+    pub(super) replaced: Vec<Replaced>,
     /// Source messages passed.
     sources: u64,
     /// Packets with messages passed.
@@ -80,7 +82,8 @@ impl Cursor {
             current: None,
             voids: Vec::new(),
             templates: vec![0; 256],
-            lost: 0,
+            lost: Vec::new(),
+            replaced: Vec::new(),
             sources: 0,
             packets: 0,
             bytes: 0,
@@ -161,7 +164,8 @@ impl Cursor {
         self.next_packet = align_up(begin + packet.bytes().len());
         if packet.header().flags & flags::LOCAL != 0 {
             for (_, frame) in packet.messages() {
-                self.lost += lost_by(&frame);
+                self.lost.extend(lost_by(&packet, &frame));
+                self.replaced.extend(replaced_by(&packet, &frame));
                 self.voids.extend(void_by(&packet, &frame));
             }
             return Ok(true);
@@ -186,10 +190,24 @@ impl Cursor {
     }
 }
 
-/// Messages that a notice declares lost. How many an open end had is not known.
-fn lost_by(frame: &Frame<'_>) -> u64 {
-    let lost = frame.view::<Lost>().filter(|lost| lost.end.get() != u64::MAX);
-    lost.map_or(0, |lost| lost.end.get().saturating_sub(lost.begin.get()))
+/// The range that a notice declares lost.
+fn lost_by(packet: &Packet<'_>, frame: &Frame<'_>) -> Option<Range> {
+    let lost = frame.view::<Lost>()?;
+    Some(Range {
+        session: packet.header().session.get(),
+        begin: lost.begin.get(),
+        end: lost.end.get(),
+    })
+}
+
+/// The state that a notice says replaced the listener's own.
+fn replaced_by(packet: &Packet<'_>, frame: &Frame<'_>) -> Option<Replaced> {
+    let replaced = frame.view::<StateReplaced>()?;
+    Some(Replaced {
+        session: packet.header().session.get(),
+        epoch: replaced.epoch.get(),
+        sequence: replaced.sequence.get(),
+    })
 }
 
 /// The range that a notice declares void.

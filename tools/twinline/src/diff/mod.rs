@@ -11,7 +11,7 @@ use crate::summary::{Counts, Summary, show_counts};
 use crate::units::show_count;
 use clap::Args;
 pub(crate) use compare::Range;
-use compare::{Comparer, Comparison, Ranges, Step};
+use compare::{Comparer, Comparison, Ranges, Replaced, Step};
 use cursor::{Cursor, Scope, is_source};
 use serde::Serialize;
 use std::fmt::Write;
@@ -73,6 +73,10 @@ struct Verdict {
     #[serde(flatten)]
     held: Held,
     lost_announced: u64,
+    /// Messages that are missing without a word: no notice of the listener declares them lost.
+    missing_silently: u64,
+    /// Where its state was replaced by a snapshot.
+    states_replaced: Vec<Replaced>,
     #[serde(flatten)]
     comparison: Comparison,
 }
@@ -97,10 +101,22 @@ pub(crate) fn run(args: &Diff, global: &Global) -> Result<Finish, Failure> {
             let mut right = Cursor::open(&theirs, scope)?;
             let comparison = compare(&mut left, &mut right, &mut progress, &title)?;
             publisher.add(held(&ours, &left));
+            let mut silent = comparison.missing.clone();
+            for lost in &right.lost {
+                silent.remove(*lost);
+            }
             verdicts.push(Verdict {
                 equal: comparison.is_equal(),
                 held: held(&theirs, &right),
-                lost_announced: right.lost,
+                lost_announced: right
+                    .lost
+                    .iter()
+                    // How many an open end had is not known.
+                    .filter(|lost| lost.end != u64::MAX)
+                    .map(|lost| lost.end.saturating_sub(lost.begin))
+                    .sum(),
+                missing_silently: silent.messages,
+                states_replaced: right.replaced.clone(),
                 comparison,
             });
         }
@@ -258,6 +274,19 @@ fn write_verdict(out: &mut String, verdict: &Verdict) -> std::fmt::Result {
             out,
             "  the listener's own notices declare {} lost",
             show_count(verdict.lost_announced)
+        )?;
+    }
+    if found.missing.messages > 0 {
+        match verdict.missing_silently {
+            0 => writeln!(out, "  nothing is missing that its notices do not declare lost")?,
+            silent => writeln!(out, "  {} are missing without a word", show_count(silent))?,
+        }
+    }
+    for state in &verdict.states_replaced {
+        writeln!(
+            out,
+            "  its state was replaced by a snapshot in session {} at {}",
+            state.session, state.sequence
         )?;
     }
     Ok(())

@@ -71,6 +71,21 @@ pub(super) fn summary(args: &Listen, lines: &LineArgs, report: &Report, started:
     summary.set("ahead", report.arbiter.ahead);
     summary.set("ahead_peak", report.arbiter.ahead_peak);
     summary.set("sessions_missed", report.arbiter.sessions_missed);
+    let states = &report.states;
+    let counts: Counts = [
+        ("requests", states.requests),
+        ("fetched", states.fetched),
+        ("late", states.late),
+        ("failed", states.failed),
+        ("refreshes", states.refreshes),
+        ("begun_without", states.begun_without),
+    ]
+    .map(|(name, count)| (name.to_string(), count))
+    .into();
+    summary.set("snapshots", counts);
+    if let Some(trouble) = &report.state_trouble {
+        summary.set("last_snapshot_trouble", trouble);
+    }
     summary
 }
 
@@ -148,6 +163,7 @@ fn notices(counts: &NoticeCounts) -> Counts {
         ("session_ended", counts.session_ended),
         ("session_abandoned", counts.session_abandoned),
         ("sessions_missed", counts.sessions_missed),
+        ("state_replaced", counts.state_replaced),
     ];
     all.map(|(name, count)| (name.to_string(), count)).into()
 }

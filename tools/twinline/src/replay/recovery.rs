@@ -357,6 +357,7 @@ impl Recovery {
             ClientEvent::BadPacket { .. }
             | ClientEvent::Packet { .. }
             | ClientEvent::Reject { .. }
+            | ClientEvent::SnapshotPart { .. }
             | ClientEvent::Complete { .. }
             // Asked for by nobody here.
             | ClientEvent::CaughtUp { .. } => {}

@@ -239,8 +239,9 @@ fn arguments_that_cannot_be() {
         (vec!["listen", "--impair", "loss=2"], "percentage"),
         (
             vec!["listen", "--from", "0"],
-            "write beginning, live or a sequence",
+            "write beginning, snapshot, live or a sequence",
         ),
+        (vec!["listen", "--from", "snapshot"], "name it with --recovery"),
         (vec!["listen", "--recovery", "somewhere"], "--recovery"),
         (vec!["listen", "--gap-timeout", "10"], "is not a duration"),
     ] {

@@ -17,6 +17,7 @@ mod processes;
 mod replay;
 mod replica;
 mod sessions;
+mod snapshot;
 mod sources;
 mod tail;
 mod torture;
