@@ -64,32 +64,32 @@ fn publisher_arguments(bed: &Bed, session: u32) -> Vec<String> {
     bed.publish_arguments("publisher", &own)
 }
 
-fn listener_arguments(bed: &Bed, name: &str, address: &str, seed: usize) -> Vec<String> {
+fn listener_arguments(bed: &Bed, name: &str, services: &[String; 2], seed: usize) -> Vec<String> {
     let impair = format!("loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed={seed}");
-    bed.listen_arguments(name, &["--recovery", address, "--impair", &impair])
+    let [first, second] = services;
+    let own = ["--recovery", first, "--recovery", second, "--impair", &impair];
+    bed.listen_arguments(name, &own)
 }
 
 #[test]
 fn a_hundred_kills_of_any_process_leave_every_stream_complete() {
     let _quiet = quiet();
     let bed = Bed::new();
-    let address = free_tcp();
+    let services = [free_tcp(), free_tcp()];
     let names = ["one", "two"];
-    let recover = [
-        "recover",
-        "--journal",
-        &bed.text("publisher"),
-        "--listen",
-        &address,
-    ];
+    let [publisher, replica] = [bed.text("publisher"), bed.text("replica")];
+    let recover = ["recover", "--journal", &publisher, "--listen", &services[0]];
+    let follow = ["replica", "--upstream", &services[0], "--journal", &replica];
+    let follow = [&follow[..], &["--listen", &services[1], "--segment-size", "1MiB"]].concat();
     let mut session = 1;
-    // The first is the publisher; any other kind of process can stand behind it.
+    // The first is the publisher.
     let mut victims = vec![
         Victim::new(publisher_arguments(&bed, session)),
         Victim::new(recover.map(String::from).to_vec()),
+        Victim::new(follow.into_iter().map(String::from).collect()),
     ];
     for (seed, name) in names.iter().enumerate() {
-        let mut arguments = listener_arguments(&bed, name, &address, seed);
+        let mut arguments = listener_arguments(&bed, name, &services, seed);
         arguments.retain(|argument| argument != "--until-end");
         victims.push(Victim::new(arguments));
     }
@@ -123,14 +123,21 @@ fn a_hundred_kills_of_any_process_leave_every_stream_complete() {
     );
     // The rest of the last session, and whatever anybody lacks.
     victims[0].process.take().expect("it runs").wait().expect(0);
-    victims.truncate(2);
+    victims.truncate(3);
     victims[1].restart_if_gone();
+    victims[2].restart_if_gone();
     for (seed, name) in names.iter().enumerate() {
-        let listener = Process::start(&listener_arguments(&bed, name, &address, seed));
+        let listener = Process::start(&listener_arguments(&bed, name, &services, seed));
         let done = listener.wait().expect(0);
         assert_eq!(done.summary["position"]["session"], session, "{done:#?}");
     }
-    bed.assert_equal(&names, u64::from(session) * SESSION);
+    let replica = victims[2].process.take().expect("it runs");
+    replica.wait_event("that the replica holds the last session", |event| {
+        let place = &event["position"];
+        (place["session"] == session && place["ended"] == true).then_some(())
+    });
+    drop(replica);
+    bed.assert_equal(&["one", "two", "replica"], u64::from(session) * SESSION);
 }
 
 impl Victim {
