@@ -34,33 +34,4 @@ pub enum Bug {
     SkipNotSaid,
 }
 
-#[cfg(any(test, feature = "planted-bugs"))]
-mod select {
-    use super::Bug;
-    use std::cell::Cell;
-
-    thread_local! {
-        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
-    }
-
-    /// Plants `bug` on this thread, instead of any other.
-    pub fn plant(bug: Option<Bug>) {
-        PLANTED.set(bug);
-    }
-
-    pub(crate) fn is_planted(bug: Bug) -> bool {
-        PLANTED.get() == Some(bug)
-    }
-}
-
-#[cfg(any(test, feature = "planted-bugs"))]
-pub(crate) use select::is_planted;
-#[cfg(any(test, feature = "planted-bugs"))]
-pub use select::plant;
-
-/// No: bugs are not compiled in.
-#[cfg(not(any(test, feature = "planted-bugs")))]
-#[inline(always)]
-pub(crate) const fn is_planted(_: Bug) -> bool {
-    false
-}
+twinline_recovery::planted_bugs!(Bug);

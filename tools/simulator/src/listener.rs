@@ -115,13 +115,9 @@ impl ListenerHost {
             calm: false,
             away: plan.away,
             horizons: Vec::new(),
-            taken_for_void: if is_planted!(options, UnpublishedCalledVoid) {
-                Some(RejectCode::NOT_YET_PUBLISHED)
-            } else if is_planted!(options, TooOldCalledVoid) {
-                Some(RejectCode::TOO_OLD)
-            } else {
-                None
-            },
+            taken_for_void: is_planted!(options, UnpublishedCalledVoid)
+                .then_some(RejectCode::NOT_YET_PUBLISHED)
+                .or(is_planted!(options, TooOldCalledVoid).then_some(RejectCode::TOO_OLD)),
             shift: Shift::of(options),
         }
     }

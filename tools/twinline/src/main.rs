@@ -23,6 +23,7 @@ mod publish;
 mod recover;
 mod replay;
 mod replica;
+mod served;
 mod show;
 mod signals;
 mod simulate;

@@ -4,6 +4,7 @@ use crate::cli::Global;
 use crate::exit::{Failure, Finish};
 use crate::line_args::journal_of;
 use crate::progress::Progress;
+use crate::served::{self, Served};
 use crate::signals;
 use crate::summary::{Counts, Summary};
 use crate::units;
@@ -11,14 +12,10 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_recovery::server::Tails;
-use twinline_recovery::server::snapshot::Shelf;
-use twinline_recovery::{Limits, Mark, Service, ServiceConfig, ServiceError, SnapshotConfig, Stats};
-use twinline_wire::field::{LogoutReason, RejectCode, TailKind};
+use twinline_recovery::{Limits, Service, ServiceConfig, ServiceError, SnapshotConfig};
 
 /// Serve what both lines lost, tails and snapshots, from a publisher's journal, over TCP.
 ///
@@ -158,15 +155,6 @@ impl ServeArgs {
     }
 }
 
-/// A channel that is served.
-struct Channel {
-    number: u16,
-    address: SocketAddr,
-    stats: Arc<Stats>,
-    tails: Arc<Tails>,
-    snapshots: Option<Arc<Shelf>>,
-}
-
 /// Runs `twinline recover`.
 pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
     let stop = signals::stop_flag()?;
@@ -177,49 +165,14 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
         let config = args.serve.config(&args.journal, place)?;
         let number = config.channel;
         let service = Service::bind(config)?;
-        channels.push(Channel {
-            number,
-            address: service.local_addr(),
-            stats: service.stats(),
-            tails: service.tails(),
-            snapshots: service.snapshots(),
-        });
+        channels.push(Served::by(&service, number));
         services.push(service);
     }
-    let addresses: Vec<String> = channels
-        .iter()
-        .map(|channel| channel.address.to_string())
-        .collect();
-    let addresses = addresses.join(",");
-    progress.ready(
-        Some(addresses.clone()),
-        &format!("serving {} at {addresses}", args.journal.display()),
-    );
-    for channel in channels
-        .iter()
-        .filter(|channel| !channel.address.ip().is_loopback())
-    {
-        progress.warn(format!(
-            "{} is not a loopback address: whoever reaches it can read the whole journal",
-            channel.address
-        ));
-    }
+    served::ready(&mut progress, channels.iter(), |addresses| {
+        format!("serving {} at {addresses}", args.journal.display())
+    });
     let figures = || together(&channels, started);
-    let mut told = vec![None; channels.len()];
-    let mut troubles = |progress: &mut Progress| {
-        for (channel, told) in channels.iter().zip(&mut told) {
-            let trouble = channel
-                .snapshots
-                .as_ref()
-                .and_then(|shelf| shelf.stats().last_trouble());
-            if trouble != *told {
-                if let Some(trouble) = &trouble {
-                    progress.warn(format!("snapshots of channel {}: {trouble}", channel.number));
-                }
-                *told = trouble;
-            }
-        }
-    };
+    let mut troubles = |progress: &mut Progress| channels.iter().for_each(|of| of.tell(progress));
     let result = serve(services, &stop, &mut progress, &figures, &mut troubles)?;
     let mut summary = figures();
     summary.warnings = progress.warnings().to_vec();
@@ -266,7 +219,7 @@ fn serve(
 }
 
 /// One channel's summary, or sums on top and each channel's own in `channels`.
-fn together(channels: &[Channel], started: Instant) -> Summary {
+fn together(channels: &[Served], started: Instant) -> Summary {
     let each: Vec<Summary> = channels.iter().map(|channel| summary(channel, started)).collect();
     if let [only] = &each[..] {
         return only.clone();
@@ -287,99 +240,17 @@ fn together(channels: &[Channel], started: Instant) -> Summary {
     all
 }
 
-fn summary(channel: &Channel, started: Instant) -> Summary {
+fn summary(channel: &Served, started: Instant) -> Summary {
     let stats = &channel.stats;
     let get = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let mut summary = Summary::new("recover");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    summary.set("channel", channel.number);
-    summary.set("address", channel.address);
     summary.messages = get(&stats.messages);
     summary.packets = get(&stats.packets);
     summary.bytes = get(&stats.bytes);
-    summary.recovery = Some(counts(stats));
-    summary.set("tails", tails(&channel.tails, stats));
-    if let Some(shelf) = &channel.snapshots {
-        snapshots(shelf, &mut summary);
-    }
+    channel.fill(&mut summary);
     if let Some(error) = stats.last_journal_error() {
         summary.set("last_journal_error", error);
     }
     summary
-}
-
-/// What a service counted.
-pub(crate) fn counts(stats: &Stats) -> Counts {
-    let get = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    let mut counts: Counts = [
-        ("clients", &stats.clients),
-        ("connections", &stats.connections),
-        ("refused", &stats.refused),
-        ("accept_errors", &stats.accept_errors),
-        ("logins", &stats.logins),
-        ("requests", &stats.requests),
-        ("tails", &stats.tails),
-        ("malformed", &stats.malformed),
-    ]
-    .into_iter()
-    .map(|(name, count)| (name.to_string(), get(count)))
-    .collect();
-    for (code, name) in RejectCode::DEF.values {
-        let count = stats.rejects(RejectCode(*code));
-        counts.insert(format!("rejected {name}"), count);
-    }
-    for (reason, name) in LogoutReason::DEF.values {
-        let count = stats.cuts(LogoutReason(*reason));
-        counts.insert(format!("cut {name}"), count);
-    }
-    counts.retain(|name, count| *count > 0 || !name.contains(' '));
-    counts
-}
-
-/// Who follows, and how far each is; a replica's lag is what it has not acknowledged of the journal's newest session.
-pub(crate) fn tails(tails: &Tails, stats: &Stats) -> Vec<serde_json::Value> {
-    let head = stats.head();
-    let place = |mark: Mark| serde_json::json!({ "session": mark.session, "next": mark.next });
-    let lag = |mark: Mark| (mark.session == head.session).then(|| head.next.saturating_sub(mark.next));
-    let each = tails.list().into_iter().map(|tail| {
-        serde_json::json!({
-            "client": tail.client,
-            "replica": tail.kind == TailKind::REPLICA,
-            "sent": place(tail.sent),
-            "acknowledged": tail.acknowledged.map(place),
-            "lag_messages": lag(tail.acknowledged.unwrap_or(tail.sent)),
-        })
-    });
-    each.collect()
-}
-
-/// Adds what is counted of snapshots.
-pub(crate) fn snapshots(shelf: &Shelf, summary: &mut Summary) {
-    let stats = shelf.stats();
-    let counts: Counts = [
-        ("made", &stats.made),
-        ("files_written", &stats.written),
-        ("bytes", &stats.bytes),
-        ("sequence", &stats.sequence),
-        ("made_in_ns", &stats.made_in),
-        ("made_in_max_ns", &stats.made_in_max),
-        ("started_at", &stats.started_at),
-        ("messages_read", &stats.read),
-        ("lag", &stats.lag),
-        ("live_orders", &stats.live_orders),
-        ("went_back", &stats.went_back),
-        ("bad_files", &stats.bad_files),
-        ("failures", &stats.failures),
-        ("requests", &stats.requests),
-        ("served", &stats.served),
-        ("bytes_served", &stats.bytes_served),
-        ("transfers", &stats.transfers),
-    ]
-    .into_iter()
-    .map(|(name, count)| (name.to_string(), count.load(Ordering::Relaxed)))
-    .collect();
-    summary.set("snapshots", counts);
-    if let Some(trouble) = stats.last_trouble() {
-        summary.set("last_snapshot_trouble", trouble);
-    }
 }

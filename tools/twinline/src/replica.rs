@@ -4,7 +4,8 @@ use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::line_args::{JournalArgs, journal_of};
 use crate::progress::Progress;
-use crate::recover::{ServeArgs, counts, next_port, snapshots, tails};
+use crate::recover::{ServeArgs, next_port};
+use crate::served::{self, Served};
 use crate::signals;
 use crate::summary::{Position, Summary};
 use crate::units;
@@ -21,9 +22,7 @@ use std::time::{Duration, Instant};
 use twinline_journal::{JournalWriter, SyncPolicy};
 use twinline_recovery::follow::Stuck;
 use twinline_recovery::replica::{self, ReplicaConfig, ReplicaStats, RunConfig};
-use twinline_recovery::server::Tails;
-use twinline_recovery::server::snapshot::Shelf;
-use twinline_recovery::{ClientConfig, Mark, Service, ServiceConfig, SharedMark, Stats};
+use twinline_recovery::{ClientConfig, Mark, Service, ServiceConfig, SharedMark};
 
 /// Keep the publisher's journal a second time, record by record, and serve it.
 ///
@@ -69,15 +68,11 @@ pub(crate) struct Replica {
 
 /// One channel, as all threads see it.
 struct Channel {
-    number: u16,
+    served: Served,
     dir: PathBuf,
-    address: SocketAddr,
     upstreams: Vec<SocketAddr>,
     mark: Arc<SharedMark>,
     progress: ReplicaStats,
-    stats: Arc<Stats>,
-    tails: Arc<Tails>,
-    snapshots: Option<Arc<Shelf>>,
 }
 
 /// The parts of a channel that work.
@@ -97,25 +92,10 @@ pub(crate) fn run(args: &Replica, global: &Global) -> Result<Finish, Failure> {
         channels.push(channel);
         parts.push(working);
     }
-    let addresses: Vec<String> = channels
-        .iter()
-        .map(|channel| channel.address.to_string())
-        .collect();
-    let addresses = addresses.join(",");
     let dir = args.journal.journal.display();
-    progress.ready(
-        Some(addresses.clone()),
-        &format!("replica in {dir}, serving it at {addresses}"),
-    );
-    for channel in channels
-        .iter()
-        .filter(|channel| !channel.address.ip().is_loopback())
-    {
-        progress.warn(format!(
-            "{} is not a loopback address: whoever reaches it can read the whole journal",
-            channel.address
-        ));
-    }
+    served::ready(&mut progress, channels.iter().map(|of| &of.served), |addresses| {
+        format!("replica in {dir}, serving it at {addresses}")
+    });
     let result = watch(args, &channels, parts, &stop, &mut progress, started);
     let mut summary = together(&channels, started);
     summary.warnings = progress.warnings().to_vec();
@@ -156,15 +136,11 @@ impl Replica {
         let dir = journal_of(&self.journal.journal, number, self.serve.channels.get().into());
         let parts = self.open(&dir, number, upstreams.len(), &mark, config)?;
         let channel = Channel {
-            number,
+            served: Served::by(&parts.service, number),
             dir,
-            address: parts.service.local_addr(),
             upstreams,
             mark,
             progress: ReplicaStats::default(),
-            stats: parts.service.stats(),
-            tails: parts.service.tails(),
-            snapshots: parts.service.snapshots(),
         };
         Ok((channel, parts))
     }
@@ -195,7 +171,7 @@ impl Replica {
         stop: &AtomicBool,
         warnings: &Sender<String>,
     ) -> Result<(), Failure> {
-        let mut client = ClientConfig::new(&self.name, channel.number);
+        let mut client = ClientConfig::new(&self.name, channel.served.number);
         client.silence = self.patience.max(Duration::from_secs(2));
         let config = RunConfig {
             upstreams: channel.upstreams.clone(),
@@ -257,11 +233,11 @@ impl Replica {
         stop: &AtomicBool,
         warnings: &Sender<String>,
     ) -> Result<(), Failure> {
-        let place = channel.number - self.serve.channel;
+        let place = channel.served.number - self.serve.channel;
         let mut config = self.serve.config(&self.journal.journal, place)?;
-        config.bind = channel.address;
+        config.bind = channel.served.address;
         config.released = Some(Arc::clone(&channel.mark));
-        let (upstreams, number) = (channel.upstreams.len(), channel.number);
+        let (upstreams, number) = (channel.upstreams.len(), channel.served.number);
         let parts = self.open(&channel.dir, number, upstreams, &channel.mark, config)?;
         self.live(channel, parts, stop, warnings)
     }
@@ -316,7 +292,7 @@ fn watch(
         for (channel, parts) in channels.iter().zip(parts) {
             let warnings = warnings.clone();
             let worker = thread::Builder::new()
-                .name(format!("replica {}", channel.number))
+                .name(format!("replica {}", channel.served.number))
                 .spawn_scoped(scope, move || args.live(channel, parts, stop, &warnings));
             let worker =
                 worker.map_err(|cause| Failure::error(format!("cannot start a replica's thread: {cause}")));
@@ -328,6 +304,7 @@ fn watch(
                 stop.store(true, Ordering::Relaxed);
             }
             warned.try_iter().for_each(|text| progress.warn(text));
+            channels.iter().for_each(|of| of.served.tell(progress));
             progress.figures(|| together(channels, started));
         }
         warned.try_iter().for_each(|text| progress.warn(text));
@@ -372,10 +349,9 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
     };
     let mut summary = Summary::new("replica");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    summary.set("channel", channel.number);
-    summary.set("address", channel.address);
+    channel.served.fill(&mut summary);
     summary.position = progress.held.map(|tail| Position {
-        channel: channel.number,
+        channel: channel.served.number,
         session: tail.session,
         epoch: tail.epoch,
         next: tail.next,
@@ -403,10 +379,5 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
             "cuts": progress.follow.cuts,
         }),
     );
-    summary.recovery = Some(counts(&channel.stats));
-    summary.set("tails", tails(&channel.tails, &channel.stats));
-    if let Some(shelf) = &channel.snapshots {
-        snapshots(shelf, &mut summary);
-    }
     summary
 }
