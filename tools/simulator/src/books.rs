@@ -11,10 +11,10 @@ use twinline_book::snapshot::file;
 use twinline_journal::JournalReader;
 use twinline_listener::OpenBooks;
 use twinline_recovery::SnapshotConfig;
-use twinline_recovery::server::snapshot::{Keeper, Shelf};
+use twinline_recovery::server::snapshot::{Keeper, Shelf, Step};
 use twinline_wire::Frame;
 
-/// Steps of the books in a millisecond.
+/// Steps of the books in a millisecond, at most.
 const STEPS: usize = 8;
 
 /// The books of a recovery service, and its snapshot files, which outlive it.
@@ -62,7 +62,9 @@ impl ServiceBooks {
             self.keeper.attach(reader);
         }
         for _ in 0..STEPS {
-            self.keeper.step(now);
+            if self.keeper.step(now) == Step::Idle {
+                break;
+            }
         }
     }
 

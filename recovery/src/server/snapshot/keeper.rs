@@ -136,7 +136,10 @@ impl Keeper {
         let worked = self.follow(reader, now)?;
         let place = self.place();
         let stats = self.shelf.stats();
-        let end = reader.head()?.filter(|head| head.session == place.session);
+        let end = match worked {
+            true => reader.head()?.filter(|head| head.session == place.session),
+            false => None,
+        };
         let lag = end.map_or(0, |head| head.next.saturating_sub(self.follower.place().sequence));
         stats.lag.store(lag, Ordering::Relaxed);
         let orders = self.follower.books().live_orders() as u64;
