@@ -302,24 +302,22 @@ impl Service {
 
     /// Gives each tail a turn when it is time to look for what is new.
     fn follow(&mut self, now: u64) {
-        let due = self.tails_at.is_some_and(|at| now >= at);
-        let mut any = false;
-        for index in 0..self.connections.len() {
+        if self.store.tails.is_empty() {
+            self.tails_at = None;
+            return;
+        }
+        if self.tails_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let due = self.tails_at.is_some();
+        for index in (0..self.connections.len()).filter(|_| due) {
             if let Some(connection) = &self.connections[index]
                 && connection.session.is_following()
             {
-                any = true;
-                if due {
-                    self.wake(index, false, false);
-                }
+                self.wake(index, false, false);
             }
         }
-        let next = now + nanos(self.config.tail_interval);
-        self.tails_at = match self.tails_at {
-            _ if !any => None,
-            Some(at) if !due => Some(at),
-            _ => Some(next),
-        };
+        self.tails_at = Some(now + nanos(self.config.tail_interval));
     }
 
     fn tick(&mut self, now: u64) -> Result<(), ServiceError> {

@@ -49,6 +49,11 @@ impl Tails {
         self.lock().tails.values().cloned().collect()
     }
 
+    /// True while no tail is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().tails.is_empty()
+    }
+
     /// A place for one more tail; `None` if there are as many as may be.
     pub(super) fn take_seat(self: &Arc<Self>, status: TailStatus) -> Option<Seat> {
         let mut open = self.lock();
