@@ -51,6 +51,28 @@ impl Position {
     }
 }
 
+/// A place between two packets of a journal. Later ones are greater, as long as the journal is not cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location(u64);
+
+impl Location {
+    /// The place as a number that keeps the order, to be stored elsewhere.
+    pub fn to_bits(self) -> u64 {
+        self.0
+    }
+
+    /// The place that [`to_bits`](Self::to_bits) gave.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+}
+
+impl From<Position> for Location {
+    fn from(position: Position) -> Self {
+        Self(position.to_bits())
+    }
+}
+
 /// What a journal was made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Made {

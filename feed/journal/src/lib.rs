@@ -33,6 +33,7 @@ mod tests;
 mod writer;
 
 pub use config::{JournalConfig, Prepare, Recovery, Retention, SyncPolicy, Tail};
+pub use control::Location;
 pub use error::JournalError;
 pub use inspect::{Break, Info, SessionInfo, VerifyReport, info, verify};
 pub use reader::JournalReader;

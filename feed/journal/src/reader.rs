@@ -1,5 +1,6 @@
 //! Readers of a journal, in any process, while it is written.
 
+use crate::control::{Location, Position};
 use crate::seek::{End, Place, Segments};
 use crate::{Head, JournalError, Region, Seek, SessionSpan};
 use std::path::Path;
@@ -180,6 +181,13 @@ impl JournalReader {
             header: None,
         };
         Ok(Some(packet))
+    }
+
+    /// Where the reader stands: behind the packet that [`next`](Self::next) gave last, or where a search led. `None` while
+    /// the journal is empty.
+    pub fn location(&self) -> Option<Location> {
+        let place = self.place.as_ref()?;
+        Some(Position::new(place.segment.index, place.at).into())
     }
 
     /// As many whole packets of one segment as fit `max_bytes`, at least one; `None` at the head.

@@ -1,7 +1,7 @@
 //! The one writer of a journal.
 
 use crate::chain::{self, Chain};
-use crate::control::{self, ControlWriter, Made, Position};
+use crate::control::{self, ControlWriter, Location, Made, Position};
 use crate::map::WriteMap;
 use crate::prepare::{Helper, Preparer, Shared};
 use crate::segment::{self, EndMark, Geometry};
@@ -245,6 +245,12 @@ impl JournalWriter {
             self.shared.fail(&error);
         }
         self.map.written(at, length)
+    }
+
+    /// Where the journal ends now.
+    #[inline]
+    pub fn location(&self) -> Location {
+        self.position().into()
     }
 
     fn position(&self) -> Position {

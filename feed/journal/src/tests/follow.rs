@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
+use twinline_wire::Message;
 
 const PACKETS: usize = 20_000;
 
@@ -88,4 +89,26 @@ fn readers_in_threads_and_processes_follow_the_writer_across_segments() {
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains(&format!("followed {}", stream.next)), "{text}");
+}
+
+#[test]
+fn a_readers_location_is_the_writers_once_it_has_read_all_and_grows_with_every_packet() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+    let mut stream = Stream::new(1);
+    let mut locations = Vec::new();
+    let start = stream.epoch_start(1);
+    writer.append(&start).unwrap();
+    locations.push(writer.location());
+    for _ in 0..200 {
+        let packet = stream.message(&twinline_wire::market::PriceTick::NULL, 1024);
+        writer.append(&packet).unwrap();
+        locations.push(writer.location());
+    }
+    assert!(locations.is_sorted_by(|one, next| one < next), "over segments too");
+    let mut reader = JournalReader::open(dir.path()).unwrap();
+    for location in locations {
+        assert!(reader.next().unwrap().is_some());
+        assert_eq!(reader.location(), Some(location));
+    }
 }
