@@ -88,7 +88,8 @@ impl StatusPage {
         words[PROCESS_AT].store(process.into(), Ordering::Relaxed);
         let mut short = name;
         while short.len() > NAME_ROOM {
-            short = &short[..short.floor_char_boundary(short.len() - 1)];
+            let last = short.char_indices().next_back().map_or(0, |(at, _)| at);
+            short = &short[..last];
         }
         words[NAME_AT].store(short.len() as u64, Ordering::Relaxed);
         for (word, bytes) in short.as_bytes().chunks(8).enumerate() {

@@ -120,7 +120,7 @@ impl Writer {
         self.claim(room);
         let data = self.ring.data();
         let begin = offset / 8;
-        data[(offset + room & (capacity - 1)) / 8].store(0, Ordering::Relaxed);
+        data[((offset + room) & (capacity - 1)) / 8].store(0, Ordering::Relaxed);
         let record = &data[begin..begin + room / 8];
         for (word, value) in record.iter().zip(header).skip(1) {
             word.store(value, Ordering::Relaxed);

@@ -96,7 +96,7 @@ fn a_ring_that_is_closed_says_so_and_can_be_read_to_its_end() {
     source.packet(5);
     drop(source);
     assert_eq!(reader.liveness(), Liveness::Closed);
-    assert_eq!(drain(&mut reader).0, [1..6]);
+    assert_eq!(drain(&mut reader).0, vec![1..6]);
     assert!(matches!(open(dir.path()), Err(RingError::NoRing { .. })));
 }
 
