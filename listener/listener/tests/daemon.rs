@@ -301,6 +301,7 @@ fn a_program_that_reads_the_ring_has_what_the_listeners_journal_has_notices_too(
     assert_eq!(reader.journal(), dir.path().join("listener"));
     let program = thread::spawn(move || {
         let mut read: Vec<Item> = Vec::new();
+        let mut closed = false;
         loop {
             match reader.poll() {
                 Next::Record(record) => {
@@ -309,8 +310,12 @@ fn a_program_that_reads_the_ring_has_what_the_listeners_journal_has_notices_too(
                     read.extend(messages.map(|(at, frame)| (session, at, notice, frame.bytes().to_vec())));
                 }
                 Next::Overrun => panic!("a ring that holds everything cannot overrun"),
-                Next::Empty if reader.liveness() == Liveness::Closed => return read,
-                Next::Empty => reader.wait(Duration::from_millis(100)),
+                Next::Empty if closed => return read,
+                Next::Empty => {
+                    reader.wait(Duration::from_millis(100));
+                    // What was written before it was closed is still to be read.
+                    closed = reader.liveness() == Liveness::Closed;
+                }
             }
         }
     });
