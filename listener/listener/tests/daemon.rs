@@ -109,6 +109,7 @@ fn config(dir: &Path, name: &str, lines: &[LineAddress; 2], recovery: &[SocketAd
         journal_config: journal_config(),
         arbiter: ArbiterConfig::default(),
         gaps: GapConfig::default(),
+        fair: None,
         impair: None,
         cpu: None,
         idle: IDLE,
