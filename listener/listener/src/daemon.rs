@@ -336,14 +336,14 @@ impl Listener {
             self.state_progress = progress;
             states.on_progress(now);
         }
-        // One that is told of, but held, has to be in the journal before the next one's file comes: naming it removes others.
-        if !output.holds_state() {
-            let written = output.record.bytes;
-            states.tick(arbiter, written, now, output, |connect| fetcher.connect(connect));
-        }
         if let Some(place) = output.record.take_replaced() {
             failpoint::hit("state.named");
             fetcher.named(place);
+        }
+        // Naming one removes other files, and ends a fetch: it comes first, also where its notice is held.
+        if !output.holds_state() {
+            let written = output.record.bytes;
+            states.tick(arbiter, written, now, output, |connect| fetcher.connect(connect));
         }
     }
 
