@@ -53,7 +53,7 @@ fn with_a_hold_shorter_than_the_way_nearly_all_is_late_and_the_stream_says_so() 
     bed.publish(&SOURCE).wait().expect(0);
     let far = far.wait().expect(0);
     let [on_time, late, early] = counters(&far);
-    // What recovery brings, as the first packets of a session may be, does not go through the impairer.
+    // What recovery brings does not go through the impairer, but takes longer than the hold all the same.
     assert!(on_time + early < late / 100, "{far:#?}");
     assert!(
         far.summary["notices"]["clock_implausible"].as_u64() >= Some(1),
@@ -66,7 +66,7 @@ fn with_a_hold_shorter_than_the_way_nearly_all_is_late_and_the_stream_says_so() 
             .any(|line| line.contains("the hold is too short")),
         "{far:#?}"
     );
-    assert!(far.summary["fair"]["lateness_ns"]["p50"].as_u64() >= Some(29_000_000));
+    assert!(far.summary["fair"]["lateness_ns"]["max"].as_u64() >= Some(29_000_000));
     assert!(far.summary["fair"]["clock"]["offset_ns"].as_i64() >= Some(30_000_000));
     let plain = plain.wait().expect(0);
     assert_eq!(plain.summary["fair"], Value::Null);
