@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         "hold",
         "messages",
         "spread p50 / p99 / max",
-        "last has it p50 / p99",
+        "released after p50 / p99",
         "late",
         "early"
     );
@@ -46,25 +46,31 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let outcome = fair(&setting)?;
         let micros = |sorted: &[u64], share| quantile(sorted, share) as f64 / 1e3;
         let spread = [0.5, 0.99, 1.0].map(|share| format!("{:.0}", micros(&outcome.spreads, share)));
-        let latest = [0.5, 0.99].map(|share| format!("{:.0}", micros(&outcome.latest, share)));
+        // By the listeners' own clocks, of the one that does worst.
+        let reports = outcome.reports.iter().filter_map(|report| report.fair.as_ref());
+        let overshoot = [0.5, 0.99].map(|share| {
+            let of = reports
+                .clone()
+                .map(|fair| fair.overshoot.value_at_quantile(share));
+            format!("{:.0} us", of.max().unwrap_or(0) as f64 / 1e3)
+        });
         let late: Vec<String> = outcome
             .late()
             .iter()
             .map(|share| format!("{:.2}%", share * 100.0))
             .collect();
-        let early: u64 = outcome
-            .reports
-            .iter()
-            .filter_map(|report| report.fair.as_ref())
-            .map(|fair| fair.stats.early())
-            .sum();
+        let early: u64 = reports.map(|fair| fair.stats.early()).sum();
         println!(
-            "{:<18} {:<8} {:>9} {:>25} us {:>25} us  {:<24} {:>7}{}",
+            "{:<18} {:<8} {:>9} {:>25} us {:>28}  {:<24} {:>7}{}",
             format!("{delays:?} ms"),
             hold.map_or("none".into(), |hold| format!("{hold} ms")),
             outcome.spreads.len(),
             spread.join(" / "),
-            latest.join(" / "),
+            if hold.is_some() {
+                overshoot.join(" / ")
+            } else {
+                "-".into()
+            },
             if hold.is_some() {
                 late.join(" ")
             } else {

@@ -3,7 +3,8 @@
 //!
 //! All of it is real (sockets, journals, threads); only the ways are the impairer's. A listener has a message when it can
 //! be read from its journal, as a local program does: one thread looks at the three journals in turn and takes the time of
-//! what it finds. How long a look takes is part of the spread, so a run with ways of equal length is the floor.
+//! what it finds. How long a look takes is part of the spread, and what comes while that thread has no core looks as if it
+//! came at once: so a run with ways of equal length stands beside it, and how late the listeners released by their own clocks.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, UdpSocket};
