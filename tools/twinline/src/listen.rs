@@ -35,7 +35,7 @@ use twinline_wire::field::ClockState;
 /// It may be started before the publisher and the recovery service: then it waits.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --fair-hold 500us --idle spin --cpu 2"
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --fair-hold 500us --idle spin"
 )]
 pub(crate) struct Listen {
     #[command(flatten)]
