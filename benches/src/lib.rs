@@ -4,6 +4,7 @@
 //! the same packets. Rounds of all pieces are interleaved; the medians are reported.
 
 pub mod book;
+pub mod fair;
 pub mod snapshot;
 
 use std::hint::black_box;

@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod impair;
+pub mod queue;
 pub mod random;
 mod receiver;
 mod sender;

@@ -375,6 +375,17 @@ codes! {
         /// Both lines are silent: the state may be stale.
         STALE = 3 "Stale",
     }
+    /// What a listener with fair release holds of its host's clock.
+    Code ClockState null 255 {
+        /// Nothing speaks against it any more.
+        PLAUSIBLE = 1 "Plausible",
+        /// Packets come before they were sent: the clock is behind the publisher's.
+        BEHIND = 2 "Behind",
+        /// Even the fastest packet comes after its moment: the clock is ahead of the publisher's, or the way longer than the hold.
+        AHEAD = 3 "Ahead",
+        /// The kernel says that the clock is no longer synchronised.
+        UNSYNCHRONISED = 4 "Unsynchronised",
+    }
     /// What happened to a session.
     Code SessionState null 255 {
         /// A session begins.

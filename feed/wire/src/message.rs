@@ -139,6 +139,7 @@ pub static TEMPLATES: &[&MessageDef] = &[
     session::LineEvent::DEF,
     session::SessionEvent::DEF,
     session::SessionsMissed::DEF,
+    session::ClockEvent::DEF,
     recovery::Login::DEF,
     recovery::LoginAccepted::DEF,
     recovery::RangesRequest::DEF,

@@ -1,7 +1,7 @@
 //! Session, epoch and position messages, which are journalled and sequenced like all others, and the listener's
 //! notices, which stand in its own stream only.
 
-use crate::field::{LineName, LineState, LossReason, Optional, SessionState, Text};
+use crate::field::{ClockState, LineName, LineState, LossReason, Optional, SessionState, Text};
 use crate::message::messages;
 use crate::{U16, U32, U64};
 
@@ -91,5 +91,15 @@ messages! {
         end: U32,
         /// Why.
         reason: LossReason,
+    }
+    /// Notice: the clock that messages are released by becomes implausible, or plausible again.
+    ClockEvent = 66 {
+        /// When, in nanoseconds since the Unix epoch.
+        time: U64,
+        /// What.
+        state: ClockState,
+        /// Lowest receive time minus sending time of the last ten seconds, in nanoseconds, without its sign: below zero where
+        /// the state is Behind. Absent: nothing came.
+        offset: Optional<U64>,
     }
 }

@@ -45,7 +45,8 @@ macro_rules! typed {
 
 fn all_typed() -> Vec<Typed> {
     typed! {
-        session: EpochStart SessionStart EndOfSession SourcePosition Lost Void StateReplaced LineEvent SessionEvent SessionsMissed;
+        session: EpochStart SessionStart EndOfSession SourcePosition Lost Void StateReplaced LineEvent SessionEvent SessionsMissed
+            ClockEvent;
         market: InstrumentDefinition TradingStatus AddOrder ModifyOrder ReplaceOrder DeleteOrder ExecuteOrder Trade
             TradeCancel Imbalance BestBidOffer PriceTick UnseenOrder;
         recovery: Login LoginAccepted RangesRequest Data RequestComplete Reject SnapshotRequest SnapshotPart

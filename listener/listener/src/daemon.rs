@@ -2,9 +2,11 @@
 //! talks to the recovery services.
 
 use crate::arbiter::{Arbiter, ArbiterConfig, Origin, Position};
+use crate::fair::FairConfig;
 use crate::fetch::{Answer, Fetcher};
 use crate::gaps::{GapConfig, GapPolicy, MAX_SERVICES};
 use crate::join::{StateConfig, StateEvent, StateFetcher, StatePolicy};
+use crate::output::Output;
 use crate::record::Record;
 use crate::report::{Live, Report};
 use std::net::SocketAddr;
@@ -55,6 +57,8 @@ pub struct ListenerConfig {
     pub arbiter: ArbiterConfig,
     /// The gap policy's settings; the number of services is taken from `recovery`.
     pub gaps: GapConfig,
+    /// Hold each message until its moment.
+    pub fair: Option<FairConfig>,
     /// What is done to the lines before the arbiter sees them, for tests.
     pub impair: Option<Spec>,
     /// The core to run on.
@@ -108,7 +112,7 @@ pub struct Listener {
     receivers: Arc<[LineReceiver; 2]>,
     arbiter: Arbiter,
     policy: GapPolicy,
-    record: Record,
+    output: Output,
     fetcher: Option<Fetcher>,
     states: StatePolicy,
     state_fetcher: Option<StateFetcher>,
@@ -187,7 +191,7 @@ impl Listener {
             receivers,
             arbiter,
             policy,
-            record,
+            output: Output::new(record, config.fair),
             fetcher,
             states,
             state_fetcher,
@@ -222,9 +226,10 @@ impl Listener {
             pin(core)?;
         }
         self.poll_lines_until(stop);
-        let synced = self.record.sync();
+        self.release_held();
+        let synced = self.output.record.sync();
         self.live.clone().finish(|report| self.fill(report));
-        if let Some(error) = self.record.error.take() {
+        if let Some(error) = self.output.record.error.take() {
             return Err(error.into());
         }
         synced?;
@@ -235,19 +240,21 @@ impl Listener {
         let mut preferred = Line::A;
         let mut empty = 0;
         let (mut gaps_at, mut report_at) = (0, 0);
-        while !stop.load(Ordering::Relaxed) && self.record.error.is_none() {
+        while !stop.load(Ordering::Relaxed) && self.output.record.error.is_none() {
             let now = self.now();
             let look_at_other = empty % OTHER_LINE == 0;
-            let mut worked = self.poll_line(preferred, now);
-            if worked || look_at_other {
+            let mut worked = self.output.release(now);
+            self.release_impaired(now);
+            let first = self.poll_line(preferred, now);
+            if first || look_at_other {
                 let other = self.poll_line(preferred.other(), now);
                 // The line that alone had something is polled first from now on.
-                if other && !worked {
+                if other && !first {
                     preferred = preferred.other();
                 }
                 worked |= other;
             }
-            worked |= self.take_answers(now);
+            worked |= first | self.take_answers(now);
             if now >= gaps_at {
                 gaps_at = now + GAP_TURN;
                 self.look_after_gaps(now);
@@ -257,6 +264,7 @@ impl Listener {
             }
             if now >= report_at {
                 report_at = now + REPORT_TURN;
+                self.look_after_clock(now);
                 self.live.clone().update(|report| self.fill(report));
             }
             if worked {
@@ -269,13 +277,26 @@ impl Listener {
         self.release_impaired(u64::MAX);
     }
 
+    /// What is held still has its moment, although nothing is polled any more: at most twice the hold away.
+    fn release_held(&mut self) {
+        while let Some(wait) = self.output.wait()
+            && self.output.record.error.is_none()
+        {
+            self.idle.idle(wait);
+            self.output.release(self.now());
+        }
+    }
+
     /// How long the thread may sleep while nothing comes, in nanoseconds.
     fn longest_sleep(&self) -> u64 {
         let waits = self.impairer.is_some()
             || self.policy.open_gaps() > 0
             || self.arbiter.is_missing_something()
             || self.states.is_asking();
-        if waits { GAP_TURN } else { QUIET_TURN }
+        let longest = if waits { GAP_TURN } else { QUIET_TURN };
+        let delayed = self.impairer.as_ref().and_then(Impairer::next);
+        let delayed = delayed.map_or(longest, |at| at.saturating_sub(self.now()));
+        longest.min(delayed).min(self.output.wait().unwrap_or(longest))
     }
 
     /// True once a session is complete and both lines have said so too, or had their time to.
@@ -296,27 +317,22 @@ impl Listener {
             return false;
         };
         let bytes = &self.buffer[..length];
-        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
+        let (arbiter, output) = (&mut self.arbiter, &mut self.output);
         match &mut self.impairer {
-            None => arbiter.on_packet(origin(line), bytes, now, record),
+            None => arbiter.on_packet(origin(line), bytes, now, output),
             Some(impairer) => impairer.push(line, bytes, now, &mut |line, bytes| {
-                arbiter.on_packet(origin(line), bytes, now, record);
+                arbiter.on_packet(origin(line), bytes, now, output);
             }),
         }
         true
     }
 
     fn look_after_gaps(&mut self, now: u64) {
-        self.record.beat();
-        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
-        if let Some(impairer) = &mut self.impairer {
-            impairer.poll(now, &mut |line, bytes| {
-                arbiter.on_packet(origin(line), bytes, now, record)
-            });
-        }
-        arbiter.tick(now, record);
+        self.output.record.beat();
+        let (arbiter, output) = (&mut self.arbiter, &mut self.output);
+        arbiter.tick(now, output);
         let fetcher = &self.fetcher;
-        self.policy.tick(arbiter, now, record, |request| {
+        self.policy.tick(arbiter, now, output, |request| {
             if let Some(fetcher) = fetcher {
                 fetcher.ask(request);
             }
@@ -329,7 +345,7 @@ impl Listener {
         let Some(fetcher) = &self.state_fetcher else {
             return;
         };
-        let (arbiter, states, record) = (&mut self.arbiter, &mut self.states, &mut self.record);
+        let (arbiter, states, output) = (&mut self.arbiter, &mut self.states, &mut self.output);
         while let Some(event) = fetcher.event() {
             match event {
                 StateEvent::Connected { id } => {
@@ -338,11 +354,11 @@ impl Listener {
                     }
                 }
                 StateEvent::Ready { id, state } => {
-                    if !states.on_state(id, state, arbiter, record.bytes, now, record) {
+                    if !states.on_state(id, state, arbiter, output.record.bytes, now, output) {
                         fetcher.discard(state);
                     }
                 }
-                StateEvent::Failed { id, failure } => states.on_failed(id, failure, arbiter, now, record),
+                StateEvent::Failed { id, failure } => states.on_failed(id, failure, arbiter, now, output),
             }
         }
         let progress = fetcher.progress();
@@ -350,20 +366,32 @@ impl Listener {
             self.state_progress = progress;
             states.on_progress(now);
         }
-        let written = record.bytes;
-        states.tick(arbiter, written, now, record, |connect| fetcher.connect(connect));
-        if let Some(place) = record.take_replaced() {
+        if let Some(place) = output.record.take_replaced() {
             failpoint::hit("state.named");
             fetcher.named(place);
+        }
+        // Naming one removes other files, and ends a fetch: it comes first, also where its notice is held.
+        if !output.holds_state() {
+            let written = output.record.bytes;
+            states.tick(arbiter, written, now, output, |connect| fetcher.connect(connect));
+        }
+    }
+
+    /// Says so in the stream where the clock that messages are released by becomes implausible, or plausible again.
+    fn look_after_clock(&mut self, now: u64) {
+        if self.arbiter.position().session != 0
+            && let Some((state, offset)) = self.output.watch_clock(now)
+        {
+            self.arbiter.say_clock(state, offset, &mut self.output);
         }
     }
 
     /// Lets go what the impairer has held back until `now`.
     fn release_impaired(&mut self, now: u64) {
-        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
+        let (arbiter, output) = (&mut self.arbiter, &mut self.output);
         if let Some(impairer) = &mut self.impairer {
             impairer.poll(now, &mut |line, bytes| {
-                arbiter.on_packet(origin(line), bytes, now, record)
+                arbiter.on_packet(origin(line), bytes, now, output)
             });
         }
     }
@@ -373,7 +401,7 @@ impl Listener {
         let Some(fetcher) = &self.fetcher else {
             return false;
         };
-        let (arbiter, policy, record) = (&mut self.arbiter, &mut self.policy, &mut self.record);
+        let (arbiter, policy, output) = (&mut self.arbiter, &mut self.policy, &mut self.output);
         for taken in 0..ANSWERS {
             let Some(answer) = fetcher.answer() else {
                 return taken > 0;
@@ -388,13 +416,13 @@ impl Listener {
                 } => {
                     // The recovery client has checked it.
                     if let Ok(packet) = Packet::trusted_prefix(&buffer[..length]) {
-                        arbiter.on_valid(Origin::Recovery, packet, now, record);
+                        arbiter.on_valid(Origin::Recovery, packet, now, output);
                     }
                     policy.on_progress(request, now);
                     fetcher.give_back(buffer);
                 }
                 Answer::Reject { request, refusal } => {
-                    policy.on_reject(request, refusal, arbiter, now, record)
+                    policy.on_reject(request, refusal, arbiter, now, output)
                 }
                 Answer::Complete { request } => policy.on_complete(request),
                 Answer::Head {
@@ -403,7 +431,7 @@ impl Listener {
                     epoch_base,
                     next,
                 } => {
-                    arbiter.on_service_head(session, epoch, epoch_base, next, record);
+                    arbiter.on_service_head(session, epoch, epoch_base, next, output);
                 }
             }
         }
@@ -416,11 +444,12 @@ impl Listener {
         report.lines = self.arbiter.line_stats();
         report.gaps = *self.policy.stats();
         report.open_gaps = self.policy.open_gaps();
-        report.notices = self.record.notices;
-        report.bytes = self.record.bytes;
+        report.notices = self.output.record.notices;
+        report.bytes = self.output.record.bytes;
+        self.output.fill(&mut report.fair);
         report.latency.reset();
         // Same bounds: nothing is out of range.
-        let _ = report.latency.add(&self.record.latency);
+        let _ = report.latency.add(&self.output.record.latency);
         report.impairer = self
             .impairer
             .as_ref()

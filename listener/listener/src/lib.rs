@@ -7,10 +7,12 @@
 pub mod arbiter;
 mod books;
 pub mod daemon;
+pub mod fair;
 mod fetch;
 pub mod gaps;
 pub mod join;
 pub mod lines;
+mod output;
 #[cfg_attr(not(feature = "planted-bugs"), doc(hidden))]
 pub mod planted;
 mod record;
@@ -19,6 +21,7 @@ pub mod report;
 pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartAt, State};
 pub use books::OpenBooks;
 pub use daemon::{ListenError, Listener, ListenerConfig, RingPlace};
+pub use fair::{FairConfig, FairRelease, FairReport};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use join::{StateConfig, StatePolicy};
 pub use lines::LineStats;

@@ -7,8 +7,11 @@ use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
 use twinline_journal::{JournalError, JournalWriter};
 use twinline_ring::RingWriter;
+use twinline_wire::field::Optional;
 use twinline_wire::header::{HEADER_LEN, flags};
-use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, StateReplaced, Void};
+use twinline_wire::session::{
+    ClockEvent, LineEvent, Lost, SessionEvent, SessionsMissed, StateReplaced, Void,
+};
 use twinline_wire::{Message, OpenPacket, Stamp};
 
 /// Latencies are kept from 1 ns to 100 s, to two digits.
@@ -39,6 +42,10 @@ pub struct NoticeCounts {
     pub sessions_missed: u64,
     /// States replaced by that of a snapshot.
     pub state_replaced: u64,
+    /// Times that the clock became implausible, or implausible otherwise.
+    pub clock_implausible: u64,
+    /// Times that it was plausible again.
+    pub clock_plausible: u64,
 }
 
 /// The [`Sink`] of the daemon's arbiter: re-frames what is partly new, writes notices, and measures latency.
@@ -209,6 +216,14 @@ impl Record {
                     file: state.file.into(),
                 },
             ),
+            NoticeKind::Clock { state, offset } => self.write_notice(
+                notice,
+                &ClockEvent {
+                    time,
+                    state,
+                    offset: offset.map_or(Optional::NONE, |offset| Optional::some(offset.unsigned_abs())),
+                },
+            ),
         }
     }
 }
@@ -268,7 +283,7 @@ impl Sink for Record {
 
 impl NoticeCounts {
     fn count(&mut self, kind: NoticeKind) {
-        use twinline_wire::field::{LineState, LossReason, SessionState};
+        use twinline_wire::field::{ClockState, LineState, LossReason, SessionState};
         let counter = match kind {
             NoticeKind::Lost(_, LossReason::SKIPPED) => return,
             NoticeKind::Lost(..) => &mut self.lost,
@@ -281,6 +296,8 @@ impl NoticeCounts {
             NoticeKind::Session(_) => &mut self.session_abandoned,
             NoticeKind::SessionsMissed { .. } => &mut self.sessions_missed,
             NoticeKind::StateReplaced(_) => &mut self.state_replaced,
+            NoticeKind::Clock { state, .. } if state == ClockState::PLAUSIBLE => &mut self.clock_plausible,
+            NoticeKind::Clock { .. } => &mut self.clock_implausible,
         };
         *counter += 1;
     }

@@ -1,6 +1,7 @@
 //! What a listener says about itself while it runs and when it ends.
 
 use crate::arbiter::{ArbiterStats, DropCounts, Position};
+use crate::fair::FairReport;
 use crate::gaps::GapStats;
 use crate::join::StateStats;
 use crate::lines::LineStats;
@@ -36,6 +37,8 @@ pub struct Report {
     pub bytes: u64,
     /// Sending time to delivery, in nanoseconds, of each message delivered.
     pub latency: Histogram<u64>,
+    /// Fair release and its clock, if messages are held until their moment.
+    pub fair: Option<FairReport>,
     /// What the impairer did to each line, if there is one.
     pub impairer: Option<[LineFates; 2]>,
     /// Recovery services connected now.
@@ -124,6 +127,7 @@ impl Live {
             ring: None,
             bytes: 0,
             latency: latency_histogram(),
+            fair: None,
             impairer: None,
             recovery_connected: 0,
             recovery_failures: 0,

@@ -17,7 +17,9 @@ use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_line::{Line, LineAddress, ReceiverOptions, SenderOptions};
 use twinline_listener::arbiter::{Dropped, StartAt};
-use twinline_listener::{ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Report, RingPlace};
+use twinline_listener::{
+    ArbiterConfig, FairConfig, GapConfig, ListenError, Listener, ListenerConfig, Report, RingPlace,
+};
 use twinline_recovery::{ClientConfig, Service, ServiceConfig};
 use twinline_ring::{Kind, Liveness, MIN_CAPACITY, Next, RingReader};
 use twinline_wire::header::flags;
@@ -111,6 +113,7 @@ fn config(dir: &Path, name: &str, lines: &[LineAddress; 2], recovery: &[SocketAd
         ring: None,
         arbiter: ArbiterConfig::default(),
         gaps: GapConfig::default(),
+        fair: None,
         impair: None,
         cpu: None,
         idle: IDLE,
@@ -264,6 +267,115 @@ fn without_recovery_a_gap_is_announced_and_the_stream_goes_on() {
     let got = messages(&dir.path().join("alone"));
     assert_eq!(got.len() as u64 + report.arbiter.lost, expected.len() as u64);
     assert!(got.iter().all(|message| expected.contains(message)));
+}
+
+/// Reads a journal as a local program does, until `stop`: each packet and the time at which it could be seen.
+fn watch(dir: &Path, stop: Arc<AtomicBool>) -> JoinHandle<Vec<(u64, u64)>> {
+    let mut reader = JournalReader::open(dir).unwrap();
+    thread::spawn(move || {
+        let mut seen = Vec::new();
+        loop {
+            let last = stop.load(Ordering::Relaxed);
+            while let Some(packet) = reader.next().unwrap() {
+                if packet.header().flags & flags::LOCAL == 0 {
+                    seen.push((packet.header().sending_time.get(), unix_now()));
+                }
+            }
+            if last {
+                return seen;
+            }
+            thread::sleep(Duration::from_micros(50));
+        }
+    })
+}
+
+fn fair(hold: Duration) -> Option<FairConfig> {
+    Some(FairConfig {
+        hold: hold.as_nanos() as u64,
+        buffer: 16 << 20,
+    })
+}
+
+#[test]
+fn with_fair_release_no_program_sees_a_message_before_its_moment_and_every_one_is_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines();
+    let (address, stop_service) = serve(dir.path());
+    let hold = Duration::from_millis(20);
+    let mut config = config(dir.path(), "fair", &lines, &[address]);
+    config.fair = fair(hold);
+    config.impair = Some(
+        "loss=2%,both=0.5%,dup=1%,reorder=1%,delay=2ms,jitter=1ms,seed=5"
+            .parse()
+            .unwrap(),
+    );
+    let listener = listen(config);
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = watch(&dir.path().join("fair"), Arc::clone(&stop));
+    publish(dir.path(), &lines, 10_000, 10_000).join().unwrap();
+    let report = listener.join().unwrap().unwrap();
+    stop.store(true, Ordering::Relaxed);
+    let early: Vec<_> = seen
+        .join()
+        .unwrap()
+        .into_iter()
+        .filter(|(sent, at)| *at < sent + hold.as_nanos() as u64)
+        .collect();
+    let of = report.fair.as_ref().unwrap();
+    assert_eq!((early.len(), of.stats.early()), (0, 0), "{early:?}");
+    let expected = messages(&dir.path().join("publisher"));
+    assert!(messages(&dir.path().join("fair")) == expected, "{report:?}");
+    assert_eq!(of.stats.on_time + of.stats.late, report.messages());
+    assert!(of.stats.on_time > 0 && of.held_packets == 0, "{of:?}");
+    assert_eq!(
+        (of.overshoot.len(), of.lateness.len()),
+        (of.stats.on_time, of.stats.late)
+    );
+    stop_service();
+}
+
+#[test]
+fn a_listener_that_is_stopped_while_it_holds_messages_records_them_and_goes_on_behind_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines();
+    let (address, stop_service) = serve(dir.path());
+    let open = || {
+        let mut config = config(dir.path(), "fair", &lines, &[address]);
+        config.fair = fair(Duration::from_millis(300));
+        Listener::open(&config).unwrap()
+    };
+    let publisher = publish(dir.path(), &lines, 10_000, 5_000);
+    let (mut total, mut stops) = (0, 0);
+    loop {
+        let (listener, stop) = (open(), Arc::new(AtomicBool::new(false)));
+        let (live, of_thread) = (listener.live(), Arc::clone(&stop));
+        let running = thread::spawn(move || listener.run(&of_thread));
+        let from = Instant::now();
+        // Stopped while it holds something, or at the session's end by itself.
+        while !running.is_finished() && live.report().fair.is_none_or(|fair| fair.held_packets == 0) {
+            assert!(from.elapsed() < Duration::from_secs(60));
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread::sleep(Duration::from_millis(200));
+        stop.store(true, Ordering::Relaxed);
+        let report = running.join().unwrap().unwrap();
+        let of = report.fair.as_ref().unwrap();
+        assert_eq!((of.held_packets, of.stats.early()), (0, 0), "{of:?}");
+        assert_eq!(of.stats.on_time + of.stats.late, report.messages());
+        total += report.messages();
+        if report.position.ended {
+            break;
+        }
+        stops += 1;
+        let again = open();
+        assert_eq!(again.position(), report.position);
+    }
+    publisher.join().unwrap();
+    assert!(stops > 0);
+    let expected = messages(&dir.path().join("publisher"));
+    assert!(messages(&dir.path().join("fair")) == expected);
+    assert_eq!(total, expected.len() as u64);
+    stop_service();
 }
 
 /// A message or notice: session, sequence, whether it is a notice, bytes.

@@ -3,7 +3,7 @@
 use crate::faults::{Counts, Fault, MS, Plan};
 use crate::network::Lines;
 use crate::publisher::CHANNEL;
-use crate::record::Recorder;
+use crate::record::{Holds, Recorder};
 use crate::rng::Rng;
 use crate::run::{Options, is_planted};
 use crate::service::{Connection, Service};
@@ -74,7 +74,18 @@ impl ListenerHost {
         dir: &Path,
         now: u64,
     ) -> Self {
-        let mut record = Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit);
+        // Drawn apart: with it or without it, a seed's faults are the same.
+        let rng = &mut Rng::mixed(&[seed, number as u64, 0xfa1]);
+        let holds = rng.one_in(3).then(|| {
+            let configured = *rng.pick(&[MS / 5, 2 * MS, 20 * MS]);
+            let real = if is_planted!(options, ReleasedTooEarly) {
+                configured / 2
+            } else {
+                configured
+            };
+            Holds { configured, real }
+        });
+        let mut record = Recorder::new(dir.join(format!("listener-{number}")), plan.packet_limit, holds);
         record.trace = options.trace.then(Vec::new);
         let late = plan.late.filter(|_| number + 1 == plan.listeners);
         let config = ArbiterConfig {
@@ -156,7 +167,7 @@ impl ListenerHost {
 
     /// A datagram arrived.
     pub(crate) fn on_datagram(&mut self, line: usize, bytes: &[u8], now: u64) {
-        self.record.now = now;
+        self.record.release(now);
         if let Some(live) = &mut self.live {
             let origin = [Origin::LineA, Origin::LineB][line];
             live.arbiter.on_packet(origin, bytes, now, &mut self.record);
@@ -171,7 +182,7 @@ impl ListenerHost {
         now: u64,
         counts: &mut Counts,
     ) -> Result<(), String> {
-        self.record.now = now;
+        self.record.release(now);
         let Some(live) = &mut self.live else {
             if self.sleep.is_over(now, self.newest, self.calm) {
                 self.start(seed, number, now, counts)?;

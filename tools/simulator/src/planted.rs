@@ -27,6 +27,8 @@ pub enum Plant {
     StateTooHigh,
     /// A snapshot says that it holds a message less than it does.
     StateTooLow,
+    /// Fair release releases before a message's moment.
+    ReleasedTooEarly,
 }
 
 impl Plant {
@@ -57,5 +59,6 @@ impl Plant {
         Plant::Replica(ReplicaBug::HealedTooShort),
         Plant::StateTooHigh,
         Plant::StateTooLow,
+        Plant::ReleasedTooEarly,
     ];
 }

@@ -1,4 +1,5 @@
-//! A listener's record: the real one, over a real journal, and what it holds in the end.
+//! A listener's record: the real one, over a real journal, and what it holds in the end. With fair release messages are
+//! held before it, and nothing may come to it before its moment.
 
 use crate::powercut;
 use crate::publisher::{CHANNEL, SEGMENT};
@@ -9,6 +10,7 @@ use twinline_journal::{
 };
 use twinline_listener::arbiter::Position;
 use twinline_listener::arbiter::ranges::Span;
+use twinline_listener::fair::{FairConfig, FairRelease, MIN_BUFFER, Times};
 use twinline_listener::{Delivery, Notice, Origin, Record, Sink};
 use twinline_wire::field::{LossReason, SessionState};
 use twinline_wire::header::flags;
@@ -92,11 +94,80 @@ impl Stream {
     }
 }
 
+/// How long messages are held, in nanoseconds: as configured, and in fact (another with a bug planted).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holds {
+    pub(crate) configured: u64,
+    pub(crate) real: u64,
+}
+
+/// Fair release in front of the record, and what comes out of it too early.
+struct Fair {
+    release: FairRelease,
+    hold: u64,
+    early: u64,
+}
+
+impl Fair {
+    fn new(holds: Holds) -> Self {
+        Self {
+            release: FairRelease::new(FairConfig {
+                hold: holds.real,
+                buffer: MIN_BUFFER,
+            }),
+            hold: holds.configured,
+            early: 0,
+        }
+    }
+
+    /// What comes out goes into `record`.
+    fn with(
+        &mut self,
+        record: &mut Record,
+        now: u64,
+        work: impl FnOnce(&mut FairRelease, Times, &mut Released<'_>),
+    ) {
+        let times = Times { real: now, mono: now };
+        let mut released = Released {
+            record,
+            now,
+            hold: self.hold,
+            early: 0,
+        };
+        work(&mut self.release, times, &mut released);
+        self.early += released.early;
+    }
+}
+
+/// The record behind fair release.
+struct Released<'a> {
+    record: &'a mut Record,
+    now: u64,
+    hold: u64,
+    early: u64,
+}
+
+impl Sink for Released<'_> {
+    fn deliver(&mut self, delivery: &Delivery<'_>) {
+        if self.now < delivery.packet.header().sending_time.get() + self.hold {
+            self.early += u64::from(delivery.take);
+        }
+        self.record.deliver(delivery);
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        self.record.notice(notice);
+    }
+}
+
 /// A listener's journal, and beside it what the journal does not say: when notices were given.
 pub(crate) struct Recorder {
     pub(crate) dir: PathBuf,
     config: JournalConfig,
     record: Option<Record>,
+    holds: Option<Holds>,
+    /// Made anew at each start: a kill takes what is held.
+    fair: Option<Fair>,
     /// Notices with their virtual time.
     pub(crate) notices: Vec<(u64, Notice)>,
     pub(crate) now: u64,
@@ -106,7 +177,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(dir: PathBuf, max_packet: usize) -> Self {
+    pub(crate) fn new(dir: PathBuf, max_packet: usize, holds: Option<Holds>) -> Self {
         let config = JournalConfig {
             channel: CHANNEL,
             max_packet,
@@ -119,6 +190,8 @@ impl Recorder {
             dir,
             config,
             record: None,
+            holds,
+            fair: None,
             notices: Vec::new(),
             now: 0,
             recovered: 0,
@@ -140,6 +213,7 @@ impl Recorder {
         let record = Record::new(journal, CHANNEL, self.config.max_packet);
         let position = record.position();
         self.record = Some(record);
+        self.fair = self.holds.map(Fair::new);
         Ok(position)
     }
 
@@ -159,8 +233,27 @@ impl Recorder {
         record.map_or(Ok(()), |record| record.sync().map_err(|error| error.to_string()))
     }
 
-    /// Why a listener had to stop, if it had to.
+    /// Time passes: what is held and has its moment is recorded.
+    pub(crate) fn release(&mut self, now: u64) {
+        self.now = now;
+        if let (Some(fair), Some(record)) = (&mut self.fair, &mut self.record) {
+            fair.with(record, now, |release, times, released| {
+                release.release(times, released);
+            });
+        }
+    }
+
+    /// Why a listener had to stop, if it had to; or that it released something before its moment, and did not count it.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(fair) = &self.fair
+            && fair.early != fair.release.stats().early()
+        {
+            return Err(format!(
+                "a listener released {} messages before their moment: {:?}",
+                fair.early,
+                fair.release.stats()
+            ));
+        }
         match self.record.as_ref().and_then(|record| record.error.as_ref()) {
             None => Ok(()),
             Some(error) => Err(format!("a listener cannot write its journal: {error}")),
@@ -192,16 +285,24 @@ impl Sink for Recorder {
         if delivery.origin == Origin::Recovery {
             self.recovered += u64::from(delivery.take);
         }
-        if let Some(record) = &mut self.record {
-            record.deliver(delivery);
+        match (&mut self.record, &mut self.fair) {
+            (None, _) => {}
+            (Some(record), None) => record.deliver(delivery),
+            (Some(record), Some(fair)) => fair.with(record, self.now, |release, times, released| {
+                release.deliver(delivery, times, released);
+            }),
         }
     }
 
     fn notice(&mut self, notice: &Notice) {
         self.notices.push((self.now, *notice));
         self.note(|| format!("{notice:?}"));
-        if let Some(record) = &mut self.record {
-            record.notice(notice);
+        match (&mut self.record, &mut self.fair) {
+            (None, _) => {}
+            (Some(record), None) => record.notice(notice),
+            (Some(record), Some(fair)) => fair.with(record, self.now, |release, times, released| {
+                release.notice(notice, times, released);
+            }),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `twinline listen`: two lossy lines in, one complete and ordered stream out, in a journal of its own.
 
+mod fair;
 mod print;
 mod report;
 
@@ -25,6 +26,7 @@ use twinline_listener::{
     ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, RingPlace, StartAt,
 };
 use twinline_recovery::ClientConfig;
+use twinline_wire::field::ClockState;
 
 /// Turn the two lines into one complete, ordered stream and journal.
 ///
@@ -34,7 +36,7 @@ use twinline_recovery::ClientConfig;
 /// It may be started before the publisher and the recovery service: then it waits.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --ring /dev/shm/twinline\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16"
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --ring /dev/shm/twinline\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --fair-hold 500us --idle spin"
 )]
 pub(crate) struct Listen {
     #[command(flatten)]
@@ -46,7 +48,8 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::size_in_memory, help_heading = "Lines")]
     receive_buffer: usize,
     /// Do to the lines' packets what a bad network does, repeatably: a share of packets that is lost, lost on both
-    /// lines, doubled, overtaken, damaged; as in loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7
+    /// lines, doubled, overtaken, damaged, and how much later all of them come (delay, and up to jitter more); as in
+    /// loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,jitter=100us,seed=7
     #[arg(long, value_name = "SPEC", help_heading = "Lines")]
     impair: Option<Spec>,
     #[command(flatten)]
@@ -87,6 +90,8 @@ pub(crate) struct Listen {
     /// --json stand behind them
     #[arg(long, help_heading = "Output")]
     print: bool,
+    #[command(flatten)]
+    fair: fair::FairArgs,
     #[command(flatten)]
     thread: ThreadArgs,
 }
@@ -145,6 +150,7 @@ impl Listen {
                 timeout: nanos(self.gap_timeout),
                 ..GapConfig::default()
             },
+            fair: self.fair.config(),
             impair: self.impair,
             cpu: self.thread.cpu.get(place).copied(),
             idle: self.thread.idle,
@@ -158,13 +164,18 @@ struct Channel {
     lines: LineArgs,
     listener: Option<Listener>,
     live: Live,
+    clock: ClockState,
     printer: Option<Printer>,
 }
 
 impl Channel {
-    /// Tells of a line that brings nothing that can be used, because a flag is wrong.
-    fn tell(&self, progress: &mut Progress) {
+    /// Tells of a line that brings nothing that can be used, because a flag is wrong, and of a clock that is.
+    fn tell(&mut self, args: &Listen, progress: &mut Progress) {
         let report = self.live.report();
+        if let Some(fair) = &report.fair {
+            args.fair
+                .tell(self.lines.channel, fair, &mut self.clock, progress);
+        }
         for line in Line::ALL {
             let address = [&self.lines.line_a, &self.lines.line_b][line.index()];
             let packets = report.lines[line.index()].packets;
@@ -202,6 +213,7 @@ impl Channel {
             lines: lines.clone(),
             live: listener.live(),
             listener: Some(listener),
+            clock: ClockState::PLAUSIBLE,
             printer,
         })
     }
@@ -244,7 +256,7 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
         .iter_mut()
         .filter_map(|channel| channel.printer.take())
         .collect();
-    let results = watch_over(&mut channels, &stop, &mut progress, &|channels| {
+    let results = watch_over(args, &mut channels, &stop, &mut progress, &|channels| {
         summary(args, channels, started)
     })?;
     let printed: Result<(), Failure> = printers
@@ -296,6 +308,7 @@ fn ready_text(channel: &Channel) -> String {
 
 /// Runs each channel's listener on a thread of its own and shows how it goes. One that fails ends all.
 fn watch_over(
+    args: &Listen,
     channels: &mut [Channel],
     stop: &AtomicBool,
     progress: &mut Progress,
@@ -331,10 +344,14 @@ fn watch_over(
             progress.figures(|| summary(channels));
             if told.elapsed() >= TELL_EVERY {
                 told = Instant::now();
-                channels.iter().for_each(|channel| channel.tell(progress));
+                channels
+                    .iter_mut()
+                    .for_each(|channel| channel.tell(args, progress));
             }
         }
-        channels.iter().for_each(|channel| channel.tell(progress));
+        channels
+            .iter_mut()
+            .for_each(|channel| channel.tell(args, progress));
         let join = |worker: thread::ScopedJoinHandle<'_, _>| {
             worker.join().map_err(|_| {
                 // Whatever else waits for the flag must end too.

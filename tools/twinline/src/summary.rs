@@ -5,6 +5,7 @@ mod text;
 
 pub(crate) use text::show_counts;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -58,6 +59,9 @@ pub(crate) struct Summary {
     /// Sending time to delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency_ns: Option<LatencySummary>,
+    /// Fair release: what was released at its moment, and what was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fair: Option<FairSummary>,
     /// What the impairer did, by line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) impairer: Option<ImpairerSummary>,
@@ -262,6 +266,59 @@ pub(crate) struct LatencySummary {
     pub(crate) p99_99: u64,
     /// The largest.
     pub(crate) max: u64,
+}
+
+impl LatencySummary {
+    /// Those of a histogram.
+    pub(crate) fn of(all: &Histogram<u64>) -> Self {
+        Self {
+            count: all.len(),
+            p50: all.value_at_quantile(0.5),
+            p90: all.value_at_quantile(0.9),
+            p99: all.value_at_quantile(0.99),
+            p99_9: all.value_at_quantile(0.999),
+            p99_99: all.value_at_quantile(0.9999),
+            max: all.max(),
+        }
+    }
+}
+
+/// What a listener held until its moment, in messages.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct FairSummary {
+    /// From sending to release, in nanoseconds.
+    pub(crate) hold_ns: u64,
+    /// Came in time.
+    pub(crate) on_time: u64,
+    /// Came past their moment.
+    pub(crate) late: u64,
+    /// Released before their moment.
+    pub(crate) early: u64,
+    /// How long past their moment the late ones came.
+    pub(crate) lateness_ns: LatencySummary,
+    /// How long after their moment those that came in time were released.
+    pub(crate) overshoot_ns: LatencySummary,
+    /// Packets held now.
+    pub(crate) held_packets: u64,
+    /// Their bytes.
+    pub(crate) held_bytes: u64,
+    /// The clock that they are released by.
+    pub(crate) clock: ClockSummary,
+}
+
+/// A host's clock, as far as it shows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct ClockSummary {
+    /// As in the notice `ClockEvent`.
+    pub(crate) state: String,
+    /// Lowest receive time minus sending time of the last ten seconds.
+    pub(crate) offset_ns: Option<i64>,
+    /// What the kernel says of it.
+    pub(crate) kernel_synchronised: Option<bool>,
+    /// How far it may be off by the kernel's word.
+    pub(crate) kernel_max_error_ns: Option<u64>,
 }
 
 /// What an impairer did to both lines.

@@ -2,14 +2,17 @@
 //!
 //! A state machine without sockets or clock. Each packet of a line meets exactly one fate, and the impairer counts what
 //! it did in packets and in messages, so that what a listener finds lost can be held against it, message for message:
-//! the messages missing on a line are those of [`LineFates::missing`]. Nothing is allocated after it is made.
+//! the messages missing on a line are those of [`LineFates::missing`]. What arrives then may be [delayed](delay). Nothing
+//! is allocated after it is made.
 
+mod delay;
 mod spec;
 
 pub use spec::{Spec, SpecError};
 
 use crate::Line;
 use crate::random::{Random, mix};
+use delay::Delay;
 use twinline_wire::Packet;
 use twinline_wire::header::{MAX_PACKET_LEN, PacketHeader};
 
@@ -169,17 +172,22 @@ pub struct Impairer {
     limits: Limits,
     seed: u64,
     lines: [ImpairedLine; 2],
+    /// What each line's packets go through at the end, if they are to come later.
+    delays: Option<[Delay; 2]>,
     /// Where bits are flipped.
     scratch: Box<[u8; MAX_PACKET_LEN]>,
 }
 
 impl Impairer {
-    /// An impairer that does as `spec` says. Allocates about 300 KiB, once.
+    /// An impairer that does as `spec` says. Allocates about 300 KiB, once, and for a delay 16 MiB more.
     pub fn new(spec: Spec) -> Self {
         Self {
             limits: Limits::new(&spec),
             seed: mix(spec.seed),
             lines: Line::ALL.map(|line| ImpairedLine::new(mix(spec.seed ^ mix(line.index() as u64 + 1)))),
+            delays: (spec.delay > 0 || spec.jitter > 0).then(|| {
+                Line::ALL.map(|line| Delay::new(&spec, mix(spec.seed ^ mix(line.index() as u64 + 3))))
+            }),
             scratch: Box::new([0; MAX_PACKET_LEN]),
         }
     }
@@ -188,7 +196,11 @@ impl Impairer {
     /// nanoseconds of a clock that does not run backwards.
     pub fn push(&mut self, line: Line, packet: &[u8], now: u64, deliver: &mut impl FnMut(Line, &[u8])) {
         let state = &mut self.lines[line.index()];
-        let mut deliver = |packet: &[u8]| deliver(line, packet);
+        let mut delay = self.delays.as_mut().map(|delays| &mut delays[line.index()]);
+        let mut deliver = |packet: &[u8]| match &mut delay {
+            None => deliver(line, packet),
+            Some(delay) => delay.push(packet, now, |packet| deliver(line, packet)),
+        };
         let Ok(checked) = Packet::parse(packet) else {
             state.fates.foreign += 1;
             deliver(packet);
@@ -229,10 +241,23 @@ impl Impairer {
     pub fn poll(&mut self, now: u64, deliver: &mut impl FnMut(Line, &[u8])) {
         for line in Line::ALL {
             let state = &mut self.lines[line.index()];
+            let mut delay = self.delays.as_mut().map(|delays| &mut delays[line.index()]);
             if state.held > 0 {
-                state.release(0, now, |packet| deliver(line, packet));
+                state.release(0, now, |packet| match &mut delay {
+                    None => deliver(line, packet),
+                    Some(delay) => delay.push(packet, now, |packet| deliver(line, packet)),
+                });
+            }
+            if let Some(delay) = delay {
+                delay.release(now, |packet| deliver(line, packet));
             }
         }
+    }
+
+    /// When something delayed is to be delivered next; `None`: nothing is delayed.
+    pub fn next(&self) -> Option<u64> {
+        let delays = self.delays.as_ref()?;
+        delays.iter().filter_map(Delay::next).min()
     }
 
     /// What became of `line`'s packets so far.

@@ -1,10 +1,10 @@
-//! What an impairer is to do, as text: `loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7`.
+//! What an impairer is to do, as text: `loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,jitter=100us,seed=7`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Shares of packets that meet each fault, in percent, and the seed that decides which. Whatever is not named is 0, the
-/// seed 1.
+/// Shares of packets that meet each fault, in percent, how late all of them come, and the seed that decides which and how
+/// much. Whatever is not named is 0, the seed 1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spec {
     /// Lost on one line: each line's packets independently.
@@ -17,6 +17,10 @@ pub struct Spec {
     pub reorder: f64,
     /// Delivered with one bit flipped, so that the checksum takes it out.
     pub corrupt: f64,
+    /// Every packet of both lines comes so much later, in nanoseconds, the lines each in their order.
+    pub delay: u64,
+    /// And by up to so much more, each packet by another time, in nanoseconds.
+    pub jitter: u64,
     /// Decides which packets; the same seed on the same packets does the same.
     pub seed: u64,
 }
@@ -29,6 +33,8 @@ impl Default for Spec {
             dup: 0.0,
             reorder: 0.0,
             corrupt: 0.0,
+            delay: 0,
+            jitter: 0,
             seed: 1,
         }
     }
@@ -37,13 +43,36 @@ impl Default for Spec {
 /// A specification that makes no sense.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "impairment {part:?}: {what}; write for example loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7"
+    "impairment {part:?}: {what}; write for example loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,seed=7"
 )]
 pub struct SpecError {
     /// The part that is wrong.
     pub part: String,
     /// What is wrong with it.
     pub what: &'static str,
+}
+
+/// Units of a time, and their nanoseconds.
+const UNITS: [(&str, u64); 4] = [("ns", 1), ("us", 1_000), ("ms", 1_000_000), ("s", 1_000_000_000)];
+/// The longest delay, in nanoseconds.
+const LONGEST: u64 = 10_000_000_000;
+
+/// A whole number of one of the units.
+fn time(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    let time = number.parse::<u64>().ok()?.checked_mul(*factor)?;
+    (time <= LONGEST).then_some(time)
+}
+
+/// The same as text, in the largest unit that it is a whole number of.
+fn show_time(time: u64) -> String {
+    let unit = UNITS
+        .iter()
+        .rev()
+        .find(|(_, factor)| time.is_multiple_of(*factor));
+    let (name, factor) = unit.unwrap_or(&UNITS[0]);
+    format!("{}{name}", time / factor)
 }
 
 impl Spec {
@@ -89,7 +118,21 @@ impl FromStr for Spec {
                         .map_err(|_| wrong("the seed is not a whole number"))?;
                     continue;
                 }
-                _ => return Err(wrong("there is no such fault: loss, both, dup, reorder, corrupt")),
+                "delay" | "jitter" => {
+                    let time = time(value).ok_or_else(|| {
+                        wrong("the value is not a time up to 10s: write a whole number of ns, us, ms or s")
+                    })?;
+                    match key {
+                        "delay" => spec.delay = time,
+                        _ => spec.jitter = time,
+                    }
+                    continue;
+                }
+                _ => {
+                    return Err(wrong(
+                        "there is no such fault: loss, both, dup, reorder, corrupt, delay, jitter",
+                    ));
+                }
             };
             *share = value
                 .strip_suffix('%')
@@ -120,6 +163,11 @@ impl fmt::Display for Spec {
                 write!(f, "{name}={share}%,")?;
             }
         }
+        for (name, time) in [("delay", self.delay), ("jitter", self.jitter)] {
+            if time > 0 {
+                write!(f, "{name}={},", show_time(time))?;
+            }
+        }
         write!(f, "seed={}", self.seed)
     }
 }
@@ -142,6 +190,8 @@ mod tests {
             spec.seed,
         );
         assert_eq!(all, (2.0, 0.5, 1.0, 1.0, 0.1, 7));
+        let spec: Spec = "delay=3ms,jitter=1500us".parse().unwrap();
+        assert_eq!((spec.delay, spec.jitter, spec.seed), (3_000_000, 1_500_000, 1));
         let spec: Spec = "both=100%".parse().unwrap();
         assert_eq!((spec.loss, spec.both, spec.seed), (0.0, 100.0, 1));
         assert_eq!("seed=9, loss=0%".parse::<Spec>().unwrap().seed, 9);
@@ -151,6 +201,8 @@ mod tests {
     fn a_specification_is_printed_as_it_is_read() {
         for text in [
             "loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7",
+            "loss=1%,delay=2s,jitter=1500us,seed=7",
+            "delay=1ns,seed=1",
             "seed=3",
         ] {
             assert_eq!(text.parse::<Spec>().unwrap().to_string(), text);
@@ -160,7 +212,16 @@ mod tests {
     #[test]
     fn a_wrong_specification_says_which_part_and_what_is_wrong() {
         for (text, part, what) in [
-            ("loss=2%,delay=1%", "delay=1%", "no such fault"),
+            ("loss=2%,slow=1%", "slow=1%", "no such fault"),
+            ("loss=2%,delay=1%", "delay=1%", "time up to 10s"),
+            ("delay=3", "delay=3", "time up to 10s"),
+            ("delay=11s", "delay=11s", "time up to 10s"),
+            ("jitter=-1ms", "jitter=-1ms", "time up to 10s"),
+            (
+                "delay=18446744073709551615s",
+                "delay=18446744073709551615s",
+                "time up to 10s",
+            ),
             ("loss=2", "loss=2", "percentage"),
             ("loss=101%", "loss=101%", "percentage"),
             ("loss=-1%", "loss=-1%", "percentage"),

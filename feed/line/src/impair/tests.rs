@@ -217,6 +217,69 @@ fn a_corrupted_copy_differs_in_one_bit_and_is_no_packet() {
     assert_eq!(impairer.fates(Line::A).missing(), 1_500);
 }
 
+#[test]
+fn a_delayed_packet_comes_so_much_later() {
+    let mut impairer = Impairer::new("delay=3ms".parse().unwrap());
+    assert_eq!(impairer.next(), None);
+    for (line, now) in [(Line::A, 100), (Line::B, 200)] {
+        impairer.push(line, &packet(1, 3), now, &mut |_, _| panic!("it is on its way"));
+    }
+    assert_eq!(impairer.next(), Some(3_000_100));
+    impairer.poll(3_000_099, &mut |_, _| panic!("it is still on its way"));
+    let mut came = Vec::new();
+    impairer.poll(3_000_100, &mut |line, _| came.push(line));
+    assert_eq!(impairer.next(), Some(3_000_200));
+    impairer.poll(3_000_200, &mut |line, _| came.push(line));
+    assert_eq!((came, impairer.next()), (vec![Line::A, Line::B], None));
+    assert_eq!(impairer.fates(Line::A).passed.messages, 3);
+}
+
+#[test]
+fn a_delay_keeps_each_lines_order_and_loses_nothing_that_the_faults_let_through() {
+    for jitter in ["", ",jitter=2ms"] {
+        let faults = "loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=1%,seed=7";
+        let (plain, expected) = run(faults, 5_000);
+        let (delayed, came) = run(&format!("{faults},delay=1ms{jitter}"), 5_000);
+        for line in Line::ALL {
+            assert_eq!(sequences(&came, line), sequences(&expected, line));
+            assert_eq!(delayed.fates(line), plain.fates(line));
+        }
+    }
+}
+
+#[test]
+fn with_jitter_packets_come_at_times_of_their_own_within_it() {
+    let mut impairer = Impairer::new("delay=1ms,jitter=1ms,seed=5".parse().unwrap());
+    let mut delays = Vec::new();
+    for n in 0..100 {
+        let now = n * 10_000_000;
+        impairer.push(Line::A, &packet(1 + n, 1), now, &mut |_, _| {
+            panic!("it is on its way")
+        });
+        delays.push(impairer.next().unwrap() - now);
+        impairer.poll(now + 2_000_000, &mut |_, _| ());
+        assert_eq!(impairer.next(), None);
+    }
+    assert!(delays.iter().all(|delay| (1_000_000..=2_000_000).contains(delay)));
+    delays.sort_unstable();
+    delays.dedup();
+    assert!(delays.len() > 90, "{delays:?}");
+}
+
+#[test]
+fn with_more_delayed_than_there_is_room_for_the_first_ones_come_early() {
+    let mut impairer = Impairer::new("delay=10s".parse().unwrap());
+    let long = packet(1, 30);
+    let (mut pushed, mut came) = (0, 0);
+    while came < 100 {
+        impairer.push(Line::A, &long, 0, &mut |_, _| came += 1);
+        pushed += 1;
+    }
+    impairer.poll(u64::MAX, &mut |_, _| came += 1);
+    assert_eq!(came, pushed);
+    assert!(pushed > 5_000);
+}
+
 proptest! {
     #[test]
     fn foreign_bytes_pass_as_they_are(bytes in proptest::collection::vec(any::<u8>(), 0..3000)) {

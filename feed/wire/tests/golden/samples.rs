@@ -1,8 +1,9 @@
 //! The messages that are kept as golden bytes: one of every template, from the opening of AAPL on 2012-06-21.
 
 use twinline_wire::field::{
-    CompleteStatus, CrossKind, EventFlags, ImbalanceSide, LineName, LineState, LogoutReason, LossReason,
-    ModifyAction, Optional, Price, RejectCode, SessionState, Side, Status, TailKind, Text, TradeKind,
+    ClockState, CompleteStatus, CrossKind, EventFlags, ImbalanceSide, LineName, LineState, LogoutReason,
+    LossReason, ModifyAction, Optional, Price, RejectCode, SessionState, Side, Status, TailKind, Text,
+    TradeKind,
 };
 use twinline_wire::header::{ALIGN, MAX_PACKET_LEN, align_up, flags};
 use twinline_wire::market::{
@@ -15,8 +16,8 @@ use twinline_wire::recovery::{
     RequestComplete, SnapshotPart, SnapshotRequest, StreamHeartbeat, TailRequest,
 };
 use twinline_wire::session::{
-    EndOfSession, EpochStart, LineEvent, Lost, SessionEvent, SessionStart, SessionsMissed, SourcePosition,
-    StateReplaced, Void,
+    ClockEvent, EndOfSession, EpochStart, LineEvent, Lost, SessionEvent, SessionStart, SessionsMissed,
+    SourcePosition, StateReplaced, Void,
 };
 use twinline_wire::stream::{put, put_with_data, put_with_ranges};
 use twinline_wire::{OpenPacket, Stamp};
@@ -308,6 +309,13 @@ pub(crate) fn notices() -> Vec<u8> {
                 begin: (SESSION - 3).into(),
                 end: (SESSION - 1).into(),
                 reason: LossReason::TOO_OLD,
+            })
+            .finish(stamp, 0),
+        Filling::new()
+            .with(ClockEvent {
+                time: TIME.into(),
+                state: ClockState::BEHIND,
+                offset: Optional::some(250_000),
             })
             .finish(stamp, 0),
     ])

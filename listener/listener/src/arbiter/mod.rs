@@ -286,13 +286,14 @@ impl Arbiter {
                     skip,
                     take,
                     origin,
+                    waited: false,
                 });
             }
             return self.not_new(origin, begin, end);
         }
         // What reaches over a stop waits in the window, and is delivered in parts from there.
         if begin <= self.next && end <= self.stop && self.may_deliver() {
-            self.deliver(&packet, end, origin, sink);
+            self.deliver(&packet, end, origin, self.playing, sink);
             self.drain(sink);
             return;
         }
@@ -325,7 +326,7 @@ impl Arbiter {
 
     /// Delivers what is new in a packet that reaches over the position. `end` is where it stops being valid.
     #[inline]
-    fn deliver(&mut self, packet: &Packet<'_>, end: u64, origin: Origin, sink: &mut impl Sink) {
+    fn deliver(&mut self, packet: &Packet<'_>, end: u64, origin: Origin, waited: bool, sink: &mut impl Sink) {
         let begin = packet.sequence();
         let mut skip = (self.next - begin) as u16;
         let mut take = (end - self.next) as u16;
@@ -337,6 +338,7 @@ impl Arbiter {
             skip,
             take,
             origin,
+            waited,
         });
         self.next = end;
         self.told = end;
@@ -408,7 +410,7 @@ impl Arbiter {
         // The window lends its memory while the rest of the arbiter moves on.
         let window = std::mem::replace(&mut self.window, Window::empty());
         if let Ok(packet) = Packet::trusted_prefix(window.bytes(&early)) {
-            self.deliver(&packet, end, early.origin, sink);
+            self.deliver(&packet, end, early.origin, true, sink);
         }
         self.window = window;
         // That was the session's last message: what else waits is no part of it, nor of the next one.

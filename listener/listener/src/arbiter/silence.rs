@@ -1,7 +1,7 @@
-//! Lines that say nothing, and lines that come back.
+//! Lines that say nothing, and lines that come back; and what is said of the clock.
 
 use super::{Arbiter, NoticeKind, Sink};
-use twinline_wire::field::{LineName, LineState};
+use twinline_wire::field::{ClockState, LineName, LineState};
 
 impl Arbiter {
     /// Time passes: lines that say nothing are stalled.
@@ -32,6 +32,13 @@ impl Arbiter {
         self.stale = false;
         if self.session != 0 {
             self.say(NoticeKind::Line(LineName(line as u8), LineState::RESUMED), sink);
+        }
+    }
+
+    /// The clock that messages are released by becomes implausible, or plausible again. Only once a session is delivered.
+    pub(crate) fn say_clock(&mut self, state: ClockState, offset: Option<i64>, sink: &mut impl Sink) {
+        if self.session != 0 {
+            self.say(NoticeKind::Clock { state, offset }, sink);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::DropCounts;
 use super::State;
 use super::ranges::Span;
 use twinline_wire::Packet;
-use twinline_wire::field::{LineName, LineState, LossReason, SessionState};
+use twinline_wire::field::{ClockState, LineName, LineState, LossReason, SessionState};
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 
 /// Where a packet came from.
@@ -29,6 +29,8 @@ pub struct Delivery<'a> {
     pub take: u16,
     /// Who brought it.
     pub origin: Origin,
+    /// It was here before its turn: that it comes now says nothing about how long it was on its way.
+    pub waited: bool,
 }
 
 impl Delivery<'_> {
@@ -80,6 +82,13 @@ pub enum NoticeKind {
     },
     /// The state before the next message is that of a snapshot.
     StateReplaced(State),
+    /// The clock that messages are released by becomes implausible, or plausible again.
+    Clock {
+        /// What.
+        state: ClockState,
+        /// Lowest receive time minus sending time of the last ten seconds, in nanoseconds; `None`: nothing came.
+        offset: Option<i64>,
+    },
 }
 
 /// Takes what the arbiter delivers.

@@ -373,15 +373,7 @@ fn count(counts: &mut Counts, name: &str) {
 }
 
 fn percentiles(of: &Histogram<u64>) -> Option<LatencySummary> {
-    (!of.is_empty()).then(|| LatencySummary {
-        count: of.len(),
-        p50: of.value_at_quantile(0.5),
-        p90: of.value_at_quantile(0.9),
-        p99: of.value_at_quantile(0.99),
-        p99_9: of.value_at_quantile(0.999),
-        p99_99: of.value_at_quantile(0.9999),
-        max: of.max(),
-    })
+    (!of.is_empty()).then(|| LatencySummary::of(of))
 }
 
 fn write_percentiles(out: &mut String, name: &str, of: &Histogram<u64>) -> std::fmt::Result {

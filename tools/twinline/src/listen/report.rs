@@ -49,16 +49,10 @@ pub(super) fn summary(args: &Listen, lines: &LineArgs, report: &Report, started:
         after_loss: report.arbiter.after_loss,
     });
     summary.notices = Some(notices(&report.notices));
-    let latency = &report.latency;
-    summary.latency_ns = Some(LatencySummary {
-        count: latency.len(),
-        p50: latency.value_at_quantile(0.5),
-        p90: latency.value_at_quantile(0.9),
-        p99: latency.value_at_quantile(0.99),
-        p99_9: latency.value_at_quantile(0.999),
-        p99_99: latency.value_at_quantile(0.9999),
-        max: latency.max(),
-    });
+    summary.latency_ns = Some(LatencySummary::of(&report.latency));
+    if let (Some(config), Some(fair)) = (args.fair.config(), &report.fair) {
+        summary.fair = Some(super::fair::summary(config, fair));
+    }
     summary.recovery = Some(recovery_counts(report));
     if let (Some(spec), Some([a, b])) = (&args.impair, &report.impairer) {
         summary.impairer = Some(ImpairerSummary {
@@ -176,6 +170,8 @@ fn notices(counts: &NoticeCounts) -> Counts {
         ("session_abandoned", counts.session_abandoned),
         ("sessions_missed", counts.sessions_missed),
         ("state_replaced", counts.state_replaced),
+        ("clock_implausible", counts.clock_implausible),
+        ("clock_plausible", counts.clock_plausible),
     ];
     all.map(|(name, count)| (name.to_string(), count)).into()
 }

@@ -1,6 +1,6 @@
 //! The summary as a few lines for people.
 
-use super::{Counts, LineSummary, SourceSummary, Summary};
+use super::{Counts, FairSummary, LineSummary, SourceSummary, Summary};
 use crate::units::{show_bytes, show_count, show_nanos};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -86,6 +86,9 @@ impl Summary {
                 show_nanos(latency.max)
             )?;
         }
+        if let Some(fair) = &self.fair {
+            write_fair(out, fair)?;
+        }
         if let Some(counts) = &self.recovery {
             let counts: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).collect();
             if !counts.is_empty() {
@@ -121,6 +124,9 @@ impl Summary {
             write_line(out, "A", &lines.a)?;
             write_line(out, "B", &lines.b)?;
         }
+        if let Some(fair) = &self.fair {
+            write_fair(out, fair)?;
+        }
         self.write_ring(out)
     }
 
@@ -130,6 +136,37 @@ impl Summary {
         }
         Ok(())
     }
+}
+
+fn write_fair(out: &mut String, fair: &FairSummary) -> std::fmt::Result {
+    write!(
+        out,
+        "  fair release after {}: {} on time (released within p50 {}, p99 {}), {} late",
+        show_nanos(fair.hold_ns),
+        show_count(fair.on_time),
+        show_nanos(fair.overshoot_ns.p50),
+        show_nanos(fair.overshoot_ns.p99),
+        show_count(fair.late)
+    )?;
+    if fair.late > 0 {
+        let (half, most) = (fair.lateness_ns.p50, fair.lateness_ns.max);
+        write!(out, " (by p50 {}, max {})", show_nanos(half), show_nanos(most))?;
+    }
+    write!(
+        out,
+        ", {} early; clock {}",
+        show_count(fair.early),
+        fair.clock.state
+    )?;
+    if let Some(offset) = fair.clock.offset_ns {
+        let sign = if offset < 0 { "-" } else { "" };
+        write!(
+            out,
+            ", fastest packet {sign}{}",
+            show_nanos(offset.unsigned_abs())
+        )?;
+    }
+    writeln!(out)
 }
 
 fn write_source(out: &mut String, name: &str, source: &SourceSummary) -> std::fmt::Result {

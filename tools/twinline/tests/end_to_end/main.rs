@@ -9,6 +9,7 @@ mod decode;
 mod demo;
 mod engine;
 mod failpoints;
+mod fair;
 mod help;
 mod hostile;
 mod kills;
