@@ -5,7 +5,7 @@ use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
 use hdrhistogram::Histogram;
 use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
-use twinline_journal::{JournalError, JournalWriter};
+use twinline_journal::{JournalError, JournalWatch, JournalWriter};
 use twinline_wire::header::flags;
 use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, StateReplaced, Void};
 use twinline_wire::{Message, OpenPacket, Stamp};
@@ -90,6 +90,11 @@ impl Record {
     /// The state that the journal names since this was called last.
     pub(crate) fn take_replaced(&mut self) -> Option<Place> {
         self.replaced.take()
+    }
+
+    /// The journal as other threads may watch it.
+    pub(crate) fn watch(&self) -> JournalWatch {
+        self.journal.watch()
     }
 
     /// Makes everything durable.
