@@ -233,6 +233,22 @@ impl Sink for Record {
 }
 
 impl NoticeCounts {
+    /// Each kind by a short name, in snake case, and how often it was given.
+    pub fn each(&self) -> [(&'static str, u64); 10] {
+        [
+            ("lost", self.lost),
+            ("void", self.void),
+            ("line_stalled", self.line_stalled),
+            ("line_resumed", self.line_resumed),
+            ("session_started", self.session_started),
+            ("epoch_started", self.epoch_started),
+            ("session_ended", self.session_ended),
+            ("session_abandoned", self.session_abandoned),
+            ("sessions_missed", self.sessions_missed),
+            ("state_replaced", self.state_replaced),
+        ]
+    }
+
     fn count(&mut self, kind: NoticeKind) {
         use twinline_wire::field::{LineState, LossReason, SessionState};
         let counter = match kind {
