@@ -30,6 +30,7 @@ mod sync;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod watch;
 mod writer;
 
 pub use config::{JournalConfig, Prepare, Recovery, Retention, SyncPolicy, Tail};
@@ -39,4 +40,5 @@ pub use inspect::{Break, Info, SessionInfo, VerifyReport, info, verify};
 pub use reader::JournalReader;
 pub use region::Region;
 pub use seek::{Head, Seek, SessionSpan};
+pub use watch::{JournalCounts, JournalWatch};
 pub use writer::JournalWriter;

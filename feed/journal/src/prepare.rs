@@ -123,7 +123,8 @@ pub(crate) struct Shared {
     failure: Mutex<Option<String>>,
     failed: AtomicBool,
     stop: AtomicBool,
-    wanted: AtomicBool,
+    /// The writer waits for a segment.
+    pub(crate) wanted: AtomicBool,
     /// Times that the writer had to wait for a segment.
     pub(crate) stalls: AtomicU64,
 }
@@ -310,6 +311,7 @@ impl SyncWorker {
             let target = match self.period {
                 Some(period) if last.elapsed() >= period => {
                     last = Instant::now();
+                    self.syncer.look(committed);
                     committed
                 }
                 _ => Position::new(committed.index(), 0),

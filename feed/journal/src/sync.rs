@@ -3,10 +3,12 @@
 use crate::control::{ControlWriter, Position};
 use crate::map::Map;
 use crate::{JournalError, failpoint, files};
+use hdrhistogram::Histogram;
 use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Knows which segments are not durable yet. Its lock is never held while the device is waited for.
 #[derive(Debug)]
@@ -22,6 +24,32 @@ struct State {
     unsynced: VecDeque<(u64, Map)>,
     /// Everything before this is durable.
     synced: Position,
+    stats: SyncStats,
+}
+
+/// What was counted of syncing.
+#[derive(Clone, Debug)]
+pub(crate) struct SyncStats {
+    /// When everything committed was last found or made durable.
+    pub(crate) last: SystemTime,
+    /// How long each sync took, in nanoseconds, to one digit: 1 ns to 100 s.
+    pub(crate) times: Histogram<u64>,
+}
+
+impl SyncStats {
+    fn new() -> Self {
+        let times = Histogram::new_with_bounds(1, 100_000_000_000, 1);
+        Self {
+            last: SystemTime::now(),
+            times: times.expect("the bounds are constants that make sense"),
+        }
+    }
+
+    fn took(&mut self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.times.saturating_record(nanos.max(1));
+        self.last = SystemTime::now();
+    }
 }
 
 impl Syncer {
@@ -31,7 +59,11 @@ impl Syncer {
         Self {
             dir,
             control,
-            state: Mutex::new(State { unsynced, synced }),
+            state: Mutex::new(State {
+                unsynced,
+                synced,
+                stats: SyncStats::new(),
+            }),
         }
     }
 
@@ -51,7 +83,21 @@ impl Syncer {
     /// After a cut: everything before `synced`, in the segment `map`, is durable, and there is nothing else.
     pub(crate) fn reset(&self, synced: Position, map: Map) {
         let unsynced = VecDeque::from([(synced.index(), map)]);
-        *self.state() = State { unsynced, synced };
+        let mut state = self.state();
+        (state.unsynced, state.synced) = (unsynced, synced);
+    }
+
+    /// What was counted of syncing.
+    pub(crate) fn stats(&self) -> SyncStats {
+        self.state().stats.clone()
+    }
+
+    /// Notes that there is nothing to sync, if everything before `committed` is durable.
+    pub(crate) fn look(&self, committed: Position) {
+        let mut state = self.state();
+        if state.synced >= committed {
+            state.stats.last = SystemTime::now();
+        }
     }
 
     /// Everything before this is durable.
@@ -72,6 +118,7 @@ impl Syncer {
         if position <= from {
             return Ok(());
         }
+        let begun = Instant::now();
         for (index, map) in &segments {
             let begin = if *index == from.index() { from.at() } else { 0 };
             let end = match index.cmp(&position.index()) {
@@ -91,6 +138,8 @@ impl Syncer {
             self.control.set_synced(position);
         }
         drop(state);
-        self.control.flush()
+        self.control.flush()?;
+        self.state().stats.took(begun.elapsed());
+        Ok(())
     }
 }

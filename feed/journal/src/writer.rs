@@ -6,6 +6,7 @@ use crate::map::WriteMap;
 use crate::prepare::{Helper, Preparer, Shared};
 use crate::segment::{self, EndMark, Geometry};
 use crate::sync::Syncer;
+use crate::watch::JournalWatch;
 use crate::{
     JournalConfig, JournalError, Prepare, Recovery, SyncPolicy, Tail, discard, failpoint, files, recover,
 };
@@ -164,10 +165,13 @@ impl JournalWriter {
         &self.recovery
     }
 
-    /// Times that the writer had to wait because the helper thread had no segment ready.
-    #[inline]
-    pub fn stalls(&self) -> u64 {
-        self.shared.stalls.load(Ordering::Relaxed)
+    /// The journal as other threads may watch it while it is written.
+    pub fn watch(&self) -> JournalWatch {
+        JournalWatch::new(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.syncer),
+            self.made.segment_size,
+        )
     }
 
     /// A number that names this journal: another journal, also a copy of this one, has another number. For

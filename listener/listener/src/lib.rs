@@ -6,6 +6,7 @@
 
 pub mod arbiter;
 mod books;
+mod chase;
 pub mod daemon;
 pub mod fair;
 mod fetch;
@@ -26,4 +27,4 @@ pub use gaps::{GapConfig, GapPolicy, Request};
 pub use join::{StateConfig, StatePolicy};
 pub use lines::LineStats;
 pub use record::{NoticeCounts, Record};
-pub use report::{Live, Report, RingReport};
+pub use report::{Live, Report, RingReport, Standing};

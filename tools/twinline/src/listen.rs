@@ -7,6 +7,7 @@ mod report;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
+use crate::metrics::{ListenerMetrics, MetricsArgs};
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::Summary;
@@ -49,7 +50,8 @@ pub(crate) struct Listen {
     receive_buffer: usize,
     /// Do to the lines' packets what a bad network does, repeatably: a share of packets that is lost, lost on both
     /// lines, doubled, overtaken, damaged, and how much later all of them come (delay, and up to jitter more); as in
-    /// loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,jitter=100us,seed=7
+    /// loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,jitter=100us,seed=7. With line=a or line=b only that
+    /// line's packets meet the faults, except for both and the delays
     #[arg(long, value_name = "SPEC", help_heading = "Lines")]
     impair: Option<Spec>,
     #[command(flatten)]
@@ -94,6 +96,8 @@ pub(crate) struct Listen {
     fair: fair::FairArgs,
     #[command(flatten)]
     thread: ThreadArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 fn start_at(text: &str) -> Result<StartAt, String> {
@@ -227,6 +231,7 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
         ));
     }
     let lines = args.channels.all()?;
+    let metrics = args.metrics.bind()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
@@ -248,6 +253,12 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
     if args.recovery.is_empty() {
         progress.warn("no --recovery service is named: what both lines lose is lost");
     }
+    let shown = |channel: &Channel| (channel.lines.channel, channel.live.clone(), args.recovery.len());
+    let shown = ListenerMetrics {
+        channels: channels.iter().map(shown).collect(),
+        sync: args.journal.sync,
+    };
+    metrics.serve("listen", shown, &mut progress)?;
     progress.ready(
         None,
         &channels.iter().map(ready_text).collect::<Vec<_>>().join("\n"),

@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::line_args::{JournalArgs, journal_of};
+use crate::metrics::ReplicaMetrics;
 use crate::progress::Progress;
 use crate::recover::{ServeArgs, next_port};
 use crate::served::{self, Served};
@@ -14,12 +15,12 @@ use serde_json::json;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_journal::{JournalWriter, SyncPolicy};
+use twinline_journal::{JournalWatch, JournalWriter, SyncPolicy};
 use twinline_recovery::follow::Stuck;
 use twinline_recovery::replica::{self, ReplicaConfig, ReplicaStats, RunConfig};
 use twinline_recovery::{ClientConfig, Mark, Service, ServiceConfig, SharedMark};
@@ -67,22 +68,39 @@ pub(crate) struct Replica {
 }
 
 /// One channel, as all threads see it.
-struct Channel {
-    served: Served,
+pub(crate) struct Channel {
+    pub(crate) number: u16,
+    address: SocketAddr,
     dir: PathBuf,
     upstreams: Vec<SocketAddr>,
     mark: Arc<SharedMark>,
-    progress: ReplicaStats,
+    pub(crate) progress: ReplicaStats,
+    /// Others after the journal was begun anew.
+    working: Mutex<Arc<Working>>,
+}
+
+/// What others see of the journal and the service that work now.
+pub(crate) struct Working {
+    pub(crate) served: Served,
+    pub(crate) journal: JournalWatch,
+}
+
+impl Channel {
+    pub(crate) fn working(&self) -> Arc<Working> {
+        Arc::clone(&self.working.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The parts of a channel that work.
 struct Parts {
+    working: Arc<Working>,
     replica: replica::Replica,
     service: Service,
 }
 
 /// Runs `twinline replica`.
 pub(crate) fn run(args: &Replica, global: &Global) -> Result<Finish, Failure> {
+    let metrics = args.serve.metrics.bind()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
@@ -92,8 +110,15 @@ pub(crate) fn run(args: &Replica, global: &Global) -> Result<Finish, Failure> {
         channels.push(channel);
         parts.push(working);
     }
+    let channels = Arc::new(channels);
+    let shown = ReplicaMetrics {
+        channels: Arc::clone(&channels),
+        sync_interval: args.sync_interval()?,
+    };
+    metrics.serve("replica", shown, &mut progress)?;
     let dir = args.journal.journal.display();
-    served::ready(&mut progress, channels.iter().map(|of| &of.served), |addresses| {
+    let working: Vec<_> = channels.iter().map(Channel::working).collect();
+    served::ready(&mut progress, working.iter().map(|of| &of.served), |addresses| {
         format!("replica in {dir}, serving it at {addresses}")
     });
     let result = watch(args, &channels, parts, &stop, &mut progress, started);
@@ -136,11 +161,13 @@ impl Replica {
         let dir = journal_of(&self.journal.journal, number, self.serve.channels.get().into());
         let parts = self.open(&dir, number, upstreams.len(), &mark, config)?;
         let channel = Channel {
-            served: Served::by(&parts.service, number),
+            number,
+            address: parts.service.local_addr(),
             dir,
             upstreams,
             mark,
             progress: ReplicaStats::default(),
+            working: Mutex::new(Arc::clone(&parts.working)),
         };
         Ok((channel, parts))
     }
@@ -157,10 +184,19 @@ impl Replica {
         // What is durable is known only where it is asked for.
         settings.sync = SyncPolicy::None;
         let journal = JournalWriter::open(dir, settings)?;
+        let watch = journal.watch();
         let replica = replica::Replica::open(dir, journal, upstreams, self.follow_config()?)?;
         mark.set(replica.released());
         let service = Service::bind(config)?;
-        Ok(Parts { replica, service })
+        let working = Working {
+            served: Served::by(&service, number),
+            journal: watch,
+        };
+        Ok(Parts {
+            working: Arc::new(working),
+            replica,
+            service,
+        })
     }
 
     /// Follows and serves until it is to stop.
@@ -171,7 +207,7 @@ impl Replica {
         stop: &AtomicBool,
         warnings: &Sender<String>,
     ) -> Result<(), Failure> {
-        let mut client = ClientConfig::new(&self.name, channel.served.number);
+        let mut client = ClientConfig::new(&self.name, channel.number);
         client.silence = self.patience.max(Duration::from_secs(2));
         let config = RunConfig {
             upstreams: channel.upstreams.clone(),
@@ -181,7 +217,7 @@ impl Replica {
             // The receiver outlives this thread.
             let _ = warnings.send(in_words(&text, &channel.upstreams));
         };
-        let Parts { replica, service } = parts;
+        let Parts { replica, service, .. } = parts;
         let stuck = thread::scope(|scope| {
             let handle = service.stop_handle();
             let serving = thread::Builder::new()
@@ -233,12 +269,13 @@ impl Replica {
         stop: &AtomicBool,
         warnings: &Sender<String>,
     ) -> Result<(), Failure> {
-        let place = channel.served.number - self.serve.channel;
+        let place = channel.number - self.serve.channel;
         let mut config = self.serve.config(&self.journal.journal, place)?;
-        config.bind = channel.served.address;
+        config.bind = channel.address;
         config.released = Some(Arc::clone(&channel.mark));
-        let (upstreams, number) = (channel.upstreams.len(), channel.served.number);
+        let (upstreams, number) = (channel.upstreams.len(), channel.number);
         let parts = self.open(&channel.dir, number, upstreams, &channel.mark, config)?;
+        *channel.working.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&parts.working);
         self.live(channel, parts, stop, warnings)
     }
 }
@@ -292,7 +329,7 @@ fn watch(
         for (channel, parts) in channels.iter().zip(parts) {
             let warnings = warnings.clone();
             let worker = thread::Builder::new()
-                .name(format!("replica {}", channel.served.number))
+                .name(format!("replica {}", channel.number))
                 .spawn_scoped(scope, move || args.live(channel, parts, stop, &warnings));
             let worker =
                 worker.map_err(|cause| Failure::error(format!("cannot start a replica's thread: {cause}")));
@@ -304,7 +341,7 @@ fn watch(
                 stop.store(true, Ordering::Relaxed);
             }
             warned.try_iter().for_each(|text| progress.warn(text));
-            channels.iter().for_each(|of| of.served.tell(progress));
+            channels.iter().for_each(|of| of.working().served.tell(progress));
             progress.figures(|| together(channels, started));
         }
         warned.try_iter().for_each(|text| progress.warn(text));
@@ -336,22 +373,25 @@ fn together(channels: &[Channel], started: Instant) -> Summary {
     all
 }
 
-fn summary(channel: &Channel, started: Instant) -> Summary {
-    let progress = channel.progress.get();
-    let place = |mark: Mark| json!({ "session": mark.session, "next": mark.next });
-    let at = progress
-        .held
-        .map_or(Mark::default(), |tail| Mark::new(tail.session, tail.next));
-    let lag = match progress.newest.session == at.session {
+/// How many messages the furthest upstream is ahead, where both are in the same session.
+pub(crate) fn lag(progress: &replica::Progress) -> Option<u64> {
+    let held = progress.held;
+    let at = held.map_or(Mark::default(), |tail| Mark::new(tail.session, tail.next));
+    match progress.newest.session == at.session {
         true => Some(progress.newest.next.saturating_sub(at.next)),
         // What a newer session has, and what is left of the old one, nobody can tell from here.
         false => (progress.newest < at).then_some(0),
-    };
+    }
+}
+
+fn summary(channel: &Channel, started: Instant) -> Summary {
+    let progress = channel.progress.get();
+    let place = |mark: Mark| json!({ "session": mark.session, "next": mark.next });
     let mut summary = Summary::new("replica");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    channel.served.fill(&mut summary);
+    channel.working().served.fill(&mut summary);
     summary.position = progress.held.map(|tail| Position {
-        channel: channel.served.number,
+        channel: channel.number,
         session: tail.session,
         epoch: tail.epoch,
         next: tail.next,
@@ -366,7 +406,7 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
         json!({
             "upstream": upstream,
             "caught_up": progress.caught_up,
-            "lag_messages": lag,
+            "lag_messages": lag(&progress),
             "newest": place(progress.newest),
             "durable": place(progress.durable),
             "acknowledged": place(progress.acknowledged),

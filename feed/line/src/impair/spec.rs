@@ -1,10 +1,11 @@
-//! What an impairer is to do, as text: `loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,jitter=100us,seed=7`.
+//! What an impairer is to do, as text: `loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,delay=3ms,jitter=100us,line=a,seed=7`.
 
+use crate::Line;
 use std::fmt;
 use std::str::FromStr;
 
 /// Shares of packets that meet each fault, in percent, how late all of them come, and the seed that decides which and how
-/// much. Whatever is not named is 0, the seed 1.
+/// much. Whatever is not named is 0, the seed 1, and both lines meet the faults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spec {
     /// Lost on one line: each line's packets independently.
@@ -21,6 +22,8 @@ pub struct Spec {
     pub delay: u64,
     /// And by up to so much more, each packet by another time, in nanoseconds.
     pub jitter: u64,
+    /// The only line whose packets meet a fault of that line's own (all but `both`).
+    pub line: Option<Line>,
     /// Decides which packets; the same seed on the same packets does the same.
     pub seed: u64,
 }
@@ -35,6 +38,7 @@ impl Default for Spec {
             corrupt: 0.0,
             delay: 0,
             jitter: 0,
+            line: None,
             seed: 1,
         }
     }
@@ -128,9 +132,17 @@ impl FromStr for Spec {
                     }
                     continue;
                 }
+                "line" => {
+                    spec.line = match value {
+                        "a" => Some(Line::A),
+                        "b" => Some(Line::B),
+                        _ => return Err(wrong("the line is not a or b")),
+                    };
+                    continue;
+                }
                 _ => {
                     return Err(wrong(
-                        "there is no such fault: loss, both, dup, reorder, corrupt, delay, jitter",
+                        "there is no such fault: loss, both, dup, reorder, corrupt, delay, jitter, line",
                     ));
                 }
             };
@@ -168,6 +180,9 @@ impl fmt::Display for Spec {
                 write!(f, "{name}={},", show_time(time))?;
             }
         }
+        if let Some(line) = self.line {
+            write!(f, "line={},", ["a", "b"][line.index()])?;
+        }
         write!(f, "seed={}", self.seed)
     }
 }
@@ -203,6 +218,7 @@ mod tests {
             "loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7",
             "loss=1%,delay=2s,jitter=1500us,seed=7",
             "delay=1ns,seed=1",
+            "loss=2%,line=b,seed=4",
             "seed=3",
         ] {
             assert_eq!(text.parse::<Spec>().unwrap().to_string(), text);
@@ -227,6 +243,7 @@ mod tests {
             ("loss=-1%", "loss=-1%", "percentage"),
             ("loss=NaN%", "loss=NaN%", "percentage"),
             ("loss=%", "loss=%", "percentage"),
+            ("loss=2%,line=c", "line=c", "not a or b"),
             ("seed=x", "seed=x", "whole number"),
             ("loss", "loss", "NAME=VALUE"),
             ("", "", "NAME=VALUE"),
