@@ -1,6 +1,7 @@
 //! What a listener shows.
 
 use super::journal;
+use super::local;
 use super::page::{Labelled, Page};
 use super::{Monitored, Standing};
 use twinline_journal::SyncPolicy;
@@ -29,6 +30,12 @@ impl Monitored for ListenerMetrics {
             gaps(&mut of, &report);
             recovery(&mut of, &report, *services as u64);
             room(&mut of, &report);
+            if let Some(ring) = &report.ring {
+                local::ring(&mut of, ring);
+            }
+            if let Some(fair) = &report.fair {
+                local::fair(&mut of, fair);
+            }
             journal::fill(
                 &mut of,
                 report.bytes,

@@ -8,6 +8,7 @@ mod health;
 mod http;
 mod journal;
 mod listener;
+mod local;
 mod page;
 mod process;
 mod publisher;

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
+use twinline_ring::RingReader;
 
 const METRICS: [&str; 2] = ["--metrics", "127.0.0.1:0"];
 
@@ -113,13 +114,17 @@ fn stay(bed: &Bed, name: &str, more: &[&str]) -> Process {
     Process::start(&arguments)
 }
 
-/// The page of a daemon; of one that serves tails, once somebody has one.
-fn wait_tail(daemon: &str, address: &str) -> Page {
+/// The page of a daemon; of one that serves tails, once somebody has one; of a listener, once its two readers are seen.
+fn wait_followed(daemon: &str, address: &str) -> Page {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let page = scrape::metrics(address);
-        let followed = page.families.contains_key("twinline_service_tail_lag_messages");
-        if followed || !matches!(daemon, "recover" | "replica") {
+        let followed = match daemon {
+            "recover" | "replica" => page.families.contains_key("twinline_service_tail_lag_messages"),
+            "listen" => page.value("twinline_ring_readers", &[]) == 2.0,
+            _ => true,
+        };
+        if followed {
             return page;
         }
         assert!(Instant::now() < deadline, "nobody follows {daemon}");
@@ -168,12 +173,13 @@ fn every_metric_of_every_daemon_is_in_the_table_and_every_row_is_served() {
     let replicated = replica.wait_ready().expect("a replica says where it listens");
     let record = bed.text("followed");
     let tail = Process::start(&["tail", &replicated, "--from", "start", "--record", &record]);
-    let listener = stay(
-        &bed,
-        "one",
-        &["--recovery", &service, "--impair", "loss=5%,both=1%,seed=3"],
-    );
+    let rings = bed.text("rings");
+    let local = ["--ring", &rings, "--ring-size", "64KiB", "--fair-hold", "1ms"];
+    let impaired = ["--recovery", &service, "--impair", "loss=5%,both=1%,seed=3"];
+    let listener = stay(&bed, "one", &[&impaired[..], &local].concat());
     let listener_at = listener.wait_metrics();
+    // Two of one name in one process, which the page must tell apart.
+    let readers = [(); 2].map(|()| RingReader::open(&bed.path("rings"), 1, "test").expect("a ring"));
     wait_answer(&listener_at, "/readyz", 503, "it waits for a session");
     let source = ["--generate", "1000000", "--rate", "2000", "--lead-in", "2s"];
     let publisher = bed.publish(&[&source[..], &METRICS].concat());
@@ -193,7 +199,7 @@ fn every_metric_of_every_daemon_is_in_the_table_and_every_row_is_served() {
             (200, "healthy\n".into()),
             "{daemon}"
         );
-        let page = wait_tail(daemon, address);
+        let page = wait_followed(daemon, address);
         hold_to_table(daemon, &page, &table);
         scrape::promtool(address);
         assert_eq!(page.value("twinline_build_info", &[("daemon", daemon)]), 1.0);
@@ -219,6 +225,13 @@ fn every_metric_of_every_daemon_is_in_the_table_and_every_row_is_served() {
     assert!(page.value("twinline_service_tail_lag_messages", &behind) < 1e6);
     assert_eq!(page.value("twinline_service_tails", &[("kind", "replica")]), 1.0);
     assert!(scrape::metrics(&listener_at).value("twinline_gap_fill_seconds_count", &[]) > 0.0);
+    let page = scrape::metrics(&listener_at);
+    let lag = |reader| page.value("twinline_ring_reader_lag_bytes", &[("reader", reader)]);
+    assert_eq!(lag("test"), lag("test #2"), "neither has read anything");
+    assert!(page.value("twinline_ring_position_bytes_total", &[]) >= lag("test"));
+    assert!(page.value("twinline_fair_on_time_messages_total", &[]) > 0.0);
+    assert_eq!(page.value("twinline_clock_plausible", &[]), 1.0);
+    drop(readers);
     for process in [publisher, tail, listener, replica, recover] {
         process.terminate();
         process.wait().expect(0);
