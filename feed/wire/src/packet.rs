@@ -96,7 +96,7 @@ impl<'a> Packet<'a> {
             return Err(PacketError::Malformed);
         }
         let mut rest = &self.bytes[HEADER_LEN..];
-        for _ in 0..self.frames() {
+        for _ in 0..self.frame_count() {
             (_, rest) = Frame::split(rest).ok_or(PacketError::Malformed)?;
         }
         // Looks at every byte rather than stopping at the first that is not zero: that way it runs 16 at a time.
@@ -108,7 +108,7 @@ impl<'a> Packet<'a> {
 
     /// Frames in the packet: its messages, or the one of a notice, which counts none.
     #[inline]
-    fn frames(&self) -> u16 {
+    fn frame_count(&self) -> u16 {
         match self.header.flags & flags::LOCAL {
             0 => self.header.count.get(),
             _ => 1,
@@ -139,11 +139,31 @@ impl<'a> Packet<'a> {
         self.header.end()
     }
 
+    /// The bytes of the frames of messages `skip..skip + take`, as far as the packet holds them.
+    #[inline]
+    pub fn frames(&self, skip: u16, take: u16) -> &'a [u8] {
+        let body = &self.bytes[HEADER_LEN..];
+        let (mut begin, mut end) = (0, 0);
+        for frame in 0..skip.saturating_add(take).min(self.frame_count()) {
+            if frame == skip {
+                begin = end;
+            }
+            match Frame::split(&body[end..]) {
+                Some((frame, _)) => end += frame.bytes().len(),
+                None => break,
+            }
+        }
+        match skip < self.frame_count() {
+            true => &body[begin..end],
+            false => &[],
+        }
+    }
+
     /// The messages with their sequences, in order. Of a notice: the notice, with the sequence it stands before.
     pub fn messages(&self) -> Messages<'a> {
         Messages {
             sequence: self.sequence(),
-            left: self.frames(),
+            left: self.frame_count(),
             rest: &self.bytes[HEADER_LEN..],
         }
     }

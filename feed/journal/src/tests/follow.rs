@@ -105,7 +105,10 @@ fn a_readers_location_is_the_writers_once_it_has_read_all_and_grows_with_every_p
         writer.append(&packet).unwrap();
         locations.push(writer.location());
     }
-    assert!(locations.is_sorted_by(|one, next| one < next), "over segments too");
+    assert!(
+        locations.is_sorted_by(|one, next| one < next),
+        "over segments too"
+    );
     let mut reader = JournalReader::open(dir.path()).unwrap();
     for location in locations {
         assert!(reader.next().unwrap().is_some());

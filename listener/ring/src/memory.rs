@@ -1,0 +1,101 @@
+//! The memory of a ring: a file that several processes map, as atomic words. All of this package's unsafe code.
+//!
+//! The contract that makes it sound: the file is as long as it is mapped and never shrinks (it is made under another name,
+//! at its full length, allocated, and only then gets its own; nobody cuts it), and every word of it is only ever
+//! accessed as an atomic, by every process.
+
+use crate::sync::AtomicU64;
+#[cfg(not(loom))]
+use memmap2::{MmapOptions, MmapRaw};
+#[cfg(not(loom))]
+use std::fs::File;
+#[cfg(not(loom))]
+use std::sync::atomic::AtomicU32;
+
+/// The words of a mapped file. Readers hold it mapped read-only, and must not store.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct Memory {
+    raw: MmapRaw,
+}
+
+#[cfg(not(loom))]
+impl Memory {
+    /// Maps all of `file` for writing, every page of it there already.
+    pub(crate) fn writable(file: &File) -> std::io::Result<Self> {
+        let raw = MmapOptions::new().populate().map_raw(file)?;
+        Ok(Self { raw })
+    }
+
+    /// Maps all of `file` for reading only.
+    pub(crate) fn read_only(file: &File) -> std::io::Result<Self> {
+        let raw = MmapOptions::new().populate().map_raw_read_only(file)?;
+        Ok(Self { raw })
+    }
+
+    /// All words.
+    #[inline]
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        let words = self.raw.len() / size_of::<AtomicU64>();
+        // SAFETY: a mapping is page aligned and `words` words long; it lives as long as `self`, and the file does not shrink
+        // (the contract above). All accesses are atomic, by every process. On a read-only mapping only loads happen, which
+        // for eight bytes write nothing.
+        unsafe { std::slice::from_raw_parts(self.raw.as_mut_ptr().cast(), words) }
+    }
+
+    /// The first half of word `at` as a word that can be slept on.
+    pub(crate) fn bell(&self, at: usize) -> &AtomicU32 {
+        let word = self.words()[at].as_ptr().cast::<u32>();
+        // SAFETY: the first four bytes of an aligned word of the mapping, which lives as long as `self`. Words that are slept
+        // on are only ever accessed through this, as 32-bit atomics.
+        unsafe { AtomicU32::from_ptr(word) }
+    }
+}
+
+/// The words of a ring that is model-checked.
+#[cfg(loom)]
+#[derive(Debug)]
+pub(crate) struct Memory {
+    words: Vec<AtomicU64>,
+}
+
+#[cfg(loom)]
+impl Memory {
+    #[cfg(test)]
+    pub(crate) fn new(words: usize) -> Self {
+        Self {
+            words: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    pub(crate) fn words(&self) -> &[AtomicU64] {
+        &self.words
+    }
+}
+
+/// A ring's words: the control page's and the records'.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    memory: Memory,
+    /// Words of the control page.
+    control: usize,
+}
+
+impl Ring {
+    /// The ring in `memory`, whose control page has `control` words.
+    pub(crate) fn new(memory: Memory, control: usize) -> Self {
+        Self { memory, control }
+    }
+
+    /// The control page's word `at`.
+    #[inline]
+    pub(crate) fn control(&self, at: usize) -> &AtomicU64 {
+        &self.memory.words()[at]
+    }
+
+    /// The records' words.
+    #[inline]
+    pub(crate) fn data(&self) -> &[AtomicU64] {
+        &self.memory.words()[self.control..]
+    }
+}
