@@ -187,7 +187,12 @@ impl JournalReader {
     /// reader went elsewhere since.
     #[inline]
     pub fn last(&self) -> Option<Packet<'_>> {
-        let Origin::Read { index, at, header: None } = self.origin else {
+        let Origin::Read {
+            index,
+            at,
+            header: None,
+        } = self.origin
+        else {
             return None;
         };
         let place = self.place.as_ref()?;

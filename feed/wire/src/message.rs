@@ -465,7 +465,12 @@ mod tests {
             bytes[..FRAME_HEADER_LEN].copy_from_slice(header.as_bytes());
             let (frame, _) = Frame::split(&bytes).expect("well formed");
             assert_eq!(frame.instrument(), market.then_some(0x0001_0203), "{}", def.name);
-            assert_eq!(frame.event_flags(), market.then_some(EventFlags(3)), "{}", def.name);
+            assert_eq!(
+                frame.event_flags(),
+                market.then_some(EventFlags(3)),
+                "{}",
+                def.name
+            );
         }
     }
 

@@ -289,7 +289,10 @@ impl Kept {
         }
         let books = self.follower.books_mut();
         let numbers: Vec<u32> = books.iter().map(|book| book.instrument()).collect();
-        for number in numbers.into_iter().filter(|&number| !self.chosen.contains(number)) {
+        for number in numbers
+            .into_iter()
+            .filter(|&number| !self.chosen.contains(number))
+        {
             books.forget(number);
         }
     }

@@ -33,7 +33,9 @@ pub enum ReadError {
         journal: PathBuf,
     },
     /// A symbol that no instrument can have.
-    #[error("no instrument can have the symbol {symbol:?}: symbols have 1 to 16 bytes, without spaces at their end")]
+    #[error(
+        "no instrument can have the symbol {symbol:?}: symbols have 1 to 16 bytes, without spaces at their end"
+    )]
     Symbol {
         /// The symbol.
         symbol: String,

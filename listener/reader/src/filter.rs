@@ -41,10 +41,10 @@ impl Filter {
 mod tests {
     use super::*;
     use crate::Instruments;
-    use twinline_wire::market::{InstrumentDefinition, PriceTick, Trade, TradingStatus};
-    use twinline_wire::field::Text;
-    use twinline_wire::session::SessionStart;
     use twinline_wire::OpenPacket;
+    use twinline_wire::field::Text;
+    use twinline_wire::market::{InstrumentDefinition, PriceTick, Trade, TradingStatus};
+    use twinline_wire::session::SessionStart;
 
     fn wants<M: Message>(filter: &Filter, message: &M) -> bool {
         let mut bytes = [0; 256];
@@ -78,7 +78,10 @@ mod tests {
     #[test]
     fn a_template_filter_lets_through_its_templates_only() {
         let chosen = Chosen::new(&Instruments::All).unwrap();
-        let filter = Filter::new(chosen, Some(&[PriceTick::TEMPLATE, SourcePosition::TEMPLATE, 60_000]));
+        let filter = Filter::new(
+            chosen,
+            Some(&[PriceTick::TEMPLATE, SourcePosition::TEMPLATE, 60_000]),
+        );
         assert!(wants(&filter, &tick(1)));
         assert!(wants(&filter, &SourcePosition::NULL));
         assert!(!wants(&filter, &Trade::NULL));

@@ -63,8 +63,8 @@ pub use options::{Instrument, Instruments, Options, Overrun, Start, Wait};
 pub use position::{Position, PositionError};
 pub use reader::Reader;
 pub use symbols::Symbols;
-pub use twinline_ring::{Origin, Progress};
 /// Order books, as [`Book`] shows them.
 pub use twinline_book as book;
+pub use twinline_ring::{Origin, Progress};
 /// The messages, field by field.
 pub use twinline_wire as wire;

@@ -59,7 +59,15 @@ mod tests {
         };
         assert_eq!(position.to_string().parse(), Ok(position));
         assert_eq!(" 20260717:1:42\n".parse::<Position>().unwrap().sequence, 42);
-        for wrong in ["", "1", "1:2", "1:2:3:4", "1:2:-3", "a:2:3", "1:2:18446744073709551616"] {
+        for wrong in [
+            "",
+            "1",
+            "1:2",
+            "1:2:3:4",
+            "1:2:-3",
+            "a:2:3",
+            "1:2:18446744073709551616",
+        ] {
             let error = wrong.parse::<Position>().unwrap_err();
             assert!(error.to_string().contains(&format!("{wrong:?}")), "{error}");
         }

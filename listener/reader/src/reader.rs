@@ -5,9 +5,7 @@ use crate::books::{Book, Stale, State};
 use crate::filter::Filter;
 use crate::source::{Live, Source};
 use crate::symbols::{Chosen, Symbols};
-use crate::{
-    Batch, Event, Instruments, Options, Position, ReadError, Start, Wait, WriterState, snapshots,
-};
+use crate::{Batch, Event, Instruments, Options, Position, ReadError, Start, Wait, WriterState, snapshots};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use twinline_book::{Books, Change};

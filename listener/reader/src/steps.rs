@@ -5,11 +5,10 @@
 
 use crate::batch::Events;
 use crate::source::{Head, Own, Step};
-use crate::{
-    Batch, Event, Message, Messages, Missed, Notice, NoticeKind, ReadError, Reader, WriterState,
-};
+use crate::{Batch, Event, Message, Messages, Missed, Notice, NoticeKind, ReadError, Reader, WriterState};
 use twinline_book::Change;
 use twinline_wire::Frame;
+use twinline_wire::session::EpochStart;
 
 /// An event that was found.
 #[derive(Clone, Copy)]
@@ -211,6 +210,13 @@ impl Reader {
         if !self.half.is_empty() && self.breaks_half(step) {
             return Ok(Over::Shown(Shown::Own(self.give_half_up())));
         }
+        if step == Step::Messages
+            && self.hidden_below.is_some()
+            && let Some(void) = self.void_before_begin()
+        {
+            self.source.put_back();
+            return Ok(Over::Shown(Shown::Own(void)));
+        }
         Ok(match step {
             Step::Messages => {
                 self.state.enter(&self.source.head);
@@ -269,6 +275,20 @@ impl Reader {
             self.hidden_below = None;
         }
         hidden
+    }
+
+    /// Delivery is to begin beyond what the epoch that begins here leaves standing.
+    #[cold]
+    fn void_before_begin(&mut self) -> Option<Own> {
+        let below = self.hidden_below.as_mut()?;
+        let (session, epoch) = (self.source.head.session, self.source.head.epoch);
+        if session != below.session || epoch <= below.epoch {
+            return None;
+        }
+        let begin = self.source.frame(0)?.view::<EpochStart>()?.valid_end.get();
+        below.epoch = epoch;
+        let end = below.sequence;
+        (begin < end).then_some(Own::Void { begin, end, epoch })
     }
 
     /// The current record is a notice.

@@ -262,7 +262,9 @@ impl EventSink for Router<'_> {
             );
             return;
         };
-        let instrument = definition.instrument_offset().and_then(|at| number(frame.block(), at));
+        let instrument = definition
+            .instrument_offset()
+            .and_then(|at| number(frame.block(), at));
         let named = frame.view::<InstrumentDefinition>();
         let symbol = named.as_ref().map(|named| named.symbol.as_str());
         self.put([frame.bytes(), &[]], instrument, symbol);

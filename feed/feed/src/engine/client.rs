@@ -162,7 +162,9 @@ impl EngineClient {
 
     /// A message of the current event.
     pub fn push<M: Message>(&mut self, message: &M) {
-        self.flags_at = M::DEF.flags_offset().map(|at| self.open.len() + FRAME_HEADER_LEN + at);
+        self.flags_at = M::DEF
+            .flags_offset()
+            .map(|at| self.open.len() + FRAME_HEADER_LEN + at);
         framed(&mut self.open, message);
     }
 

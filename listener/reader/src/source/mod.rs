@@ -134,8 +134,9 @@ pub(crate) struct Source {
     /// False while the stream is to end where the journal does.
     joins: bool,
     pub(crate) head: Head,
-    /// The record is not told of yet, or being consumed: where its next message stands.
+    /// The record is not told of yet.
     pending: bool,
+    /// It is one of messages that is being taken, and where the next one stands.
     open: bool,
     at: usize,
     position: Position,
@@ -253,7 +254,7 @@ impl Source {
 
     /// The current record is told of once more.
     pub(crate) fn put_back(&mut self) {
-        self.pending = true;
+        (self.pending, self.open) = (true, false);
     }
 
     /// Goes to the next record, or tells what else there is.
@@ -264,10 +265,10 @@ impl Source {
                 return Ok(Step::Own(own));
             }
             if std::mem::take(&mut self.pending) {
-                self.open = true;
-                return Ok(match self.head.kind {
-                    Kind::Messages => Step::Messages,
-                    Kind::Notice => Step::Notice,
+                self.open = self.head.kind == Kind::Messages;
+                return Ok(match self.open {
+                    true => Step::Messages,
+                    false => Step::Notice,
                 });
             }
             let found = match self.from {
@@ -334,7 +335,6 @@ impl Source {
 
     /// The notice that the current record is.
     pub(crate) fn take_notice(&mut self) {
-        self.open = false;
         let frame = self.frame(0);
         let next = after_notice(frame, self.position.sequence);
         let void = frame.and_then(|frame| Some(frame.view::<Void>()?.epoch.get()));
@@ -406,7 +406,9 @@ impl Source {
     /// A later epoch begins. If it cuts off what was had before, and no listener has said so, the reader does.
     #[cold]
     fn check_void(&mut self, epoch: u32) {
-        let start = self.frame(0).and_then(|frame| frame.view::<EpochStart>().map(|start| *start));
+        let start = self
+            .frame(0)
+            .and_then(|frame| frame.view::<EpochStart>().map(|start| *start));
         let end = self.position.sequence;
         if let Some(start) = start
             && start.valid_end.get() < end

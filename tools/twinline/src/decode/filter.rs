@@ -112,7 +112,9 @@ impl Filter {
         self.takes_sequence(sequence)
             && (self.template.is_empty() || self.template.contains(&frame.template()))
             && (self.symbol.is_empty()
-                || frame.instrument().is_some_and(|number| symbols.is_one_of(number, &self.symbol)))
+                || frame
+                    .instrument()
+                    .is_some_and(|number| symbols.is_one_of(number, &self.symbol)))
     }
 
     fn takes_sequence(&self, sequence: u64) -> bool {
