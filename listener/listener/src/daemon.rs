@@ -17,6 +17,7 @@ use twinline_journal::{JournalConfig, JournalError, JournalWriter, failpoint};
 use twinline_line::impair::{Impairer, Spec};
 use twinline_line::{Line, LineAddress, LineError, LineReceiver, ReceiverOptions};
 use twinline_recovery::client::{ClientConfig, ClientError};
+use twinline_ring::{RingConfig, RingError, RingWriter};
 use twinline_wire::Packet;
 
 /// The gap policy looks at the gaps this often, in nanoseconds.
@@ -48,6 +49,8 @@ pub struct ListenerConfig {
     pub journal: PathBuf,
     /// How it is written.
     pub journal_config: JournalConfig,
+    /// The ring for the programs on this host.
+    pub ring: Option<RingPlace>,
     /// The arbiter's settings.
     pub arbiter: ArbiterConfig,
     /// The gap policy's settings; the number of services is taken from `recovery`.
@@ -60,6 +63,15 @@ pub struct ListenerConfig {
     pub idle: Idle,
     /// Return once a session is complete.
     pub until_end: bool,
+}
+
+/// Where a listener's ring is, and how large.
+#[derive(Clone, Debug)]
+pub struct RingPlace {
+    /// The directory, on tmpfs. Each channel has a ring of its own in it.
+    pub dir: PathBuf,
+    /// Bytes of records, a power of two.
+    pub capacity: usize,
 }
 
 /// Why a listener cannot start or go on.
@@ -76,6 +88,9 @@ pub enum ListenError {
     /// The own journal.
     #[error("the listener's own journal: {0}")]
     Journal(#[from] JournalError),
+    /// The ring.
+    #[error("the ring for local programs: {0}")]
+    Ring(#[from] RingError),
     /// The recovery thread.
     #[error("recovery: {0}")]
     Recovery(#[from] ClientError),
@@ -126,10 +141,24 @@ impl Listener {
         // The lines first: where they are wrong no journal is made.
         let receivers = Arc::new([receiver(Line::A)?, receiver(Line::B)?]);
         let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
-        let record = Record::new(journal, config.arbiter.channel, config.arbiter.max_packet);
+        let mut record = Record::new(journal, config.arbiter.channel, config.arbiter.max_packet);
         let mut arbiter = Arbiter::new(config.arbiter, record.position(), 0);
         if record.is_incomplete() {
             arbiter.resume_incomplete();
+        }
+        let mut ring_stats = None;
+        if let Some(place) = &config.ring {
+            let ring = RingWriter::create(
+                &place.dir,
+                &RingConfig {
+                    channel: config.arbiter.channel,
+                    capacity: place.capacity,
+                    max_packet: config.arbiter.max_packet,
+                    journal: config.journal.clone(),
+                },
+            )?;
+            ring_stats = Some(ring.stats());
+            record.set_ring(ring);
         }
         let policy = GapPolicy::new(GapConfig {
             services: config.recovery.len(),
@@ -154,7 +183,7 @@ impl Listener {
             )
         };
         Ok(Self {
-            live: Live::new(Arc::clone(&receivers), arbiter.position()),
+            live: Live::new(Arc::clone(&receivers), arbiter.position(), ring_stats),
             receivers,
             arbiter,
             policy,
@@ -278,6 +307,7 @@ impl Listener {
     }
 
     fn look_after_gaps(&mut self, now: u64) {
+        self.record.beat();
         let (arbiter, record) = (&mut self.arbiter, &mut self.record);
         if let Some(impairer) = &mut self.impairer {
             impairer.poll(now, &mut |line, bytes| {

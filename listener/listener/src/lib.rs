@@ -16,9 +16,9 @@ mod record;
 pub mod report;
 
 pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartAt, State};
-pub use daemon::{ListenError, Listener, ListenerConfig};
+pub use daemon::{ListenError, Listener, ListenerConfig, RingPlace};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use join::{StateConfig, StatePolicy};
 pub use lines::LineStats;
 pub use record::{NoticeCounts, Record};
-pub use report::{Live, Report};
+pub use report::{Live, Report, RingReport};

@@ -1,12 +1,13 @@
 //! The listener's own journal: everything delivered goes in before anything else happens with it. Its tail is the
-//! restart position; programs and `--print` read the stream from it.
+//! restart position, and fills whoever missed something. Behind it the same goes into the ring, for the programs on this host.
 
-use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
+use crate::arbiter::{Delivery, Notice, NoticeKind, Origin, Position, Sink};
 use hdrhistogram::Histogram;
 use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
 use twinline_journal::{JournalError, JournalWriter};
-use twinline_wire::header::flags;
+use twinline_ring::RingWriter;
+use twinline_wire::header::{HEADER_LEN, flags};
 use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, StateReplaced, Void};
 use twinline_wire::{Message, OpenPacket, Stamp};
 
@@ -44,6 +45,7 @@ pub struct NoticeCounts {
 #[derive(Debug)]
 pub struct Record {
     journal: JournalWriter,
+    ring: Option<RingWriter>,
     channel: u16,
     /// For packets that are made here: notices, and packets of which only a part is new.
     scratch: Box<[u8]>,
@@ -61,6 +63,7 @@ impl Record {
     pub fn new(journal: JournalWriter, channel: u16, max_packet: usize) -> Self {
         Self {
             journal,
+            ring: None,
             channel,
             scratch: vec![0; max_packet].into_boxed_slice(),
             latency: latency_histogram(),
@@ -68,6 +71,19 @@ impl Record {
             notices: NoticeCounts::default(),
             replaced: None,
             error: None,
+        }
+    }
+
+    /// What is recorded from now on goes into `ring`, too.
+    pub(crate) fn set_ring(&mut self, ring: RingWriter) {
+        self.ring = Some(ring);
+    }
+
+    /// Shows the ring's readers that this thread turns.
+    #[inline]
+    pub(crate) fn beat(&mut self) {
+        if let Some(ring) = &mut self.ring {
+            ring.beat();
         }
     }
 
@@ -140,7 +156,13 @@ impl Record {
         };
         let mut open = OpenPacket::new();
         open.push(&mut self.scratch, message);
-        self.append(open, stamp)
+        self.append(open, stamp)?;
+        if let Some(ring) = &mut self.ring {
+            let location = self.journal.location().to_bits();
+            let frame = &self.scratch[HEADER_LEN..][..M::FRAME_LEN];
+            ring.notice(&stamp, stamp.sending_time, location, frame);
+        }
+        Ok(())
     }
 
     fn append(&mut self, open: OpenPacket, stamp: Stamp) -> Result<(), JournalError> {
@@ -203,7 +225,24 @@ impl Sink for Record {
         }
         // What recovery brings was late by definition: its time is that of the gap, and counts like any other.
         let sent = delivery.packet.header().sending_time.get();
-        let latency = unix_now().saturating_sub(sent);
+        let now = unix_now();
+        if let Some(ring) = &mut self.ring {
+            let origin = match delivery.origin {
+                Origin::LineA => twinline_ring::Origin::LineA,
+                Origin::LineB => twinline_ring::Origin::LineB,
+                Origin::Recovery => twinline_ring::Origin::Recovery,
+            };
+            let location = self.journal.location().to_bits();
+            ring.messages(
+                &delivery.packet,
+                delivery.skip,
+                delivery.take,
+                now,
+                origin,
+                location,
+            );
+        }
+        let latency = now.saturating_sub(sent);
         self.latency
             .saturating_record_n(latency.max(1), u64::from(delivery.take));
     }

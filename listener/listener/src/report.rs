@@ -9,6 +9,7 @@ use hdrhistogram::Histogram;
 use std::sync::{Arc, Mutex, PoisonError};
 use twinline_line::impair::LineFates;
 use twinline_line::{BufferReport, LineReceiver, ReceiverCounts};
+use twinline_ring::{ReaderStatus, RingStats};
 
 /// The counters of a listener at one moment.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct Report {
     pub open_gaps: usize,
     /// Notices given, by kind.
     pub notices: NoticeCounts,
+    /// The ring for local programs, and who reads it.
+    pub ring: Option<RingReport>,
     /// Bytes written to the own journal.
     pub bytes: u64,
     /// Sending time to delivery, in nanoseconds, of each message delivered.
@@ -45,6 +48,36 @@ pub struct Report {
     pub states: StateStats,
     /// Why a state did not come, the last time.
     pub state_trouble: Option<String>,
+}
+
+/// A listener's ring at one moment.
+#[derive(Clone, Debug)]
+pub struct RingReport {
+    /// Bytes of records that it holds.
+    pub capacity: u64,
+    /// Bytes of records written.
+    pub written: u64,
+    /// Who reads it.
+    pub readers: Vec<ReaderStatus>,
+    /// Times that readers were overrun, those that are gone included.
+    pub overruns: u64,
+    /// Messages that readers missed and will not have.
+    pub missed: u64,
+    /// Messages that readers missed in the ring and had from the journal.
+    pub filled: u64,
+}
+
+impl From<&RingStats> for RingReport {
+    fn from(stats: &RingStats) -> Self {
+        Self {
+            capacity: stats.capacity(),
+            written: stats.written(),
+            readers: stats.readers(),
+            overruns: stats.overruns(),
+            missed: stats.missed(),
+            filled: stats.filled(),
+        }
+    }
 }
 
 impl Report {
@@ -70,10 +103,15 @@ impl Report {
 pub struct Live {
     report: Arc<Mutex<Report>>,
     receivers: Arc<[LineReceiver; 2]>,
+    ring: Option<RingStats>,
 }
 
 impl Live {
-    pub(crate) fn new(receivers: Arc<[LineReceiver; 2]>, position: Position) -> Self {
+    pub(crate) fn new(
+        receivers: Arc<[LineReceiver; 2]>,
+        position: Position,
+        ring: Option<RingStats>,
+    ) -> Self {
         let report = Report {
             position,
             arbiter: ArbiterStats::default(),
@@ -83,6 +121,7 @@ impl Live {
             gaps: GapStats::default(),
             open_gaps: 0,
             notices: NoticeCounts::default(),
+            ring: None,
             bytes: 0,
             latency: latency_histogram(),
             impairer: None,
@@ -95,6 +134,7 @@ impl Live {
         Self {
             report: Arc::new(Mutex::new(report)),
             receivers,
+            ring,
         }
     }
 
@@ -102,6 +142,7 @@ impl Live {
     pub fn report(&self) -> Report {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
         report.sockets = [self.receivers[0].counts(), self.receivers[1].counts()];
+        report.ring = self.ring.as_ref().map(RingReport::from);
         report
     }
 

@@ -17,8 +17,9 @@ use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_line::{Line, LineAddress, ReceiverOptions, SenderOptions};
 use twinline_listener::arbiter::{Dropped, StartAt};
-use twinline_listener::{ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Report};
+use twinline_listener::{ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Report, RingPlace};
 use twinline_recovery::{ClientConfig, Service, ServiceConfig};
+use twinline_ring::{Kind, Liveness, MIN_CAPACITY, Next, RingReader};
 use twinline_wire::header::flags;
 
 const IDLE: Idle = Idle::Park(Duration::from_micros(100));
@@ -107,6 +108,7 @@ fn config(dir: &Path, name: &str, lines: &[LineAddress; 2], recovery: &[SocketAd
         client: ClientConfig::new(name, 1),
         journal: dir.join(name),
         journal_config: journal_config(),
+        ring: None,
         arbiter: ArbiterConfig::default(),
         gaps: GapConfig::default(),
         impair: None,
@@ -262,4 +264,71 @@ fn without_recovery_a_gap_is_announced_and_the_stream_goes_on() {
     let got = messages(&dir.path().join("alone"));
     assert_eq!(got.len() as u64 + report.arbiter.lost, expected.len() as u64);
     assert!(got.iter().all(|message| expected.contains(message)));
+}
+
+/// A message or notice: session, sequence, whether it is a notice, bytes.
+type Item = (u32, u64, bool, Vec<u8>);
+
+/// All of a listener's journal, notices too.
+fn recorded(dir: &Path) -> Vec<Item> {
+    let mut reader = JournalReader::open(dir).unwrap();
+    let mut all = Vec::new();
+    while let Some(packet) = reader.next().unwrap() {
+        let (session, local) = (
+            packet.header().session.get(),
+            packet.header().flags & flags::LOCAL != 0,
+        );
+        let messages = packet.messages();
+        all.extend(messages.map(|(sequence, frame)| (session, sequence, local, frame.bytes().to_vec())));
+    }
+    all
+}
+
+#[test]
+fn a_program_that_reads_the_ring_has_what_the_listeners_journal_has_notices_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines();
+    let (address, stop_service) = serve(dir.path());
+    let mut config = config(dir.path(), "listener", &lines, &[address]);
+    config.impair = Some("loss=4%,both=1%,dup=2%,reorder=3%,seed=5".parse().unwrap());
+    config.ring = Some(RingPlace {
+        dir: dir.path().join("rings"),
+        capacity: 64 * MIN_CAPACITY,
+    });
+    let listener = Listener::open(&config).unwrap();
+    let live = listener.live();
+    let mut reader = RingReader::open(&dir.path().join("rings"), 1, "test").unwrap();
+    assert_eq!(reader.journal(), dir.path().join("listener"));
+    let program = thread::spawn(move || {
+        let mut read: Vec<Item> = Vec::new();
+        let mut closed = false;
+        loop {
+            match reader.poll() {
+                Next::Record(record) => {
+                    let (session, notice) = (record.session, record.kind == Kind::Notice);
+                    let messages = record.messages();
+                    read.extend(messages.map(|(at, frame)| (session, at, notice, frame.bytes().to_vec())));
+                }
+                Next::Overrun => panic!("a ring that holds everything cannot overrun"),
+                Next::Empty if closed => return read,
+                Next::Empty => {
+                    reader.wait(Duration::from_millis(100));
+                    // What was written before it was closed is still to be read.
+                    closed = reader.liveness() == Liveness::Closed;
+                }
+            }
+        }
+    });
+    let running = thread::spawn(move || listener.run(&AtomicBool::new(false)));
+    publish(dir.path(), &lines, 20_000, 20_000).join().unwrap();
+    let report = running.join().unwrap().unwrap();
+    let ring = live.report().ring.expect("it has a ring");
+    assert!(
+        ring.written > 0 && ring.capacity == 64 * MIN_CAPACITY as u64,
+        "{ring:?}"
+    );
+    let read = program.join().unwrap();
+    assert!(read.iter().any(|item| item.2), "a session's start is a notice");
+    assert!(read == recorded(&dir.path().join("listener")), "{report:?}");
+    stop_service();
 }

@@ -132,7 +132,8 @@ impl RingReader {
         }
     }
 
-    /// Whether the writer goes on. A system call now and then, but only once it has said nothing for a while.
+    /// Whether the writer goes on. A system call now and then, but only once it has said nothing for a while. Poll again
+    /// after it ended, died or was replaced: there may be something that it wrote before.
     pub fn liveness(&mut self) -> Liveness {
         match self.ring.control(STATE_AT).load(Ordering::Acquire) {
             state::CLOSED => return Liveness::Closed,

@@ -13,6 +13,7 @@ use crate::units;
 use clap::Args;
 use print::Printer;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -21,7 +22,7 @@ use twinline_line::impair::Spec;
 use twinline_line::{Line, ReceiverOptions};
 use twinline_listener::arbiter::Dropped;
 use twinline_listener::{
-    ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, StartAt,
+    ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, RingPlace, StartAt,
 };
 use twinline_recovery::ClientConfig;
 
@@ -33,7 +34,7 @@ use twinline_recovery::ClientConfig;
 /// It may be started before the publisher and the recovery service: then it waits.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16"
+    after_help = "Examples:\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --print | jq .\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --ring /dev/shm/twinline\n  twinline listen --channels 3 --recovery 10.0.0.5:17010 --journal /var/lib/twinline/three\n  twinline listen --recovery 10.0.0.5:17010 --journal /var/lib/twinline/listener --from snapshot --keep-segments 16"
 )]
 pub(crate) struct Listen {
     #[command(flatten)]
@@ -50,6 +51,13 @@ pub(crate) struct Listen {
     impair: Option<Spec>,
     #[command(flatten)]
     journal: JournalArgs,
+    /// Hand the stream to the programs on this host through shared memory: a ring for each channel in this directory, which should
+    /// be on tmpfs. Programs attach with the twinline-reader library
+    #[arg(long, value_name = "DIR", help_heading = "Local programs")]
+    ring: Option<PathBuf>,
+    /// Bytes of a ring, a power of two: how far a program may fall behind before it reads the journal instead
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = units::size_in_memory, requires = "ring", help_heading = "Local programs")]
+    ring_size: usize,
     /// A recovery service; may be given up to 8 times. Of several channels it is the first one's; each next one's is at
     /// the next port
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = "Recovery")]
@@ -122,6 +130,10 @@ impl Listen {
             client: ClientConfig::new(&self.name, lines.channel),
             journal: journal_of(&self.journal.journal, lines.channel, of),
             journal_config: self.journal.config(lines),
+            ring: self.ring.clone().map(|dir| RingPlace {
+                dir,
+                capacity: self.ring_size,
+            }),
             arbiter: ArbiterConfig {
                 channel: lines.channel,
                 max_packet: lines.packet_size,

@@ -32,6 +32,7 @@ fn child_reads() {
     let Some((dir, role)) = told() else { return };
     let mut reader = RingReader::open(&dir, CHANNEL, &role).unwrap();
     let (mut next, mut overruns, mut records, mut was_overrun) = (0, 0_u64, 0_u64, true);
+    let mut closed = false;
     loop {
         match reader.poll() {
             Next::Record(record) => {
@@ -45,7 +46,8 @@ fn child_reads() {
             }
             Next::Overrun => (overruns, was_overrun) = (overruns + 1, true),
             Next::Empty => match role.as_str() {
-                _ if reader.liveness() == Liveness::Closed => break,
+                _ if closed => break,
+                _ if reader.liveness() == Liveness::Closed => closed = true,
                 "sleeper" => reader.wait(Duration::from_secs(1)),
                 _ => thread::yield_now(),
             },

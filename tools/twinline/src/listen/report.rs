@@ -83,6 +83,18 @@ pub(super) fn summary(args: &Listen, lines: &LineArgs, report: &Report, started:
     .map(|(name, count)| (name.to_string(), count))
     .into();
     summary.set("snapshots", counts);
+    if let Some(ring) = &report.ring {
+        let counts: Counts = [
+            ("bytes", ring.written),
+            ("readers", ring.readers.len() as u64),
+            ("overruns", ring.overruns),
+            ("missed", ring.missed),
+            ("filled", ring.filled),
+        ]
+        .map(|(name, count)| (name.to_string(), count))
+        .into();
+        summary.set("ring", counts);
+    }
     if let Some(trouble) = &report.state_trouble {
         summary.set("last_snapshot_trouble", trouble);
     }

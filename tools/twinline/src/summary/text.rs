@@ -1,6 +1,6 @@
 //! The summary as a few lines for people.
 
-use super::{LineSummary, SourceSummary, Summary};
+use super::{Counts, LineSummary, SourceSummary, Summary};
 use crate::units::{show_bytes, show_count, show_nanos};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -92,6 +92,7 @@ impl Summary {
                 writeln!(out, "  recovery: {}", show_counts(counts.into_iter()))?;
             }
         }
+        self.write_ring(out)?;
         for warning in &self.warnings {
             writeln!(out, "  warning: {warning}")?;
         }
@@ -119,6 +120,13 @@ impl Summary {
         if let Some(lines) = &self.lines {
             write_line(out, "A", &lines.a)?;
             write_line(out, "B", &lines.b)?;
+        }
+        self.write_ring(out)
+    }
+
+    fn write_ring(&self, out: &mut String) -> std::fmt::Result {
+        if let Some(counts) = self.parts::<Counts>("ring") {
+            writeln!(out, "  ring: {}", show_counts(counts.iter()))?;
         }
         Ok(())
     }
