@@ -32,6 +32,7 @@ mod testing;
 mod tests;
 mod writer;
 
+pub use chain::after_notice;
 pub use config::{JournalConfig, Prepare, Recovery, Retention, SyncPolicy, Tail};
 pub use control::Location;
 pub use error::JournalError;

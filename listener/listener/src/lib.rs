@@ -5,7 +5,6 @@
 //! own journal.
 
 pub mod arbiter;
-mod books;
 pub mod daemon;
 mod fetch;
 pub mod gaps;
@@ -17,7 +16,6 @@ mod record;
 pub mod report;
 
 pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartAt, State};
-pub use books::OpenBooks;
 pub use daemon::{ListenError, Listener, ListenerConfig, RingPlace};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use join::{StateConfig, StatePolicy};
