@@ -65,6 +65,6 @@ pub use reader::Reader;
 pub use symbols::Symbols;
 /// Order books, as [`Book`] shows them.
 pub use twinline_book as book;
-pub use twinline_ring::{Origin, Progress};
+pub use twinline_ring::{Origin, Progress, RingError};
 /// The messages, field by field.
 pub use twinline_wire as wire;

@@ -16,6 +16,7 @@ mod namespaces;
 mod processes;
 mod replay;
 mod replica;
+mod ring;
 mod sessions;
 mod snapshot;
 mod sources;
