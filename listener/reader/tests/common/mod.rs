@@ -192,6 +192,10 @@ impl Feed {
             buffer: vec![0; 2048],
         };
         feed.start();
+        if let Some(tail) = feed.journal.as_ref().and_then(JournalWriter::tail) {
+            (feed.session, feed.epoch, feed.base, feed.next) =
+                (tail.session, tail.epoch, tail.epoch_base, tail.next);
+        }
         feed
     }
 
