@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_reader::{
-    Batch, Event, Instruments, Missed, NoticeKind, Options, Overrun, Position, Reader, Start, Wait, WriterState,
+    Batch, Event, Instruments, Missed, NoticeKind, Options, Overrun, Position, Reader, Start, Wait,
+    WriterState,
 };
 
 /// The smallest ring.
@@ -138,9 +139,16 @@ fn an_overrun_is_filled_from_the_journal_and_named() {
 fn assert_complement(written: &[Item], got: &Got) {
     let had: HashSet<_> = got.items.iter().filter_map(Item::key).collect();
     for item in written {
-        let Some((session, sequence)) = item.key() else { continue };
+        let Some((session, sequence)) = item.key() else {
+            continue;
+        };
         let named = got.missed.iter().any(|missed| missed.contains(session, sequence));
-        assert_eq!(named, !had.contains(&(session, sequence)), "{session}:{sequence}, {:?}", got.missed);
+        assert_eq!(
+            named,
+            !had.contains(&(session, sequence)),
+            "{session}:{sequence}, {:?}",
+            got.missed
+        );
     }
     // In order, and nothing that was never written: what was got is a subsequence.
     let mut rest = written.iter();
@@ -242,7 +250,9 @@ fn a_listener_that_ends_and_comes_again_is_told_of_and_nothing_is_lost_or_double
         (0..20).for_each(|_| feed.anything());
         feed.stop();
         for (reader, got) in &mut readers {
-            wait_for(got, reader, |got, _| got.writer.last() == Some(&WriterState::Closed));
+            wait_for(got, reader, |got, _| {
+                got.writer.last() == Some(&WriterState::Closed)
+            });
             assert!(reader.stale().writer);
             assert!(reader.books().all(|book| book.is_stale()));
         }
@@ -250,7 +260,9 @@ fn a_listener_that_ends_and_comes_again_is_told_of_and_nothing_is_lost_or_double
         // Before readers come: they have it from the journal, or the ring.
         (0..20).for_each(|_| feed.anything());
         for (reader, got) in &mut readers {
-            wait_for(got, reader, |got, _| got.writer.last() == Some(&WriterState::Alive));
+            wait_for(got, reader, |got, _| {
+                got.writer.last() == Some(&WriterState::Alive)
+            });
             assert!(!reader.stale().writer);
         }
     }
@@ -281,7 +293,9 @@ fn a_writer_that_does_not_turn_is_silent_and_alive_again_when_it_does() {
     feed.begin_session();
     let mut reader = attach(&feed, options(Start::Oldest, Overrun::Fill));
     let mut got = Got::default();
-    wait_for(&mut got, &mut reader, |got, _| got.writer == [WriterState::Silent]);
+    wait_for(&mut got, &mut reader, |got, _| {
+        got.writer == [WriterState::Silent]
+    });
     assert!(reader.stale().writer && reader.writer() == WriterState::Silent);
     feed.beat();
     wait_for(&mut got, &mut reader, |got, _| got.writer.len() == 2);
@@ -301,7 +315,10 @@ fn a_ring_of_another_layout_is_refused() {
     let path = feed.ring_dir.join(format!("channel-{CHANNEL}.ring"));
     let mut bytes = std::fs::read(&path).unwrap();
     let known = twinline_ring::LAYOUT_VERSION;
-    let version = bytes.chunks(8).position(|word| word == known.to_ne_bytes()).unwrap();
+    let version = bytes
+        .chunks(8)
+        .position(|word| word == known.to_ne_bytes())
+        .unwrap();
     bytes[8 * version..8 * version + 8].copy_from_slice(&(known + 1).to_ne_bytes());
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, bytes).unwrap();
@@ -371,7 +388,8 @@ fn read(ring: &Path, way: Way, seed: u64, done: &AtomicBool) -> (Got, u64, Posit
                 Some(Batch::Messages(messages)) => {
                     any = true;
                     assert!(messages.iter().last().unwrap().ends_event());
-                    got.items.extend(messages.iter().map(|message| Item::of_message(&message)));
+                    got.items
+                        .extend(messages.iter().map(|message| Item::of_message(&message)));
                 }
                 Some(Batch::Notice(notice)) => {
                     any = true;
@@ -391,7 +409,11 @@ fn read(ring: &Path, way: Way, seed: u64, done: &AtomicBool) -> (Got, u64, Posit
         if any {
             last = Instant::now();
         }
-        assert!(last.elapsed() < PATIENCE, "nothing comes any more: {:?}", got.writer);
+        assert!(
+            last.elapsed() < PATIENCE,
+            "nothing comes any more: {:?}",
+            got.writer
+        );
         if rng.below(way.sleep) == 0 {
             thread::sleep(Duration::from_micros(rng.below(5000)));
         }
@@ -425,10 +447,16 @@ fn run(seed: u64, pause: u64, restarts: u64, wait: Wait) -> [u64; 3] {
     };
     let ways = [
         fill,
-        Way { batches: true, ..fill },
+        Way {
+            batches: true,
+            ..fill
+        },
         Way { again: 2000, ..fill },
         skip,
-        Way { batches: true, ..skip },
+        Way {
+            batches: true,
+            ..skip
+        },
     ];
     let ring = feed.ring_dir.clone();
     let readers = ways.into_iter().enumerate().map(|(number, way)| {
@@ -448,7 +476,11 @@ fn run(seed: u64, pause: u64, restarts: u64, wait: Wait) -> [u64; 3] {
     let written = feed.items();
     let mut counts = [0; 3];
     for ((got, checksum, position), way) in got.iter().zip(&ways) {
-        assert_eq!((position.session, position.sequence), (feed.session, feed.next), "{way:?}");
+        assert_eq!(
+            (position.session, position.sequence),
+            (feed.session, feed.next),
+            "{way:?}"
+        );
         match way.overrun {
             Overrun::Skip => assert_complement(&written, got),
             Overrun::Fill => {
@@ -489,7 +521,10 @@ fn every_reader_has_the_writers_stream_once_and_in_order_or_knows_exactly_what_i
         counts.set(std::array::from_fn(|at| before[at] + more[at]));
     });
     let counts = counts.get();
-    assert!(counts.iter().all(|count| *count > 0), "fills, misses, ends: {counts:?}");
+    assert!(
+        counts.iter().all(|count| *count > 0),
+        "fills, misses, ends: {counts:?}"
+    );
 }
 
 /// Set in a process that is only there to write, and to be killed.
@@ -497,7 +532,9 @@ const WRITER: &str = "TWINLINE_READER_TEST_WRITER";
 
 #[test]
 fn the_writer_that_is_to_be_killed() {
-    let Some(dir) = std::env::var_os(WRITER) else { return };
+    let Some(dir) = std::env::var_os(WRITER) else {
+        return;
+    };
     let mut feed = Feed::new(Path::new(&dir), config(None), std::process::id().into());
     if feed.next == 1 {
         feed.begin_session();
@@ -524,9 +561,25 @@ fn readers_go_on_behind_listeners_that_are_killed() {
             .stdout(std::process::Stdio::null())
             .spawn()
             .unwrap();
-        let until = Instant::now() + Duration::from_millis(20 + dice.below(60));
-        while Instant::now() < until {
-            if readers.is_empty() && let Ok(reader) = Reader::attach(&ring, CHANNEL, options(Start::Oldest, Overrun::Fill)) {
+        let alive = |readers: &[(Reader, Got)]| {
+            let states = readers.iter().flat_map(|(_, got)| &got.writer);
+            states.filter(|state| **state == WriterState::Alive).count()
+        };
+        let (start, before) = (Instant::now(), alive(&readers));
+        // Killed at some time after both readers have found it.
+        let mut until = None;
+        while until.is_none_or(|until| Instant::now() < until) {
+            assert!(start.elapsed() < PATIENCE, "no listener in round {round}");
+            let found = match round {
+                0 => readers.len() == 2,
+                _ => alive(&readers) >= before + 2,
+            };
+            if found {
+                until.get_or_insert(Instant::now() + Duration::from_millis(dice.below(40)));
+            }
+            if readers.is_empty()
+                && let Ok(reader) = Reader::attach(&ring, CHANNEL, options(Start::Oldest, Overrun::Fill))
+            {
                 let other = Reader::attach(&ring, CHANNEL, options(Start::Oldest, Overrun::Skip)).unwrap();
                 readers.extend([reader, other].map(|reader| (reader, Got::default())));
             }
@@ -543,19 +596,27 @@ fn readers_go_on_behind_listeners_that_are_killed() {
         writer.wait().unwrap();
         if round % 4 == 0 {
             for (reader, got) in &mut readers {
-                wait_for(got, reader, |got, _| got.writer.last() == Some(&WriterState::Dead));
+                wait_for(got, reader, |got, _| {
+                    got.writer.last() == Some(&WriterState::Dead)
+                });
             }
         }
     }
     let written = journal_items(&dir.path().join("journal"));
     assert!(written.len() > 1000);
     for (reader, got) in &mut readers {
-        wait_for(got, reader, |got, _| got.writer.last() == Some(&WriterState::Dead));
+        wait_for(got, reader, |got, _| {
+            got.writer.last() == Some(&WriterState::Dead)
+        });
         let end = reader.position();
         got.drain(reader);
         assert_eq!(reader.position(), end, "the journal was read to its end");
         let ends = |state| got.writer.iter().filter(|one| **one == state).count();
-        assert!(ends(WriterState::Dead) >= 6 && ends(WriterState::Replaced) >= 6, "{:?}", got.writer);
+        assert!(
+            ends(WriterState::Dead) >= 6 && ends(WriterState::Replaced) >= 6,
+            "{:?}",
+            got.writer
+        );
     }
     assert_complement(&written, &readers[1].1);
     assert_once_in_order(&written, &readers[0].1.items, false);

@@ -391,7 +391,7 @@ impl Feed {
         };
         let sequence = self.next + u64::from(open.count());
         let choice = self.rng.below(10);
-        let pushed = if choice < 5 || self.orders.is_empty() {
+        let pushed = if (choice < 5 && self.orders.len() < 300) || self.orders.is_empty() {
             let place = self.rng.below(SYMBOLS.len() as u64) as usize;
             self.orders.push((instrument(place), sequence));
             open.push(
