@@ -9,8 +9,10 @@ use crate::{
     Batch, Event, Message, Messages, Missed, Notice, NoticeKind, Position, ReadError, Reader, WriterState,
 };
 use twinline_book::Change;
-use twinline_wire::Frame;
+use twinline_journal::{JournalError, Seek};
+use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::session::EpochStart;
+use twinline_wire::{Frame, Message as _};
 
 /// An event that was found.
 #[derive(Clone, Copy)]
@@ -245,7 +247,7 @@ impl Reader {
                 Over::Messages
             }
             Step::Notice => self.take_notice(),
-            Step::Own(own) => self.take_own(own),
+            Step::Own(own) => self.take_own(own)?,
             Step::Nothing => Over::Nothing,
         })
     }
@@ -317,12 +319,13 @@ impl Reader {
 
     /// The reader has something to say itself.
     #[cold]
-    fn take_own(&mut self, own: Own) -> Over {
+    fn take_own(&mut self, own: Own) -> Result<Over, ReadError> {
         let shown = match own {
             Own::Missed(missed) => {
                 self.state.invalidate();
+                self.learn_missed(&missed)?;
                 match self.still_missed(missed) {
-                    None => return Over::Hidden,
+                    None => return Ok(Over::Hidden),
                     Some(missed) => Own::Missed(missed),
                 }
             }
@@ -336,7 +339,42 @@ impl Reader {
             }
             Own::Filling | Own::Filled { .. } | Own::HalfEvent { .. } => own,
         };
-        Over::Shown(Shown::Own(shown))
+        Ok(Over::Shown(Shown::Own(shown)))
+    }
+
+    /// Who skips messages does not want them, but their definitions: without them symbols would be unknown, and a filter by
+    /// symbol would hide what is asked for. They come from the journal, as far as it holds them.
+    fn learn_missed(&mut self, missed: &Missed) -> Result<(), ReadError> {
+        if !self.learns {
+            return Ok(());
+        }
+        self.state.enter_session(missed.end_session);
+        let begin = match missed.session == missed.end_session {
+            true => missed.begin,
+            false => 1,
+        };
+        let mut journal = self.source.journal_mut().clone();
+        if journal.seek(missed.end_session, begin.max(1))? != Seek::Found {
+            return Ok(());
+        }
+        loop {
+            let packet = match journal.next() {
+                Ok(Some(packet)) => packet,
+                // Retention is faster: what it took is not known.
+                Ok(None) | Err(JournalError::Behind { .. } | JournalError::Discarded { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let (session, sequence) = (packet.header().session.get(), packet.sequence());
+            if (session, sequence) >= (missed.end_session, missed.end) {
+                break;
+            }
+            for (_, frame) in packet.messages() {
+                if frame.template() == InstrumentDefinition::TEMPLATE {
+                    self.state.learn(&frame);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What is missed of what is to be delivered.

@@ -67,7 +67,10 @@ impl Got {
             NoticeKind::Filled { messages } => self.filled += messages,
             NoticeKind::Writer(state) => self.writer.push(state),
             NoticeKind::HalfEvent { .. } | NoticeKind::SnapshotUnusable(_) => panic!("{notice:?}"),
-            _ => self.items.extend(Item::of_notice(notice)),
+            // What is void, too: the listener has said so, and nobody says it again.
+            _ => self
+                .items
+                .push(Item::of_notice(notice).expect("a listener's notice")),
         }
     }
 
@@ -177,6 +180,35 @@ fn who_skips_is_told_exactly_what_it_missed_and_has_the_newest() {
         assert_eq!(got.items.last(), feed.items().last());
         assert_eq!(reader.progress().overruns, 4);
     }
+}
+
+#[test]
+fn who_skips_misses_no_symbol() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut feed = Feed::new(dir.path(), config(None), 9);
+    feed.begin_session();
+    let options = Options {
+        instruments: Instruments::these(["BBB"]),
+        books: Instruments::None,
+        ..options(Start::Oldest, Overrun::Skip)
+    };
+    let mut reader = attach(&feed, options);
+    let mut got = Got::default();
+    got.drain(&mut reader);
+    feed.say_line(twinline_wire::field::LineState::STALE);
+    got.drain(&mut reader);
+    assert!(reader.stale().lines);
+    feed.say_line(twinline_wire::field::LineState::RESUMED);
+    feed.next_session();
+    (0..3000).for_each(|_| feed.events(4));
+    got.drain(&mut reader);
+    assert_eq!(got.missed.len(), 1);
+    assert_eq!(reader.symbols().number("BBB"), Some(instrument(1)));
+    assert!(!reader.stale().lines, "messages come from lines");
+    let before = got.items.len();
+    (0..20).for_each(|_| feed.events(4));
+    got.drain(&mut reader);
+    assert!(got.items.len() > before, "the filter knows its symbol");
 }
 
 #[test]

@@ -144,6 +144,8 @@ pub(crate) struct Source {
     open: bool,
     at: usize,
     position: Position,
+    /// The sequence behind the session's last message that was had. The next one's is further where a notice says so.
+    had: u64,
     /// Where the last thing known to be had stands in the journal.
     seen: u64,
     /// The newest epoch that a listener's Void notice named.
@@ -172,6 +174,7 @@ impl Source {
             open: false,
             at: 0,
             position: Position::default(),
+            had: 0,
             seen: 0,
             void_epoch: 0,
             own: VecDeque::with_capacity(16),
@@ -230,7 +233,7 @@ impl Source {
 
     /// What is before `position` was had.
     pub(crate) fn begin_at(&mut self, position: Position) {
-        self.position = position;
+        (self.position, self.had) = (position, position.sequence);
     }
 
     /// Begins where the journal ends.
@@ -301,6 +304,7 @@ impl Source {
     pub(crate) fn take_to(&mut self, at: usize, sequence: u64, more: bool) {
         self.messages += sequence - self.position.sequence;
         (self.at, self.position.sequence, self.open) = (at, sequence, more);
+        self.had = sequence;
     }
 
     /// The frame at a place in the current record.
@@ -364,11 +368,11 @@ impl Source {
             self.position.epoch = head.epoch;
         }
         if !same {
-            self.void_epoch = 0;
+            (self.void_epoch, self.had) = (0, 0);
         }
         (self.position.session, self.position.sequence) = (head.session, sequence);
         (self.at, self.pending) = (at, true);
-        self.records += 1;
+        self.records = self.records.wrapping_add(1);
         if self.records.is_multiple_of(REPORT) {
             self.report();
         }
@@ -394,7 +398,7 @@ impl Source {
         let start = self
             .frame(0)
             .and_then(|frame| frame.view::<EpochStart>().map(|start| *start));
-        let end = self.position.sequence;
+        let end = self.had;
         if let Some(start) = start
             && start.valid_end.get() < end
             && self.void_epoch < epoch
