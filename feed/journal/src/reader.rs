@@ -183,24 +183,6 @@ impl JournalReader {
         Ok(Some(packet))
     }
 
-    /// The packet that [`next`](Self::next) gave last, once more, for those who cannot hold on to what it lent; `None` if the
-    /// reader went elsewhere since.
-    #[inline]
-    pub fn last(&self) -> Option<Packet<'_>> {
-        let Origin::Read {
-            index,
-            at,
-            header: None,
-        } = self.origin
-        else {
-            return None;
-        };
-        let place = self.place.as_ref()?;
-        (place.segment.index == index)
-            .then(|| place.segment.packet(at).ok()?)
-            .flatten()
-    }
-
     /// Where the reader stands: behind the packet that [`next`](Self::next) gave last, or where a search led. `None` while
     /// the journal is empty.
     pub fn location(&self) -> Option<Location> {

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::path::Path;
 use twinline_book::snapshot::{Snapshot, file};
 use twinline_book::{Books, Change, Follower, Told, Wanted};
-use twinline_ring::Kind;
+use twinline_ring::{Kind, Origin};
 use twinline_wire::field::LineState;
 use twinline_wire::header::{PacketHeader, flags};
 use twinline_wire::market::InstrumentDefinition;
@@ -76,6 +76,8 @@ pub(crate) struct State {
     pub(crate) filter: Filter,
     kept: Option<Kept>,
     pub(crate) stale: Stale,
+    /// Notices were missed: whether lines are silent is not known.
+    lines_unsure: bool,
     channel: u16,
     /// Why the last snapshot could not be used.
     pub(crate) trouble: String,
@@ -94,6 +96,7 @@ impl State {
                 counts: true,
             }),
             stale: Stale::default(),
+            lines_unsure: false,
             channel,
             trouble: String::new(),
         }
@@ -135,8 +138,9 @@ impl State {
     /// A record of messages begins.
     #[inline]
     pub(crate) fn enter(&mut self, head: &Head) {
-        if head.session != self.session {
-            self.new_session(head.session);
+        self.enter_session(head.session);
+        if self.lines_unsure && matches!(head.origin, Some(Origin::LineA | Origin::LineB)) {
+            (self.lines_unsure, self.stale.lines) = (false, false);
         }
         if let Some(kept) = &mut self.kept {
             let place = kept.follower.place();
@@ -144,6 +148,14 @@ impl State {
             if (place.session, place.epoch) != (head.session, head.epoch) {
                 kept.enter(head, self.channel);
             }
+        }
+    }
+
+    /// What comes is of this session.
+    #[inline]
+    pub(crate) fn enter_session(&mut self, session: u32) {
+        if session != self.session {
+            self.new_session(session);
         }
     }
 
@@ -182,7 +194,7 @@ impl State {
     }
 
     #[cold]
-    fn learn(&mut self, frame: &Frame<'_>) {
+    pub(crate) fn learn(&mut self, frame: &Frame<'_>) {
         if let Some(definition) = frame.view::<InstrumentDefinition>() {
             self.symbols.learn(&definition);
             self.filter.instruments.learn(&definition);
@@ -257,6 +269,7 @@ impl State {
     /// Messages did not come, or notices that might have said what is not to be trusted.
     #[cold]
     pub(crate) fn invalidate(&mut self) {
+        self.lines_unsure = true;
         if let Some(kept) = &mut self.kept {
             kept.follower.books_mut().invalidate();
         }

@@ -54,6 +54,11 @@ mod source;
 mod steps;
 mod symbols;
 
+/// The guide's programs compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reader.md")]
+struct Guide;
+
 pub use batch::{Batch, Messages, MessagesIter};
 pub use books::{Book, Stale};
 pub use error::ReadError;

@@ -23,6 +23,8 @@ pub struct Reader {
     pub(crate) source: Source,
     pub(crate) state: State,
     wait: Wait,
+    /// Symbols are known whatever is missed.
+    pub(crate) learns: bool,
     /// Where delivery begins, while the books are still on their way there.
     pub(crate) hidden_below: Option<Position>,
     pub(crate) half: Half,
@@ -66,6 +68,7 @@ impl Reader {
             source: Source::new(journal, live, options.overrun),
             state,
             wait: options.wait,
+            learns: options.symbols,
             hidden_below: None,
             half: Half::new(),
             changes: Vec::with_capacity(CHANGES),

@@ -5,10 +5,14 @@
 
 use crate::batch::Events;
 use crate::source::{Head, Own, Step};
-use crate::{Batch, Event, Message, Messages, Missed, Notice, NoticeKind, ReadError, Reader, WriterState};
+use crate::{
+    Batch, Event, Message, Messages, Missed, Notice, NoticeKind, Position, ReadError, Reader, WriterState,
+};
 use twinline_book::Change;
-use twinline_wire::Frame;
+use twinline_journal::{JournalError, Seek};
+use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::session::EpochStart;
+use twinline_wire::{Frame, Message as _};
 
 /// An event that was found.
 #[derive(Clone, Copy)]
@@ -72,21 +76,8 @@ impl Reader {
             {
                 return Ok(Some(shown));
             }
-            while let Some((sequence, at)) = self.source.next_message() {
-                let frame = self.source.frame(at).expect(STANDS);
-                let change = self.state.message(sequence, &frame);
-                let wanted = self.state.filter.wants(&frame);
-                if self.hidden_below.is_some() && self.hides(self.source.head.session, sequence) {
-                    continue;
-                }
-                if wanted {
-                    return Ok(Some(Shown::Message {
-                        place: Place::Record,
-                        sequence,
-                        at,
-                        change,
-                    }));
-                }
+            if let Some(shown) = self.step_in_record() {
+                return Ok(Some(shown));
             }
             match self.step_over()? {
                 Over::Messages | Over::Hidden => {}
@@ -94,6 +85,37 @@ impl Reader {
                 Over::Nothing => return Ok(None),
             }
         }
+    }
+
+    /// The next message of the current record that is to be shown.
+    #[inline]
+    fn step_in_record(&mut self) -> Option<Shown> {
+        let (mut at, mut sequence) = self.source.rest()?;
+        let mut shown = None;
+        let frames = self.source.frames();
+        let mut rest = frames.get(at..).unwrap_or_default();
+        while let Some((frame, behind)) = Frame::split(rest) {
+            let change = self.state.message(sequence, &frame);
+            let hidden = self.hidden_below.is_some()
+                && hides(&mut self.hidden_below, self.source.head.session, sequence);
+            if !hidden && self.state.filter.wants(&frame) {
+                shown = Some(Shown::Message {
+                    place: Place::Record,
+                    sequence,
+                    at,
+                    change,
+                });
+            }
+            at += frame.bytes().len();
+            sequence = sequence.saturating_add(1);
+            rest = behind;
+            if shown.is_some() {
+                break;
+            }
+        }
+        let more = Frame::split(rest).is_some();
+        self.source.take_to(at, sequence, more);
+        shown
     }
 
     /// The messages of an event that a batch is waiting for, one by one.
@@ -146,7 +168,8 @@ impl Reader {
             let all = Events::find(frames).all;
             self.half
                 .keep(head, &frames[..all.0], sequence, sequence.saturating_add(all.1));
-            self.source.take_rest(all.0, all.1);
+            self.source
+                .take_to(at + all.0, sequence.saturating_add(all.1), false);
             let (begin, sequence) = (self.half.done(), self.half.begin);
             let whole = Events::find(self.half.frames()).whole;
             self.half.take(whole.0, whole.1);
@@ -163,7 +186,8 @@ impl Reader {
             let end = sequence.saturating_add(all.1);
             self.half.keep(head, &frames[whole.0..all.0], begin, end);
         }
-        self.source.take_rest(all.0, all.1);
+        self.source
+            .take_to(at + all.0, sequence.saturating_add(all.1), false);
         Span {
             place: Place::Record,
             begin: at,
@@ -176,21 +200,21 @@ impl Reader {
     #[inline]
     fn apply(&mut self, mut span: Span) -> Option<Span> {
         self.changes.clear();
-        let mut wanted = false;
-        let (mut at, mut sequence) = (span.begin, span.sequence);
-        while at < span.end {
-            let bytes = match span.place {
-                Place::Record => self.source.frames(),
-                Place::Half => self.half.bytes(),
-            };
-            let frame = split(bytes, at)?;
-            at += frame.bytes().len();
+        let bytes = match span.place {
+            Place::Record => self.source.frames(),
+            Place::Half => self.half.bytes(),
+        };
+        let (mut wanted, mut sequence) = (false, span.sequence);
+        let mut rest = &bytes[span.begin..span.end];
+        while let Some((frame, behind)) = Frame::split(rest) {
+            rest = behind;
             let change = self.state.message(sequence, &frame);
-            let shown = self.state.filter.wants(&frame);
-            if self.hidden_below.is_some() && self.hides(self.source.head.session, sequence) {
-                (span.begin, span.sequence) = (at, sequence + 1);
+            if self.hidden_below.is_some()
+                && hides(&mut self.hidden_below, self.source.head.session, sequence)
+            {
+                (span.begin, span.sequence) = (span.end - rest.len(), sequence + 1);
             } else {
-                wanted |= shown;
+                wanted |= self.state.filter.wants(&frame);
                 self.changes.extend(change.map(|change| (sequence, change)));
             }
             sequence = sequence.saturating_add(1);
@@ -223,7 +247,7 @@ impl Reader {
                 Over::Messages
             }
             Step::Notice => self.take_notice(),
-            Step::Own(own) => self.take_own(own),
+            Step::Own(own) => self.take_own(own)?,
             Step::Nothing => Over::Nothing,
         })
     }
@@ -265,18 +289,6 @@ impl Reader {
         Own::HalfEvent { begin, end }
     }
 
-    /// True if delivery begins only behind this message.
-    #[cold]
-    fn hides(&mut self, session: u32, sequence: u64) -> bool {
-        let hidden = self
-            .hidden_below
-            .is_some_and(|below| (session, sequence) < (below.session, below.sequence));
-        if !hidden {
-            self.hidden_below = None;
-        }
-        hidden
-    }
-
     /// Delivery is to begin beyond what the epoch that begins here leaves standing.
     #[cold]
     fn void_before_begin(&mut self) -> Option<Own> {
@@ -299,7 +311,7 @@ impl Reader {
             self.unusable |= self.state.notice(&head, &frame, next, self.source.dir());
         }
         self.source.take_notice();
-        match self.hides(head.session, head.sequence) {
+        match hides(&mut self.hidden_below, head.session, head.sequence) {
             true => Over::Hidden,
             false => Over::Shown(Shown::Notice),
         }
@@ -307,12 +319,13 @@ impl Reader {
 
     /// The reader has something to say itself.
     #[cold]
-    fn take_own(&mut self, own: Own) -> Over {
+    fn take_own(&mut self, own: Own) -> Result<Over, ReadError> {
         let shown = match own {
             Own::Missed(missed) => {
                 self.state.invalidate();
+                self.learn_missed(&missed)?;
                 match self.still_missed(missed) {
-                    None => return Over::Hidden,
+                    None => return Ok(Over::Hidden),
                     Some(missed) => Own::Missed(missed),
                 }
             }
@@ -326,7 +339,42 @@ impl Reader {
             }
             Own::Filling | Own::Filled { .. } | Own::HalfEvent { .. } => own,
         };
-        Over::Shown(Shown::Own(shown))
+        Ok(Over::Shown(Shown::Own(shown)))
+    }
+
+    /// Who skips messages does not want them, but their definitions: without them symbols would be unknown, and a filter by
+    /// symbol would hide what is asked for. They come from the journal, as far as it holds them.
+    fn learn_missed(&mut self, missed: &Missed) -> Result<(), ReadError> {
+        if !self.learns {
+            return Ok(());
+        }
+        self.state.enter_session(missed.end_session);
+        let begin = match missed.session == missed.end_session {
+            true => missed.begin,
+            false => 1,
+        };
+        let mut journal = self.source.journal_mut().clone();
+        if journal.seek(missed.end_session, begin.max(1))? != Seek::Found {
+            return Ok(());
+        }
+        loop {
+            let packet = match journal.next() {
+                Ok(Some(packet)) => packet,
+                // Retention is faster: what it took is not known.
+                Ok(None) | Err(JournalError::Behind { .. } | JournalError::Discarded { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            let (session, sequence) = (packet.header().session.get(), packet.sequence());
+            if (session, sequence) >= (missed.end_session, missed.end) {
+                break;
+            }
+            for (_, frame) in packet.messages() {
+                if frame.template() == InstrumentDefinition::TEMPLATE {
+                    self.state.learn(&frame);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What is missed of what is to be delivered.
@@ -334,7 +382,7 @@ impl Reader {
         let Some(below) = self.hidden_below else {
             return Some(missed);
         };
-        if self.hides(missed.end_session, missed.end) {
+        if hides(&mut self.hidden_below, missed.end_session, missed.end) {
             return None;
         }
         let (session, begin) = (missed.session, missed.begin).max((below.session, below.sequence));
@@ -344,6 +392,16 @@ impl Reader {
             ..missed
         })
     }
+}
+
+/// True if delivery begins only behind this message.
+#[cold]
+fn hides(below: &mut Option<Position>, session: u32, sequence: u64) -> bool {
+    let hidden = below.is_some_and(|below| (session, sequence) < (below.session, below.sequence));
+    if !hidden {
+        *below = None;
+    }
+    hidden
 }
 
 /// The frame at a place.

@@ -14,9 +14,9 @@ use std::path::Path;
 use std::time::Duration;
 use twinline_journal::{JournalError, JournalReader, Seek, after_notice};
 use twinline_ring::{Kind, Origin, Progress, Record};
-use twinline_wire::header::{HEADER_LEN, PacketHeader, flags};
+use twinline_wire::Frame;
+use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN, PacketHeader, flags};
 use twinline_wire::session::{EpochStart, Void};
-use twinline_wire::{Frame, Packet};
 
 /// Readers show how far they are once in so many records, besides when they have nothing to do.
 const REPORT: u32 = 4096;
@@ -49,6 +49,7 @@ impl Head {
         location: None,
     };
 
+    #[inline]
     fn of_packet(header: &PacketHeader) -> Self {
         Self {
             kind: match header.flags & flags::LOCAL {
@@ -97,9 +98,9 @@ pub(crate) enum Own {
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// A record of messages: [`Source::next_message`] gives them.
+    /// A record of messages: [`Source::rest`] says where they stand.
     Messages,
-    /// A notice: [`Source::take_notice`] gives it.
+    /// A notice, for [`Source::take_notice`].
     Notice,
     /// The reader's own word.
     Own(Own),
@@ -134,12 +135,17 @@ pub(crate) struct Source {
     /// False while the stream is to end where the journal does.
     joins: bool,
     pub(crate) head: Head,
+    /// The frames of a record from the journal. A copy of some kilobytes costs less than finding the packet again for each
+    /// message, which cannot be held on to.
+    copy: Vec<u8>,
     /// The record is not told of yet.
     pending: bool,
     /// It is one of messages that is being taken, and where the next one stands.
     open: bool,
     at: usize,
     position: Position,
+    /// The sequence behind the session's last message that was had. The next one's is further where a notice says so.
+    had: u64,
     /// Where the last thing known to be had stands in the journal.
     seen: u64,
     /// The newest epoch that a listener's Void notice named.
@@ -163,10 +169,12 @@ impl Source {
             from: From::Journal,
             joins: true,
             head: Head::NOTHING,
+            copy: Vec::with_capacity(MAX_PACKET_LEN),
             pending: false,
             open: false,
             at: 0,
             position: Position::default(),
+            had: 0,
             seen: 0,
             void_epoch: 0,
             own: VecDeque::with_capacity(16),
@@ -225,7 +233,7 @@ impl Source {
 
     /// What is before `position` was had.
     pub(crate) fn begin_at(&mut self, position: Position) {
-        self.position = position;
+        (self.position, self.had) = (position, position.sequence);
     }
 
     /// Begins where the journal ends.
@@ -261,7 +269,9 @@ impl Source {
     #[inline]
     pub(crate) fn advance(&mut self) -> Result<Step, ReadError> {
         loop {
-            if let Some(own) = self.own.pop_front() {
+            if !self.own.is_empty()
+                && let Some(own) = self.own.pop_front()
+            {
                 return Ok(Step::Own(own));
             }
             if std::mem::take(&mut self.pending) {
@@ -283,36 +293,18 @@ impl Source {
         }
     }
 
-    /// The record's next message: its sequence, and where its frame stands.
-    #[inline]
-    pub(crate) fn next_message(&mut self) -> Option<(u64, usize)> {
-        if !self.open {
-            return None;
-        }
-        let at = self.at;
-        let frame = self.frames().get(at..).and_then(Frame::split);
-        let Some((frame, _)) = frame else {
-            self.open = false;
-            return None;
-        };
-        self.at = at + frame.bytes().len();
-        let sequence = self.position.sequence;
-        self.position.sequence = sequence.saturating_add(1);
-        self.messages += 1;
-        Some((sequence, at))
-    }
-
     /// What is left of the record: where it begins, and its first message's sequence. `None` if nothing is.
+    #[inline]
     pub(crate) fn rest(&self) -> Option<(usize, u64)> {
         self.open.then_some((self.at, self.position.sequence))
     }
 
-    /// So many bytes and messages more of the record are had: all that was left of it.
-    pub(crate) fn take_rest(&mut self, bytes: usize, messages: u64) {
-        self.at += bytes;
-        self.position.sequence = self.position.sequence.saturating_add(messages);
-        self.messages += messages;
-        self.open = false;
+    /// The record's messages are had up to this place and this sequence; whether there are `more`.
+    #[inline]
+    pub(crate) fn take_to(&mut self, at: usize, sequence: u64, more: bool) {
+        self.messages += sequence - self.position.sequence;
+        (self.at, self.position.sequence, self.open) = (at, sequence, more);
+        self.had = sequence;
     }
 
     /// The frame at a place in the current record.
@@ -326,10 +318,7 @@ impl Source {
     pub(crate) fn frames(&self) -> &[u8] {
         match (self.from, &self.live) {
             (From::Ring, Some(live)) => live.record().frames,
-            _ => self
-                .journal
-                .last()
-                .map_or(&[], |packet| &packet.bytes()[HEADER_LEN..]),
+            _ => &self.copy,
         }
     }
 
@@ -379,11 +368,11 @@ impl Source {
             self.position.epoch = head.epoch;
         }
         if !same {
-            self.void_epoch = 0;
+            (self.void_epoch, self.had) = (0, 0);
         }
         (self.position.session, self.position.sequence) = (head.session, sequence);
         (self.at, self.pending) = (at, true);
-        self.records += 1;
+        self.records = self.records.wrapping_add(1);
         if self.records.is_multiple_of(REPORT) {
             self.report();
         }
@@ -409,7 +398,7 @@ impl Source {
         let start = self
             .frame(0)
             .and_then(|frame| frame.view::<EpochStart>().map(|start| *start));
-        let end = self.position.sequence;
+        let end = self.had;
         if let Some(start) = start
             && start.valid_end.get() < end
             && self.void_epoch < epoch
@@ -420,9 +409,14 @@ impl Source {
     }
 
     /// Looks in the journal.
+    #[inline]
     fn look_in_journal(&mut self) -> Result<Found, ReadError> {
         let head = match self.journal.next() {
-            Ok(Some(packet)) => Self::head_of(&packet),
+            Ok(Some(packet)) => {
+                self.copy.clear();
+                self.copy.extend_from_slice(&packet.bytes()[HEADER_LEN..]);
+                Head::of_packet(packet.header())
+            }
             Ok(None) => return self.end_of_journal(),
             Err(JournalError::Behind { session, oldest }) => {
                 self.go_on_at(session, oldest);
@@ -437,10 +431,6 @@ impl Source {
         };
         let location = self.journal.location().map(|location| location.to_bits());
         Ok(self.take(Head { location, ..head }))
-    }
-
-    fn head_of(packet: &Packet<'_>) -> Head {
-        Head::of_packet(packet.header())
     }
 
     /// The journal is read to its end: on to the ring, or to the next listener's.

@@ -192,6 +192,10 @@ impl Feed {
             buffer: vec![0; 2048],
         };
         feed.start();
+        if let Some(tail) = feed.journal.as_ref().and_then(JournalWriter::tail) {
+            (feed.session, feed.epoch, feed.base, feed.next) =
+                (tail.session, tail.epoch, tail.epoch_base, tail.next);
+        }
         feed
     }
 
@@ -387,7 +391,7 @@ impl Feed {
         };
         let sequence = self.next + u64::from(open.count());
         let choice = self.rng.below(10);
-        let pushed = if choice < 5 || self.orders.is_empty() {
+        let pushed = if (choice < 5 && self.orders.len() < 300) || self.orders.is_empty() {
             let place = self.rng.below(SYMBOLS.len() as u64) as usize;
             self.orders.push((instrument(place), sequence));
             open.push(
