@@ -217,6 +217,7 @@ fn listener(
         client: ClientConfig::new("fair", 1),
         journal: journal.to_owned(),
         journal_config: journal_config(),
+        ring: None,
         arbiter: ArbiterConfig::default(),
         gaps: GapConfig::default(),
         fair: setting.hold.map(|hold| FairConfig {

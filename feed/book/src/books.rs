@@ -374,6 +374,24 @@ impl Books {
         &mut self.sources[at]
     }
 
+    /// Forgets an instrument: its orders, and all that is known of it besides.
+    pub fn forget(&mut self, instrument: u32) {
+        let Some(book) = self.index_of(instrument) else {
+            return;
+        };
+        let orders: Vec<u64> = SIDES
+            .into_iter()
+            .flat_map(|side| self.look(book).orders(side))
+            .map(|order| order.id)
+            .collect();
+        for id in orders {
+            if let Some(found) = self.store.find(instrument, id) {
+                self.take_out(found);
+            }
+        }
+        self.books[book as usize] = BookState::new(instrument);
+    }
+
     /// Messages are missing, or some were none: from now on no book is to be trusted. Messages are applied all the same.
     pub fn invalidate(&mut self) {
         self.valid = false;

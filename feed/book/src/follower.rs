@@ -200,18 +200,32 @@ impl Follower {
     /// Takes the message `sequence` of the packet that was [entered](Self::enter) last.
     #[inline]
     pub fn message(&mut self, sequence: u64, frame: &Frame<'_>, mut told: impl FnMut(&Books, Told)) {
+        if self.pass(sequence, frame, &mut told)
+            && let Some(change) = self.books.apply(frame)
+        {
+            told(&self.books, Told::Change { sequence, change });
+        }
+    }
+
+    /// The same for a message about an instrument whose book is not wanted: it counts, and changes no book. False if it did
+    /// not count, as it was passed before.
+    #[inline]
+    pub fn pass(&mut self, sequence: u64, frame: &Frame<'_>, mut told: impl FnMut(&Books, Told)) -> bool {
         if sequence != self.place.sequence || frame.template() == EpochStart::TEMPLATE {
             if sequence < self.place.sequence {
                 self.skipped += 1;
-                return;
+                return false;
             }
             self.leap(sequence, frame, &mut told);
         }
         self.place.sequence = sequence.saturating_add(1);
         self.ended = frame.template() == EndOfSession::TEMPLATE;
-        if let Some(change) = self.books.apply(frame) {
-            told(&self.books, Told::Change { sequence, change });
-        }
+        true
+    }
+
+    /// The books, to make room in them, to forget some, or to say that they are not to be trusted.
+    pub fn books_mut(&mut self) -> &mut Books {
+        &mut self.books
     }
 
     /// A message that does not simply follow: an epoch starts, or some are missing.

@@ -4,7 +4,7 @@ use crate::{Book, Books, SourceState};
 use twinline_wire::market::TradingStatus;
 
 impl Books {
-    fn look(&self, number: u32) -> Book<'_> {
+    pub(crate) fn look(&self, number: u32) -> Book<'_> {
         Book {
             state: &self.books[number as usize],
             store: &self.store,

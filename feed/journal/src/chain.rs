@@ -21,8 +21,9 @@ pub(crate) struct Chain {
 /// A packet that cannot follow, and why.
 pub(crate) type Broken = &'static str;
 
-/// Where the sequence goes on after a notice that stands at `next`.
-pub(crate) fn after_notice(frame: Option<Frame<'_>>, next: u64) -> u64 {
+/// Where the sequence goes on after a listener's notice that stands at `next`: behind what is lost or void, or at the state
+/// that replaced what was before.
+pub fn after_notice(frame: Option<Frame<'_>>, next: u64) -> u64 {
     let Some(frame) = frame else { return next };
     let moved = match frame.template() {
         Lost::TEMPLATE => frame.view::<Lost>().map(|notice| notice.end.get()),

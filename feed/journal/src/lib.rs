@@ -33,6 +33,7 @@ mod tests;
 mod watch;
 mod writer;
 
+pub use chain::after_notice;
 pub use config::{JournalConfig, Prepare, Recovery, Retention, SyncPolicy, Tail};
 pub use control::Location;
 pub use error::JournalError;

@@ -7,7 +7,7 @@
 use crate::field::{
     CrossKind, EventFlags, ImbalanceSide, ModifyAction, Optional, Price, Side, Status, Text, TradeKind,
 };
-use crate::message::messages;
+use crate::message::{Message, MessageDef, messages};
 use crate::{U16, U32, U64};
 
 messages! {
@@ -226,3 +226,20 @@ messages! {
         flags: EventFlags,
     }
 }
+
+/// Every market message.
+pub static DEFS: &[&MessageDef] = &[
+    InstrumentDefinition::DEF,
+    TradingStatus::DEF,
+    AddOrder::DEF,
+    ModifyOrder::DEF,
+    ReplaceOrder::DEF,
+    DeleteOrder::DEF,
+    ExecuteOrder::DEF,
+    Trade::DEF,
+    TradeCancel::DEF,
+    Imbalance::DEF,
+    BestBidOffer::DEF,
+    PriceTick::DEF,
+    UnseenOrder::DEF,
+];

@@ -3,7 +3,7 @@
 //! On a line a message is `length u16 | SBE header | block`; the length covers the whole frame. The block may be longer
 //! than we know (a newer sender) or shorter (an older one): [`Frame::view`] reads both.
 
-use crate::field::{Kind, Price, text};
+use crate::field::{EventFlags, Kind, Price, text};
 use crate::{SCHEMA_ID, SCHEMA_VERSION, U16, market, recovery, session};
 use core::ops::Deref;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -69,6 +69,32 @@ pub struct MessageDef {
     pub block_length: usize,
     /// Its fields, in order.
     pub fields: &'static [FieldDef],
+}
+
+impl MessageDef {
+    /// Where the block has its event flags, in bytes. Market messages have them, all others do not.
+    pub const fn flags_offset(&self) -> Option<usize> {
+        let mut at = 0;
+        while at < self.fields.len() {
+            if let Kind::Flags(_) = self.fields[at].kind {
+                return Some(self.fields[at].offset);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Where the block names the instrument that the message is about, in bytes.
+    pub const fn instrument_offset(&self) -> Option<usize> {
+        let mut at = 0;
+        while at < self.fields.len() {
+            if matches!(self.fields[at].name.as_bytes(), b"instrument") {
+                return Some(self.fields[at].offset);
+            }
+            at += 1;
+        }
+        None
+    }
 }
 
 /// A struct that is a message's block, byte for byte.
@@ -158,6 +184,33 @@ pub static TEMPLATES: &[&MessageDef] = &[
 pub fn template(id: u16) -> Option<&'static MessageDef> {
     TEMPLATES.iter().copied().find(|def| def.template == id)
 }
+
+/// Where a market message's block has the fields that all of them have, for those who look at every message.
+#[derive(Clone, Copy)]
+struct Common {
+    instrument: u16,
+    flags: u16,
+}
+
+/// By template; what has no such fields has them beyond every block.
+static COMMON: [Common; 32] = {
+    let mut common = [Common {
+        instrument: u16::MAX,
+        flags: u16::MAX,
+    }; 32];
+    let mut at = 0;
+    while at < market::DEFS.len() {
+        let def = market::DEFS[at];
+        if let (Some(instrument), Some(flags)) = (def.instrument_offset(), def.flags_offset()) {
+            common[def.template as usize] = Common {
+                instrument: instrument as u16,
+                flags: flags as u16,
+            };
+        }
+        at += 1;
+    }
+    common
+};
 
 /// A block as a struct: borrowed where it is whole, completed with null values where an older sender wrote less.
 #[derive(Clone, Copy, Debug)]
@@ -260,6 +313,22 @@ impl<'a> Frame<'a> {
     #[inline]
     pub fn view<M: Message>(&self) -> Option<View<'a, M>> {
         (self.template() == M::TEMPLATE).then(|| view_block(self.block()))
+    }
+
+    /// The instrument that a market message is about; `None` of all other messages. With low 16 bits of 0 it is all
+    /// instruments of a source.
+    #[inline]
+    pub fn instrument(&self) -> Option<u32> {
+        let at = usize::from(COMMON.get(usize::from(self.template()))?.instrument);
+        let bytes = self.block().get(at..at + 4)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// The marks on a market message; `None` of all other messages.
+    #[inline]
+    pub fn event_flags(&self) -> Option<EventFlags> {
+        let at = usize::from(COMMON.get(usize::from(self.template()))?.flags);
+        self.block().get(at).map(|&flags| EventFlags(flags))
     }
 
     /// The message's description, if this build knows the template.
@@ -371,6 +440,39 @@ mod tests {
         assert!(matches!(values[7], ("flags", Value::Flags(3, def)) if def.name == "EventFlags"));
         let cut: Vec<_> = super::values(Some(AddOrder::DEF), &order.as_bytes()[..9]).collect();
         assert_eq!((cut.len(), cut[1]), (8, ("order_id", Value::Absent)));
+    }
+
+    #[test]
+    fn every_market_message_has_an_instrument_and_flags_and_no_other_message_has() {
+        for def in TEMPLATES {
+            let mut bytes = [0; 256];
+            let block = &mut bytes[FRAME_HEADER_LEN..];
+            let market = (10..60).contains(&def.template);
+            assert_eq!(def.flags_offset().is_some(), market, "{}", def.name);
+            assert_eq!(def.instrument_offset().is_some(), market, "{}", def.name);
+            if let (Some(flags), Some(instrument)) = (def.flags_offset(), def.instrument_offset()) {
+                block[flags] = 3;
+                block[instrument..instrument + 4].copy_from_slice(&0x0001_0203_u32.to_le_bytes());
+            }
+            let header = FrameHeader {
+                length: U16::new((FRAME_HEADER_LEN + def.block_length) as u16),
+                sbe: SbeHeader {
+                    block_length: U16::new(def.block_length as u16),
+                    template_id: U16::new(def.template),
+                    schema_id: U16::new(SCHEMA_ID),
+                    version: U16::new(SCHEMA_VERSION),
+                },
+            };
+            bytes[..FRAME_HEADER_LEN].copy_from_slice(header.as_bytes());
+            let (frame, _) = Frame::split(&bytes).expect("well formed");
+            assert_eq!(frame.instrument(), market.then_some(0x0001_0203), "{}", def.name);
+            assert_eq!(
+                frame.event_flags(),
+                market.then_some(EventFlags(3)),
+                "{}",
+                def.name
+            );
+        }
     }
 
     #[test]

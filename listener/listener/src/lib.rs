@@ -5,7 +5,6 @@
 //! own journal.
 
 pub mod arbiter;
-mod books;
 mod chase;
 pub mod daemon;
 pub mod fair;
@@ -20,7 +19,6 @@ mod record;
 pub mod report;
 
 pub use arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink, StartAt, State};
-pub use books::OpenBooks;
 pub use daemon::{ListenError, Listener, ListenerConfig, RingPlace};
 pub use fair::{FairConfig, FairRelease, FairReport};
 pub use gaps::{GapConfig, GapPolicy, Request};

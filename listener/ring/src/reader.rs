@@ -5,7 +5,7 @@ use crate::cursor::{Cursor, Found};
 use crate::layout::{BEATS_AT, STATE_AT, state};
 use crate::memory::Ring;
 use crate::place::{self, Paths};
-use crate::record::Record;
+use crate::record::{Commit, Record};
 use crate::status::{Bell, Progress, StatusPage};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -53,6 +53,8 @@ pub enum Liveness {
 #[derive(Debug)]
 pub struct RingReader {
     cursor: Cursor,
+    /// The record that was found last.
+    last: Commit,
     ring: Arc<Ring>,
     channel: u16,
     journal: PathBuf,
@@ -85,6 +87,7 @@ impl RingReader {
         }
         Ok(Self {
             cursor,
+            last: Commit::default(),
             channel,
             journal: place::journal(&ring),
             lock: paths.open_lock()?,
@@ -103,6 +106,7 @@ impl RingReader {
                 if let Some((page, _)) = &self.status {
                     page.set_position(self.cursor.position());
                 }
+                self.last = commit;
                 Next::Record(self.cursor.record(commit))
             }
             Found::Nothing => Next::Empty,
@@ -111,6 +115,13 @@ impl RingReader {
                 Next::Overrun
             }
         }
+    }
+
+    /// The record that [`poll`](Self::poll) found last, once more, for those who cannot hold on to what it lent. Means
+    /// nothing once poll has found something else.
+    #[inline]
+    pub fn record(&self) -> Record<'_> {
+        self.cursor.record(self.last)
     }
 
     /// Goes to the newest place that can be begun at.

@@ -123,7 +123,7 @@ impl<'a> Iterator for Messages<'a> {
 }
 
 /// The commit word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commit(pub(crate) u64);
 
 impl Commit {

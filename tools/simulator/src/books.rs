@@ -9,7 +9,7 @@ use std::time::Duration;
 use twinline_book::Books;
 use twinline_book::snapshot::file;
 use twinline_journal::JournalReader;
-use twinline_listener::OpenBooks;
+use twinline_reader::{Options, Reader};
 use twinline_recovery::SnapshotConfig;
 use twinline_recovery::server::snapshot::{Keeper, Shelf, Step};
 use twinline_wire::Frame;
@@ -132,11 +132,13 @@ pub(crate) fn judge(dir: &Path, stream: &Stream, ledger: &Ledger) -> Result<(u64
             ));
         }
     }
-    let books = OpenBooks::open(dir).map_err(|error| error.to_string())?.follower;
-    let (place, is_valid) = (books.place(), books.books().is_valid());
+    let mut reader = Reader::open_journal(dir, Options::default()).map_err(|error| error.to_string())?;
+    while reader.next().map_err(|error| error.to_string())?.is_some() {}
+    let (place, books) = (reader.position(), reader.all_books().cloned().unwrap_or_default());
+    let is_valid = books.is_valid();
     let truth = ledger.sessions.get(&place.session);
     if let Some(truth) = truth.filter(|_| is_valid)
-        && said(books.books()) != truth_at(truth, place.sequence)
+        && said(&books) != truth_at(truth, place.sequence)
     {
         return Err(format!(
             "the books at the end, session {} at {}, are not what the journal's messages make",

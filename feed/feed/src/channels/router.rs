@@ -9,7 +9,7 @@ use super::spread::Spread;
 use crate::source::EventSink;
 use std::collections::HashMap;
 use twinline_wire::market::InstrumentDefinition;
-use twinline_wire::message::{FrameHeader, MessageDef, SbeHeader, view_block};
+use twinline_wire::message::{FrameHeader, SbeHeader, view_block};
 use twinline_wire::session::SourcePosition;
 use twinline_wire::{Frame, Message, U16, U64};
 use zerocopy::IntoBytes;
@@ -45,19 +45,6 @@ pub(super) struct Router<'r> {
     foreign: HashMap<u32, usize>,
     position: u64,
     refused: Option<&'static str>,
-}
-
-/// Where `definition` has the field `instrument`.
-const fn instrument_offset(definition: &MessageDef) -> Option<usize> {
-    let mut at = 0;
-    while at < definition.fields.len() {
-        let name = definition.fields[at].name.as_bytes();
-        if matches!(name, b"instrument") {
-            return Some(definition.fields[at].offset);
-        }
-        at += 1;
-    }
-    None
 }
 
 impl<'r> Router<'r> {
@@ -254,7 +241,7 @@ impl EventSink for Router<'_> {
             return;
         }
         let block = message.as_bytes();
-        let instrument = const { instrument_offset(M::DEF) }.and_then(|at| number(block, at));
+        let instrument = const { M::DEF.instrument_offset() }.and_then(|at| number(block, at));
         let header = header::<M>();
         let pieces = [header.as_bytes(), block];
         if M::TEMPLATE == InstrumentDefinition::TEMPLATE {
@@ -275,7 +262,9 @@ impl EventSink for Router<'_> {
             );
             return;
         };
-        let instrument = instrument_offset(definition).and_then(|at| number(frame.block(), at));
+        let instrument = definition
+            .instrument_offset()
+            .and_then(|at| number(frame.block(), at));
         let named = frame.view::<InstrumentDefinition>();
         let symbol = named.as_ref().map(|named| named.symbol.as_str());
         self.put([frame.bytes(), &[]], instrument, symbol);

@@ -2,7 +2,6 @@
 
 use super::transport::{EngineAddress, Stream};
 use super::{MAX_EVENT, as_position, first_length, framed};
-use crate::publisher::flags_offset;
 use crate::source::EventSink;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -163,7 +162,9 @@ impl EngineClient {
 
     /// A message of the current event.
     pub fn push<M: Message>(&mut self, message: &M) {
-        self.flags_at = flags_offset(M::DEF).map(|at| self.open.len() + FRAME_HEADER_LEN + at);
+        self.flags_at = M::DEF
+            .flags_offset()
+            .map(|at| self.open.len() + FRAME_HEADER_LEN + at);
         framed(&mut self.open, message);
     }
 

@@ -2,12 +2,11 @@
 
 use super::transport::{EngineAddress, Listener, Stream};
 use super::{MAX_EVENT, POSITION_LEN, as_position, first_length, position};
-use crate::publisher::flags_offset;
 use crate::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use std::io::{self, ErrorKind, Read, Write};
 use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN};
 use twinline_wire::session::EndOfSession;
-use twinline_wire::{Frame, Message};
+use twinline_wire::{Frame, Message, MessageDef};
 
 /// No frame is longer, in bytes.
 const LONGEST_FRAME: usize = 64 << 10;
@@ -205,7 +204,7 @@ impl Peer {
             }
             let known = frame.definition();
             let name = known.map_or("a message of another schema", |known| known.name);
-            match known.and_then(flags_offset) {
+            match known.and_then(MessageDef::flags_offset) {
                 Some(at) if at < frame.block().len() => {}
                 Some(_) => {
                     return Err(format!(

@@ -1,12 +1,12 @@
 //! How source events and single messages get into the open packet.
 
-use super::packing::{FlagsOf, POSITION_LEN, Packing, flags_offset};
+use super::packing::{FlagsOf, POSITION_LEN, Packing};
 use super::{Lines, Phase, PublishError, Publisher, slot};
 use crate::source::EventSink;
 use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::message::view_block;
-use twinline_wire::{Frame, Message};
+use twinline_wire::{Frame, Message, MessageDef};
 
 impl<L: Lines> Publisher<L> {
     /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
@@ -100,7 +100,7 @@ impl<L: Lines> Publisher<L> {
             self.name_instrument(named.instrument.get());
         }
         let definition = frame.definition();
-        let pushed = match definition.and_then(flags_offset) {
+        let pushed = match definition.and_then(MessageDef::flags_offset) {
             // A block of an older schema may end before its flags.
             Some(at) if at < frame.block().len() => {
                 self.put(now, |packing, room| packing.push_frame(room, frame, at))

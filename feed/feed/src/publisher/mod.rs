@@ -26,7 +26,6 @@ pub use twinline_line::Line;
 
 use checkpoint::{Checkpoint, Progress};
 use packing::Packing;
-pub(crate) use packing::flags_offset;
 use std::collections::HashSet;
 use std::sync::Arc;
 use twinline_journal::epoch::Grant;

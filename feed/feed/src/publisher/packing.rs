@@ -6,9 +6,8 @@
 
 use core::marker::PhantomData;
 use serde::{Deserialize, Serialize};
-use twinline_wire::field::Kind;
 use twinline_wire::header::HEADER_LEN;
-use twinline_wire::message::{FRAME_HEADER_LEN, MessageDef};
+use twinline_wire::message::FRAME_HEADER_LEN;
 use twinline_wire::session::SourcePosition;
 use twinline_wire::{EventFlags, Frame, Message, OpenPacket, U16, U64};
 
@@ -18,25 +17,12 @@ pub(super) const POSITION_LEN: usize = SourcePosition::FRAME_LEN;
 /// Sources that a publisher can have without allocating while it runs.
 pub(super) const SOURCES: usize = 64;
 
-/// Where `definition` has its event flags, in bytes from the start of the block. Market messages have them, session
-/// messages do not.
-pub(crate) const fn flags_offset(definition: &MessageDef) -> Option<usize> {
-    let mut at = 0;
-    while at < definition.fields.len() {
-        if let Kind::Flags(_) = definition.fields[at].kind {
-            return Some(definition.fields[at].offset);
-        }
-        at += 1;
-    }
-    None
-}
-
-/// [`flags_offset`] of a template, found at compile time.
+/// [`MessageDef::flags_offset`] of a template, found at compile time.
 pub(super) struct FlagsOf<M>(PhantomData<M>);
 
 impl<M: Message> FlagsOf<M> {
     /// Bytes from the start of the frame; `None` if `M` is no market message.
-    pub(super) const AT: Option<usize> = match flags_offset(M::DEF) {
+    pub(super) const AT: Option<usize> = match M::DEF.flags_offset() {
         Some(offset) => Some(FRAME_HEADER_LEN + offset),
         None => None,
     };
@@ -249,7 +235,7 @@ mod tests {
     fn market_messages_have_event_flags_and_no_others_do() {
         for definition in TEMPLATES {
             let market = (10..60).contains(&definition.template);
-            assert_eq!(flags_offset(definition).is_some(), market, "{}", definition.name);
+            assert_eq!(definition.flags_offset().is_some(), market, "{}", definition.name);
         }
     }
 

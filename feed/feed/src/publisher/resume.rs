@@ -1,7 +1,6 @@
 //! What a session's journal says about where its sources are to be resumed.
 
 use super::checkpoint::Checkpoint;
-use super::packing::flags_offset;
 use super::{OpenError, Position};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -55,10 +54,9 @@ impl Resume {
 
 /// True if `frame` is the last message of a source event.
 fn ends_event(frame: &Frame<'_>) -> bool {
-    let flags = frame.definition().and_then(flags_offset);
-    flags
-        .and_then(|at| frame.block().get(at))
-        .is_some_and(|flags| flags & EventFlags::END_OF_EVENT.0 != 0)
+    frame
+        .event_flags()
+        .is_some_and(|flags| flags.0 & EventFlags::END_OF_EVENT.0 != 0)
 }
 
 /// Reads how far `session` is published from the journal in `dir`, whose next sequence is `next`: from the newest

@@ -1,6 +1,6 @@
 //! From an arrival, which is bytes that came from somewhere, to what is shown and counted of it.
 
-use super::filter::{Filter, Flow, Symbols, instrument};
+use super::filter::{Filter, Flow, Symbols};
 use super::format::{Row, What, Writer};
 use super::stats::Stats;
 use crate::exit::Failure;
@@ -164,7 +164,7 @@ impl Decoder {
             if taken {
                 self.messages += 1;
                 of_packet += 1;
-                let number = instrument(&frame);
+                let number = frame.instrument();
                 let symbol = number.and_then(|number| self.symbols.name(number));
                 self.stats.message(row.packet, &frame, number, symbol);
             }

@@ -112,24 +112,15 @@ impl Filter {
         self.takes_sequence(sequence)
             && (self.template.is_empty() || self.template.contains(&frame.template()))
             && (self.symbol.is_empty()
-                || instrument(frame).is_some_and(|number| symbols.is_one_of(number, &self.symbol)))
+                || frame
+                    .instrument()
+                    .is_some_and(|number| symbols.is_one_of(number, &self.symbol)))
     }
 
     fn takes_sequence(&self, sequence: u64) -> bool {
         self.sequence
             .is_none_or(|(begin, end)| (begin..end).contains(&sequence))
     }
-}
-
-/// The instrument that a message is about.
-pub(crate) fn instrument(frame: &Frame<'_>) -> Option<u32> {
-    let field = frame
-        .definition()?
-        .fields
-        .iter()
-        .find(|field| field.name == "instrument")?;
-    let bytes = frame.block().get(field.offset..field.offset + 4)?;
-    Some(u32::from_le_bytes(bytes.try_into().ok()?))
 }
 
 /// Names of instruments, as definitions said them.

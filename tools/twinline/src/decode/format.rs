@@ -1,7 +1,7 @@
 //! How `decode` writes what it shows: a table, JSON lines, CSV, LOBSTER's rows.
 
 use super::decoder::{Arrival, Timing};
-use super::filter::{Flow, instrument, show_time, show_value};
+use super::filter::{Flow, show_time, show_value};
 use super::lobster::Lobster;
 use crate::exit::Failure;
 use crate::show;
@@ -149,7 +149,7 @@ impl Writer {
         if !taken || self.text.is_empty() {
             return Ok(ControlFlow::Continue(()));
         }
-        self.instruments.extend(instrument(frame));
+        self.instruments.extend(frame.instrument());
         self.rows += 1;
         self.write()
     }
