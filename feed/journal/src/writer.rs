@@ -165,12 +165,6 @@ impl JournalWriter {
         &self.recovery
     }
 
-    /// Times that the writer had to wait because the helper thread had no segment ready.
-    #[inline]
-    pub fn stalls(&self) -> u64 {
-        self.shared.stalls.load(Ordering::Relaxed)
-    }
-
     /// The journal as other threads may watch it while it is written.
     pub fn watch(&self) -> JournalWatch {
         JournalWatch::new(

@@ -2,11 +2,13 @@
 //! talks to the recovery services.
 
 use crate::arbiter::{Arbiter, ArbiterConfig, Origin, Position};
+use crate::chase::Chase;
 use crate::fetch::{Answer, Fetcher};
 use crate::gaps::{GapConfig, GapPolicy, MAX_SERVICES};
 use crate::join::{StateConfig, StateEvent, StateFetcher, StatePolicy};
 use crate::record::Record;
-use crate::report::{Live, Report};
+use crate::report::{Live, Report, Standing};
+use hdrhistogram::Histogram;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,6 +102,10 @@ pub struct Listener {
     /// What the state fetcher's progress was when it was last looked at.
     state_progress: u64,
     impairer: Option<Impairer>,
+    chase: Chase,
+    /// Turns of the line thread.
+    turns: u64,
+    window: usize,
     live: Live,
     cpu: Option<usize>,
     idle: Idle,
@@ -154,7 +160,10 @@ impl Listener {
             )
         };
         Ok(Self {
-            live: Live::new(Arc::clone(&receivers), arbiter.position()),
+            live: Live::new(Arc::clone(&receivers), &arbiter, &policy, record.watch()),
+            chase: Chase::default(),
+            turns: 0,
+            window: config.arbiter.window,
             receivers,
             arbiter,
             policy,
@@ -208,6 +217,7 @@ impl Listener {
         let (mut gaps_at, mut report_at) = (0, 0);
         while !stop.load(Ordering::Relaxed) && self.record.error.is_none() {
             let now = self.now();
+            self.turns += 1;
             let look_at_other = empty % OTHER_LINE == 0;
             let mut worked = self.poll_line(preferred, now);
             if worked || look_at_other {
@@ -228,6 +238,7 @@ impl Listener {
             }
             if now >= report_at {
                 report_at = now + REPORT_TURN;
+                self.chase(now);
                 self.live.clone().update(|report| self.fill(report));
             }
             if worked {
@@ -380,7 +391,32 @@ impl Listener {
         true
     }
 
+    /// Looks how far delivery is behind what is known to exist.
+    fn chase(&mut self, now: u64) {
+        let Position { session, next, .. } = self.arbiter.position();
+        // Between two sessions, the next one is behind as a whole.
+        let end = match self.arbiter.is_between() {
+            true => (self.arbiter.wanted_session(), u64::MAX),
+            false => (session, self.arbiter.known_end()),
+        };
+        self.chase.look((session, next), end, now);
+    }
+
     fn fill(&self, report: &mut Report) {
+        report.turns = self.turns;
+        report.standing = Standing {
+            behind: self.arbiter.known_end() - self.arbiter.position().next,
+            caught_up: self.chase.is_caught_up(self.now()),
+            stale: self.arbiter.is_stale(),
+            stalled: self.arbiter.stalled(),
+            incomplete: self.arbiter.is_incomplete(),
+            awaits_state: self.arbiter.is_held() || self.arbiter.awaits_state(),
+        };
+        report.window = [self.arbiter.window_len(), self.window];
+        copy(&mut report.gap_fill_times, self.policy.fill_times());
+        for (report, behind) in report.line_behind.iter_mut().zip(self.arbiter.line_behind()) {
+            copy(report, behind);
+        }
         report.position = self.arbiter.position();
         report.arbiter = *self.arbiter.stats();
         report.lines = self.arbiter.line_stats();
@@ -388,15 +424,14 @@ impl Listener {
         report.open_gaps = self.policy.open_gaps();
         report.notices = self.record.notices;
         report.bytes = self.record.bytes;
-        report.latency.reset();
-        // Same bounds: nothing is out of range.
-        let _ = report.latency.add(&self.record.latency);
+        copy(&mut report.latency, &self.record.latency);
         report.impairer = self
             .impairer
             .as_ref()
             .map(|impairer| Line::ALL.map(|line| impairer.fates(line)));
         if let Some(fetcher) = &self.fetcher {
             let stats = fetcher.stats();
+            report.queues = fetcher.queues();
             report.recovery_connected = stats.connected();
             report.recovery_failures = stats.failures.load(Ordering::Relaxed);
             report.recovery_bad_packets = stats.bad_packets.load(Ordering::Relaxed);
@@ -411,6 +446,12 @@ impl Listener {
     fn now(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
+}
+
+fn copy(to: &mut Histogram<u64>, from: &Histogram<u64>) {
+    to.reset();
+    // Same bounds: nothing is out of range.
+    let _ = to.add(from);
 }
 
 fn origin(line: Line) -> Origin {

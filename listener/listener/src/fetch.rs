@@ -137,6 +137,17 @@ impl Fetcher {
         let _ = self.shared.buffers.push(buffer);
     }
 
+    /// Requests and answers that wait for the other thread, each with the most that can.
+    pub(crate) fn queues(&self) -> [[usize; 2]; 2] {
+        let Shared {
+            requests, answers, ..
+        } = &*self.shared;
+        [
+            [requests.len(), requests.capacity()],
+            [answers.len(), answers.capacity()],
+        ]
+    }
+
     pub(crate) fn stats(&self) -> &FetchStats {
         &self.shared.stats
     }

@@ -6,6 +6,7 @@
 
 pub mod arbiter;
 mod books;
+mod chase;
 pub mod daemon;
 mod fetch;
 pub mod gaps;
@@ -23,4 +24,4 @@ pub use gaps::{GapConfig, GapPolicy, Request};
 pub use join::{StateConfig, StatePolicy};
 pub use lines::LineStats;
 pub use record::{NoticeCounts, Record};
-pub use report::{Live, Report};
+pub use report::{Live, Report, Standing};

@@ -5,7 +5,7 @@ use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
 use hdrhistogram::Histogram;
 use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
-use twinline_journal::{JournalError, JournalWriter};
+use twinline_journal::{JournalError, JournalWatch, JournalWriter};
 use twinline_wire::header::flags;
 use twinline_wire::session::{LineEvent, Lost, SessionEvent, SessionsMissed, StateReplaced, Void};
 use twinline_wire::{Message, OpenPacket, Stamp};
@@ -90,6 +90,11 @@ impl Record {
     /// The state that the journal names since this was called last.
     pub(crate) fn take_replaced(&mut self) -> Option<Place> {
         self.replaced.take()
+    }
+
+    /// The journal as other threads may watch it.
+    pub(crate) fn watch(&self) -> JournalWatch {
+        self.journal.watch()
     }
 
     /// Makes everything durable.
@@ -228,6 +233,22 @@ impl Sink for Record {
 }
 
 impl NoticeCounts {
+    /// Each kind by a short name, in snake case, and how often it was given.
+    pub fn each(&self) -> [(&'static str, u64); 10] {
+        [
+            ("lost", self.lost),
+            ("void", self.void),
+            ("line_stalled", self.line_stalled),
+            ("line_resumed", self.line_resumed),
+            ("session_started", self.session_started),
+            ("epoch_started", self.epoch_started),
+            ("session_ended", self.session_ended),
+            ("session_abandoned", self.session_abandoned),
+            ("sessions_missed", self.sessions_missed),
+            ("state_replaced", self.state_replaced),
+        ]
+    }
+
     fn count(&mut self, kind: NoticeKind) {
         use twinline_wire::field::{LineState, LossReason, SessionState};
         let counter = match kind {

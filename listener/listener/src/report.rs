@@ -1,18 +1,40 @@
 //! What a listener says about itself while it runs and when it ends.
 
-use crate::arbiter::{ArbiterStats, DropCounts, Position};
-use crate::gaps::GapStats;
+use crate::arbiter::{Arbiter, ArbiterStats, DropCounts, Position};
+use crate::gaps::{GapPolicy, GapStats};
 use crate::join::StateStats;
 use crate::lines::LineStats;
 use crate::record::{NoticeCounts, latency_histogram};
 use hdrhistogram::Histogram;
 use std::sync::{Arc, Mutex, PoisonError};
+use twinline_journal::{JournalCounts, JournalWatch};
 use twinline_line::impair::LineFates;
 use twinline_line::{BufferReport, LineReceiver, ReceiverCounts};
+
+/// How a listener stands at one moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Standing {
+    /// Messages known to exist and not delivered.
+    pub behind: u64,
+    /// What was known to exist a second ago is delivered.
+    pub caught_up: bool,
+    /// Both lines are silent, and the session has not ended.
+    pub stale: bool,
+    /// Line A and line B: silent.
+    pub stalled: [bool; 2],
+    /// Messages are lost or void, and no state has replaced what they left.
+    pub incomplete: bool,
+    /// Delivery waits for a snapshot.
+    pub awaits_state: bool,
+}
 
 /// The counters of a listener at one moment.
 #[derive(Clone, Debug)]
 pub struct Report {
+    /// Turns of the line thread: it works while they grow.
+    pub turns: u64,
+    /// How it stands.
+    pub standing: Standing,
     /// What is delivered next.
     pub position: Position,
     /// The arbiter's counters.
@@ -27,10 +49,20 @@ pub struct Report {
     pub gaps: GapStats,
     /// Gaps open now.
     pub open_gaps: usize,
+    /// Noticing a gap to its end, in nanoseconds, of each gap filled.
+    pub gap_fill_times: Histogram<u64>,
+    /// How much later a line brought a packet than the other line, in nanoseconds, of a sample.
+    pub line_behind: [Histogram<u64>; 2],
+    /// Early packets that wait in the window, and the most that can.
+    pub window: [usize; 2],
+    /// Requests to the recovery thread and its answers that wait, each with the most that can.
+    pub queues: [[usize; 2]; 2],
     /// Notices given, by kind.
     pub notices: NoticeCounts,
     /// Bytes written to the own journal.
     pub bytes: u64,
+    /// How the own journal is doing.
+    pub journal: JournalCounts,
     /// Sending time to delivery, in nanoseconds, of each message delivered.
     pub latency: Histogram<u64>,
     /// What the impairer did to each line, if there is one.
@@ -70,20 +102,33 @@ impl Report {
 pub struct Live {
     report: Arc<Mutex<Report>>,
     receivers: Arc<[LineReceiver; 2]>,
+    journal: JournalWatch,
 }
 
 impl Live {
-    pub(crate) fn new(receivers: Arc<[LineReceiver; 2]>, position: Position) -> Self {
+    pub(crate) fn new(
+        receivers: Arc<[LineReceiver; 2]>,
+        arbiter: &Arbiter,
+        gaps: &GapPolicy,
+        journal: JournalWatch,
+    ) -> Self {
         let report = Report {
-            position,
+            turns: 0,
+            standing: Standing::default(),
+            position: arbiter.position(),
             arbiter: ArbiterStats::default(),
             lines: Default::default(),
             sockets: Default::default(),
             buffers: [receivers[0].buffer(), receivers[1].buffer()],
             gaps: GapStats::default(),
             open_gaps: 0,
+            gap_fill_times: gaps.fill_times().clone(),
+            line_behind: arbiter.line_behind().clone(),
+            window: [0; 2],
+            queues: [[0; 2]; 2],
             notices: NoticeCounts::default(),
             bytes: 0,
+            journal: journal.counts(),
             latency: latency_histogram(),
             impairer: None,
             recovery_connected: 0,
@@ -95,14 +140,21 @@ impl Live {
         Self {
             report: Arc::new(Mutex::new(report)),
             receivers,
+            journal,
         }
     }
 
     /// The counters as they were at most a tenth of a second ago.
     pub fn report(&self) -> Report {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        report.journal = self.journal.counts();
         report.sockets = [self.receivers[0].counts(), self.receivers[1].counts()];
         report
+    }
+
+    /// Turns of the line thread, as they were at most a tenth of a second ago: it works while they grow.
+    pub fn turns(&self) -> u64 {
+        self.report.lock().unwrap_or_else(PoisonError::into_inner).turns
     }
 
     /// Lets `change` bring the counters up to date, unless a reader holds them just now: the line thread never waits.

@@ -26,6 +26,8 @@ pub struct RunConfig {
 /// How a replica does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Turns of its thread: it works while they grow.
+    pub turns: u64,
     /// Where its journal ends.
     pub held: Option<Tail>,
     /// What survives a power cut.
@@ -58,7 +60,9 @@ impl ReplicaStats {
 
     fn set(&self, replica: &Replica) {
         let follower = replica.follower();
-        let progress = Progress {
+        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *progress = Progress {
+            turns: progress.turns + 1,
             held: follower.held().map(|held| held.tail),
             durable: replica.durable(),
             acknowledged: replica.acknowledged(),
@@ -69,7 +73,6 @@ impl ReplicaStats {
             counters: replica.counters(),
             follow: follower.counters(),
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = progress;
     }
 }
 

@@ -273,6 +273,7 @@ impl Service {
                     }
                 }
             }
+            self.stats.turns.fetch_add(1, Ordering::Relaxed);
             let now = self.now();
             self.accept(now);
             if now >= self.tick_at {

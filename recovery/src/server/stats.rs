@@ -48,6 +48,8 @@ impl Counters {
 /// The service's counters, for any thread to read.
 #[derive(Debug, Default)]
 pub struct Stats {
+    /// Turns of the service's thread: it works while they grow.
+    pub turns: AtomicU64,
     /// Clients connected now.
     pub clients: AtomicU64,
     /// Connections accepted.

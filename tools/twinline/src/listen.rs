@@ -6,6 +6,7 @@ mod report;
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
+use crate::metrics::{ListenerMetrics, MetricsArgs};
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::Summary;
@@ -81,6 +82,8 @@ pub(crate) struct Listen {
     print: bool,
     #[command(flatten)]
     thread: ThreadArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 fn start_at(text: &str) -> Result<StartAt, String> {
@@ -203,6 +206,7 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
         ));
     }
     let lines = args.channels.all()?;
+    let metrics = args.metrics.bind()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
@@ -224,6 +228,12 @@ pub(crate) fn run(args: &Listen, global: &Global) -> Result<Finish, Failure> {
     if args.recovery.is_empty() {
         progress.warn("no --recovery service is named: what both lines lose is lost");
     }
+    let shown = |channel: &Channel| (channel.lines.channel, channel.live.clone(), args.recovery.len());
+    let shown = ListenerMetrics {
+        channels: channels.iter().map(shown).collect(),
+        sync: args.journal.sync,
+    };
+    metrics.serve("listen", shown, &mut progress)?;
     progress.ready(
         None,
         &channels.iter().map(ready_text).collect::<Vec<_>>().join("\n"),

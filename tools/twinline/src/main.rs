@@ -17,6 +17,7 @@ mod line_args;
 mod listen;
 mod logs;
 mod manual;
+mod metrics;
 mod parent;
 mod progress;
 mod publish;

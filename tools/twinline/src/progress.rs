@@ -6,6 +6,9 @@ use crate::table;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How progress is shown.
@@ -30,6 +33,9 @@ pub(crate) enum Event {
     Ready {
         /// What it listens on, if others are to connect to it.
         address: Option<String>,
+        /// Where it serves metrics, if it does.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metrics: Option<SocketAddr>,
     },
     /// The figures so far.
     Progress(Box<Summary>),
@@ -48,6 +54,10 @@ pub(crate) struct Progress {
     last: Instant,
     messages: u64,
     warnings: Vec<String>,
+    /// How many there were, for other threads.
+    warned: Arc<AtomicU64>,
+    /// Where metrics are served.
+    metrics: Option<SocketAddr>,
     limiter: Limiter,
     /// Lines of the table that stands on the terminal.
     drawn: usize,
@@ -70,6 +80,8 @@ impl Progress {
             last: Instant::now(),
             messages: 0,
             warnings: Vec::new(),
+            warned: Arc::default(),
+            metrics: None,
             limiter: Limiter::default(),
             drawn: 0,
         }
@@ -78,12 +90,33 @@ impl Progress {
     /// Everything is open; `text` says it to people.
     pub(crate) fn ready(&mut self, address: Option<String>, text: &str) {
         match self.mode {
-            Mode::Json => self.event(&Event::Ready { address }),
+            Mode::Json => self.event(&Event::Ready {
+                address,
+                metrics: self.metrics,
+            }),
             _ => {
                 self.drawn = 0;
                 text.lines().for_each(|line| tracing::info!("{line}"));
+                if let Some(address) = self.metrics {
+                    tracing::info!("metrics at http://{address}/metrics");
+                }
             }
         }
+    }
+
+    /// Metrics are served there; said with [`ready`](Self::ready).
+    pub(crate) fn serves_metrics(&mut self, address: SocketAddr) {
+        self.metrics = Some(address);
+        if !address.ip().is_loopback() {
+            self.warn(format!(
+                "metrics at {address} can be read by whoever reaches that address: there is no authentication"
+            ));
+        }
+    }
+
+    /// How many warnings there were so far, each text counted once; for any thread.
+    pub(crate) fn warned(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.warned)
     }
 
     /// Something to know; said at once, whatever the mode, and once only. Who can make us warn cannot fill our log: beyond
@@ -93,6 +126,7 @@ impl Progress {
         if self.warnings.contains(&text) {
             return;
         }
+        self.warned.fetch_add(1, Ordering::Relaxed);
         match self.limiter.allows(Instant::now()) {
             Verdict::Say { left_out: 0 } => {}
             Verdict::Say { left_out } => {
@@ -269,6 +303,12 @@ mod tests {
         };
         assert_eq!(back.messages, 3);
         let ready = serde_json::from_str(r#"{"event":"ready","address":"127.0.0.1:1"}"#).unwrap();
-        assert!(matches!(ready, Event::Ready { address: Some(_) }));
+        assert!(matches!(
+            ready,
+            Event::Ready {
+                address: Some(_),
+                metrics: None
+            }
+        ));
     }
 }

@@ -3,11 +3,12 @@
 mod heal;
 mod left_out;
 mod source;
-mod watch;
+pub(crate) mod watch;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
 use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
+use crate::metrics::MetricsArgs;
 use crate::progress::Progress;
 use crate::signals;
 use crate::summary::SourceSummary;
@@ -95,6 +96,8 @@ pub(crate) struct Publish {
     heal: HealArgs,
     #[command(flatten)]
     thread: ThreadArgs,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// Runs `twinline publish`.
@@ -103,6 +106,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
     let numbers: Vec<u16> = all_lines.iter().map(|lines| lines.channel).collect();
     args.spread.check(&numbers).map_err(Failure::usage)?;
     left_out::check(&args.journal.journal, &numbers, args.session)?;
+    let metrics = args.metrics.bind()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     // The sources and the lines first: where they are wrong nothing is created.
@@ -125,12 +129,17 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         let home = home(args, all_lines.len(), lines)?;
         args.heal.heal(place, &home, &stop, &mut progress)?;
         let channel = open(args, place, &home, lines, sockets.clone())?;
-        watched.push(WatchedChannel::new(lines, &channel.publisher, sockets));
+        watched.push(WatchedChannel::new(
+            lines,
+            &channel.publisher,
+            sockets,
+            args.journal.sync,
+        ));
         channels.push(channel);
     }
     let complete = |channel: &ChannelJob<_>| channel.publisher.phase() == Phase::Ending;
     let unasked = channels.iter().all(complete);
-    let watch = Watch {
+    let watch = Arc::new(Watch {
         started: Instant::now(),
         channels: watched,
         sources: sources
@@ -138,7 +147,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
             .map(|source| WatchedSource::new(source, unasked))
             .collect(),
         stall_after: args.source_stall,
-    };
+    });
     for (channel, of) in channels.iter().zip(&watch.channels) {
         if complete(channel) {
             progress.warn(format!(
@@ -149,6 +158,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
             ));
         }
     }
+    metrics.serve("publish", Arc::clone(&watch), &mut progress)?;
     progress.ready(None, &watch.ready());
     let (warnings, warned) = channel();
     let job = Job {

@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
 use crate::line_args::journal_of;
+use crate::metrics::{MetricsArgs, ServiceMetrics};
 use crate::progress::Progress;
 use crate::served::{self, Served};
 use crate::signals;
@@ -12,6 +13,7 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,6 +104,8 @@ pub(crate) struct ServeArgs {
     /// While tails are open, look at the journal for what is new this often, in whole milliseconds; 0ms: all the time
     #[arg(long, value_name = "TIME", default_value = "1ms", value_parser = units::duration, help_heading = "Limits")]
     tail_interval: Duration,
+    #[command(flatten)]
+    pub(crate) metrics: MetricsArgs,
 }
 
 /// This address with a port so many places further; port 0 stays.
@@ -157,6 +161,7 @@ impl ServeArgs {
 
 /// Runs `twinline recover`.
 pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
+    let metrics = args.serve.metrics.bind()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
@@ -168,6 +173,8 @@ pub(crate) fn run(args: &Recover, global: &Global) -> Result<Finish, Failure> {
         channels.push(Served::by(&service, number));
         services.push(service);
     }
+    let channels = Arc::new(channels);
+    metrics.serve("recover", ServiceMetrics(Arc::clone(&channels)), &mut progress)?;
     served::ready(&mut progress, channels.iter(), |addresses| {
         format!("serving {} at {addresses}", args.journal.display())
     });

@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
 use crate::line_args::{JournalArgs, journal_of};
+use crate::metrics::ReplicaMetrics;
 use crate::progress::Progress;
 use crate::recover::{ServeArgs, next_port};
 use crate::served::{self, Served};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_journal::{JournalWriter, SyncPolicy};
+use twinline_journal::{JournalWatch, JournalWriter, SyncPolicy};
 use twinline_recovery::follow::Stuck;
 use twinline_recovery::replica::{self, ReplicaConfig, ReplicaStats, RunConfig};
 use twinline_recovery::{ClientConfig, Mark, Service, ServiceConfig, SharedMark};
@@ -67,22 +68,25 @@ pub(crate) struct Replica {
 }
 
 /// One channel, as all threads see it.
-struct Channel {
-    served: Served,
+pub(crate) struct Channel {
+    pub(crate) served: Served,
     dir: PathBuf,
     upstreams: Vec<SocketAddr>,
     mark: Arc<SharedMark>,
-    progress: ReplicaStats,
+    pub(crate) progress: ReplicaStats,
+    pub(crate) journal: JournalWatch,
 }
 
 /// The parts of a channel that work.
 struct Parts {
+    journal: JournalWatch,
     replica: replica::Replica,
     service: Service,
 }
 
 /// Runs `twinline replica`.
 pub(crate) fn run(args: &Replica, global: &Global) -> Result<Finish, Failure> {
+    let metrics = args.serve.metrics.bind()?;
     let stop = signals::stop_flag()?;
     let mut progress = Progress::new(global.progress);
     let started = Instant::now();
@@ -92,6 +96,12 @@ pub(crate) fn run(args: &Replica, global: &Global) -> Result<Finish, Failure> {
         channels.push(channel);
         parts.push(working);
     }
+    let channels = Arc::new(channels);
+    let shown = ReplicaMetrics {
+        channels: Arc::clone(&channels),
+        sync_interval: args.sync_interval()?,
+    };
+    metrics.serve("replica", shown, &mut progress)?;
     let dir = args.journal.journal.display();
     served::ready(&mut progress, channels.iter().map(|of| &of.served), |addresses| {
         format!("replica in {dir}, serving it at {addresses}")
@@ -141,6 +151,7 @@ impl Replica {
             upstreams,
             mark,
             progress: ReplicaStats::default(),
+            journal: parts.journal.clone(),
         };
         Ok((channel, parts))
     }
@@ -157,10 +168,15 @@ impl Replica {
         // What is durable is known only where it is asked for.
         settings.sync = SyncPolicy::None;
         let journal = JournalWriter::open(dir, settings)?;
+        let watch = journal.watch();
         let replica = replica::Replica::open(dir, journal, upstreams, self.follow_config()?)?;
         mark.set(replica.released());
         let service = Service::bind(config)?;
-        Ok(Parts { replica, service })
+        Ok(Parts {
+            journal: watch,
+            replica,
+            service,
+        })
     }
 
     /// Follows and serves until it is to stop.
@@ -181,7 +197,7 @@ impl Replica {
             // The receiver outlives this thread.
             let _ = warnings.send(in_words(&text, &channel.upstreams));
         };
-        let Parts { replica, service } = parts;
+        let Parts { replica, service, .. } = parts;
         let stuck = thread::scope(|scope| {
             let handle = service.stop_handle();
             let serving = thread::Builder::new()
@@ -336,17 +352,20 @@ fn together(channels: &[Channel], started: Instant) -> Summary {
     all
 }
 
-fn summary(channel: &Channel, started: Instant) -> Summary {
-    let progress = channel.progress.get();
-    let place = |mark: Mark| json!({ "session": mark.session, "next": mark.next });
-    let at = progress
-        .held
-        .map_or(Mark::default(), |tail| Mark::new(tail.session, tail.next));
-    let lag = match progress.newest.session == at.session {
+/// How many messages the furthest upstream is ahead, where both are in the same session.
+pub(crate) fn lag(progress: &replica::Progress) -> Option<u64> {
+    let held = progress.held;
+    let at = held.map_or(Mark::default(), |tail| Mark::new(tail.session, tail.next));
+    match progress.newest.session == at.session {
         true => Some(progress.newest.next.saturating_sub(at.next)),
         // What a newer session has, and what is left of the old one, nobody can tell from here.
         false => (progress.newest < at).then_some(0),
-    };
+    }
+}
+
+fn summary(channel: &Channel, started: Instant) -> Summary {
+    let progress = channel.progress.get();
+    let place = |mark: Mark| json!({ "session": mark.session, "next": mark.next });
     let mut summary = Summary::new("replica");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
     channel.served.fill(&mut summary);
@@ -366,7 +385,7 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
         json!({
             "upstream": upstream,
             "caught_up": progress.caught_up,
-            "lag_messages": lag,
+            "lag_messages": lag(&progress),
             "newest": place(progress.newest),
             "durable": place(progress.durable),
             "acknowledged": place(progress.acknowledged),

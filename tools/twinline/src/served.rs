@@ -15,8 +15,8 @@ pub(crate) struct Served {
     pub(crate) number: u16,
     pub(crate) address: SocketAddr,
     pub(crate) stats: Arc<Stats>,
-    tails: Arc<Tails>,
-    snapshots: Option<Arc<Shelf>>,
+    pub(crate) tails: Arc<Tails>,
+    pub(crate) snapshots: Option<Arc<Shelf>>,
     /// The trouble with snapshots that was told last.
     told: Mutex<Option<String>>,
 }

@@ -1,5 +1,6 @@
 //! What a publisher has done, readable from other threads while it runs.
 
+use super::Phase;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A count that one thread writes and any thread reads.
@@ -42,10 +43,28 @@ pub struct Counters {
     pub send_failures: [Counter; 2],
     /// Source messages that were refused because they do not fit a packet.
     pub events_too_large: Counter,
-    /// Times that the journal had no segment ready and publishing waited for it.
-    pub journal_stalls: Counter,
     /// Times that publishing was tried and no sequences were reserved.
     pub reserve_stalls: Counter,
     /// Checkpoints that could not be written: the next start reads more of the journal.
     pub checkpoint_failures: Counter,
+    /// Turns of the publishing thread: it works while they grow.
+    pub turns: Counter,
+    /// The [`Phase`](super::Phase) at the last turn, as its number.
+    pub(super) phase: Counter,
+}
+
+impl Counters {
+    /// What the publisher was doing at its last turn; `None` before the first one.
+    pub fn phase(&self) -> Option<Phase> {
+        let phase = self.phase.get();
+        let all = [
+            Phase::LeadIn,
+            Phase::Live,
+            Phase::Ending,
+            Phase::Done,
+            Phase::Failed,
+        ];
+        all.into_iter()
+            .find(|of| self.turns.get() > 0 && *of as u64 == phase)
+    }
 }

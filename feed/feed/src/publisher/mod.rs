@@ -30,7 +30,7 @@ pub(crate) use packing::flags_offset;
 use std::collections::HashSet;
 use std::sync::Arc;
 use twinline_journal::epoch::Grant;
-use twinline_journal::{JournalError, JournalWriter, Tail, failpoint};
+use twinline_journal::{JournalError, JournalWatch, JournalWriter, Tail, failpoint};
 use twinline_wire::flags;
 use twinline_wire::{OpenPacket, Stamp};
 
@@ -311,6 +311,11 @@ impl<L: Lines> Publisher<L> {
         Arc::clone(&self.counters)
     }
 
+    /// The journal as other threads may watch it.
+    pub fn watch_journal(&self) -> JournalWatch {
+        self.journal.watch()
+    }
+
     /// The reservation, for the thread that extends it.
     pub fn reserve(&self) -> Arc<Reserve> {
         Arc::clone(&self.reserve)
@@ -447,7 +452,6 @@ impl<L: Lines> Publisher<L> {
         self.counters.packets.add(1);
         self.counters.messages.add(u64::from(packet.count()));
         self.counters.bytes.add(length as u64);
-        self.counters.journal_stalls.set(self.journal.stalls());
         self.count_failures(a, b);
         Ok(())
     }

@@ -73,6 +73,8 @@ impl<L: Lines> Publisher<L> {
     /// If the first packet cannot be published, or another publisher took over.
     #[inline]
     pub fn tick(&mut self, now: u64) -> Result<(), PublishError> {
+        self.counters.turns.add(1);
+        self.counters.phase.set(self.phase as u64);
         let interval = match self.phase {
             Phase::Live => self.config.heartbeat_interval,
             Phase::LeadIn | Phase::Ending => self.config.announce_interval,

@@ -17,6 +17,7 @@ pub mod ranges;
 mod session_tests;
 mod sessions;
 mod silence;
+mod skew;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -29,9 +30,11 @@ use crate::planted::{Bug, is_planted};
 use between::Between;
 pub use dropped::{DropCounts, Dropped};
 use epochs::Epochs;
+use hdrhistogram::Histogram;
 use heartbeats::Heartbeat;
 use hold::Hold;
 use ranges::{Span, Spans};
+use skew::Skew;
 pub use state::State;
 use twinline_wire::field::SessionState;
 use twinline_wire::header::flags;
@@ -92,6 +95,7 @@ pub struct Arbiter {
     /// Nothing is delivered before there is a state to begin with; what was before that is skipped.
     awaiting: bool,
     lines: [LineTracker; 2],
+    skew: Skew,
     last_seen: [u64; 2],
     stalled: [bool; 2],
     stale: bool,
@@ -135,6 +139,7 @@ impl Arbiter {
             armed: None,
             awaiting: false,
             lines: [LineTracker::new(), LineTracker::new()],
+            skew: Skew::new(),
             last_seen: [now; 2],
             stalled: [false; 2],
             stale: false,
@@ -183,6 +188,10 @@ impl Arbiter {
         }
         if let Some(line) = line_index(origin) {
             self.last_seen[line] = now;
+            if !header.is_heartbeat() {
+                self.skew
+                    .packet(line, (header.session.get(), packet.sequence()), now);
+            }
             if self.stalled[line] || self.stale {
                 self.line_is_back(line, sink);
             }
@@ -469,6 +478,24 @@ impl Arbiter {
     /// The counters.
     pub fn stats(&self) -> &ArbiterStats {
         &self.stats
+    }
+
+    /// For line A and line B: how much later it brought a packet than the other line, in nanoseconds, of a sample.
+    pub fn line_behind(&self) -> &[Histogram<u64>; 2] {
+        self.skew.behind()
+    }
+
+    /// The end of what is known to exist in the session, by packets and heartbeats.
+    pub fn known_end(&self) -> u64 {
+        match self.ended {
+            true => self.next,
+            false => self.next.max(self.highest).max(self.announced),
+        }
+    }
+
+    /// Early packets that wait in the window.
+    pub fn window_len(&self) -> usize {
+        self.window.len()
     }
 
     /// Packets held or waiting, for tests of bounded memory.

@@ -4,6 +4,16 @@ use super::{Arbiter, NoticeKind, Sink};
 use twinline_wire::field::{LineName, LineState};
 
 impl Arbiter {
+    /// True while both lines are silent and the session has not ended.
+    pub fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// For line A and line B: true while it is silent.
+    pub fn stalled(&self) -> [bool; 2] {
+        self.stalled
+    }
+
     /// Time passes: lines that say nothing are stalled.
     pub fn tick(&mut self, now: u64, sink: &mut impl Sink) {
         if self.session == 0 {

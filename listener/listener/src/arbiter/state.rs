@@ -40,6 +40,11 @@ impl Arbiter {
         self.session != 0 && !self.ended && (self.incomplete || self.awaiting)
     }
 
+    /// True while what was delivered does not add up to the state: messages are lost or void, and no state replaced them.
+    pub fn is_incomplete(&self) -> bool {
+        self.incomplete
+    }
+
     /// True if a state is here, and delivery goes on to where it stands.
     pub fn has_state(&self) -> bool {
         self.armed.is_some()

@@ -676,6 +676,38 @@ fn loss_is_declared_when_every_service_says_too_old() {
     arbiter.on_packet(B, &FIRST.ticks(12, 14), 0, &mut out);
     assert_eq!(out.sequences, (1..10).chain(12..16).collect::<Vec<_>>());
     assert_eq!(arbiter.stats().after_loss, 2);
+    let stats = policy.stats();
+    assert_eq!((stats.opened, stats.asked, stats.lost), (1, 1, 1));
+    tick(
+        &mut policy,
+        &mut arbiter,
+        GapConfig::default().reorder + 4,
+        &mut out,
+    );
+    let stats = policy.stats();
+    // The part that line B brought; what is lost is not filled.
+    assert_eq!((stats.filled, stats.closed_by_lines), (1, 0));
+    assert_eq!(policy.fill_times().len(), 1);
+}
+
+#[test]
+fn the_time_to_fill_a_gap_counts_from_when_it_was_noticed_and_for_each_of_its_parts() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    arbiter.on_packet(A, &FIRST.ticks(16, 18), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let late = GapConfig::default().reorder;
+    assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out).len(), 1);
+    arbiter.on_packet(Origin::Recovery, &FIRST.ticks(12, 14), 2 * late, &mut out);
+    tick(&mut policy, &mut arbiter, 2 * late, &mut out);
+    arbiter.on_packet(Origin::Recovery, &FIRST.ticks(10, 12), 3 * late, &mut out);
+    tick(&mut policy, &mut arbiter, 3 * late, &mut out);
+    arbiter.on_packet(Origin::Recovery, &FIRST.ticks(14, 16), 4 * late, &mut out);
+    tick(&mut policy, &mut arbiter, 4 * late, &mut out);
+    let stats = policy.stats();
+    assert_eq!((stats.opened, stats.asked, stats.filled), (1, 1, 2));
+    let times = policy.fill_times();
+    assert!(times.min() > 2 * late && times.max() > 3 * late, "{times:?}");
 }
 
 #[test]

@@ -54,14 +54,14 @@ impl GapPolicy {
                 }
             }
         }
-        self.count_changes();
+        self.count_changes(now);
         let head = self.gaps.first().map_or(0, |gap| gap.span.begin);
         if head != self.head_since.0 {
             self.head_since = (head, now);
         }
     }
 
-    fn count_changes(&mut self) {
+    fn count_changes(&mut self, now: u64) {
         let overlaps = |gap: &Gap, others: &[Gap]| {
             let at = others.partition_point(|other| other.span.end <= gap.span.begin);
             others
@@ -73,9 +73,15 @@ impl GapPolicy {
             .iter()
             .filter(|gap| !overlaps(gap, &self.before))
             .count() as u64;
+        let given_up = std::mem::replace(&mut self.given_up, Span::new(0, 0));
         for closed in self.before.iter().filter(|gap| !overlaps(gap, &self.gaps)) {
+            if closed.span.begin < given_up.end && given_up.begin < closed.span.end {
+                continue;
+            }
             if closed.asked {
                 self.stats.filled += 1;
+                let time = now.saturating_sub(closed.noticed);
+                self.fill_times.saturating_record(time.max(1));
             } else {
                 self.stats.closed_by_lines += 1;
             }
@@ -95,6 +101,7 @@ fn open_gap(gaps: &mut Vec<Gap>, span: Span, now: u64) {
     gaps.push(Gap {
         span,
         since: now,
+        noticed: now,
         retry_at: 0,
         request: 0,
         too_old: 0,

@@ -66,9 +66,11 @@ pub struct Refusal {
 pub struct GapStats {
     /// Gaps seen.
     pub opened: u64,
+    /// Gaps that a service was asked for, each once.
+    pub asked: u64,
     /// Gaps that closed before they were asked for: the other line or a late packet filled them.
     pub closed_by_lines: u64,
-    /// Gaps that closed after they were asked for.
+    /// Gaps that closed after they were asked for; neither lost nor withdrawn.
     pub filled: u64,
     /// Gaps declared lost.
     pub lost: u64,

@@ -228,7 +228,7 @@ impl<'a> Cluster<'a> {
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Ok(()),
         };
         match event {
-            Event::Ready { address } => {
+            Event::Ready { address, .. } => {
                 self.ready.insert(from, address);
             }
             Event::Warning { text } => {

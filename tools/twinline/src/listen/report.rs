@@ -153,19 +153,8 @@ fn drops(counts: &DropCounts) -> Counts {
 }
 
 fn notices(counts: &NoticeCounts) -> Counts {
-    let all = [
-        ("lost", counts.lost),
-        ("void", counts.void),
-        ("line_stalled", counts.line_stalled),
-        ("line_resumed", counts.line_resumed),
-        ("session_started", counts.session_started),
-        ("epoch_started", counts.epoch_started),
-        ("session_ended", counts.session_ended),
-        ("session_abandoned", counts.session_abandoned),
-        ("sessions_missed", counts.sessions_missed),
-        ("state_replaced", counts.state_replaced),
-    ];
-    all.map(|(name, count)| (name.to_string(), count)).into()
+    let each = counts.each().map(|(name, count)| (name.to_string(), count));
+    each.into()
 }
 
 fn recovery_counts(report: &Report) -> Counts {

@@ -4,44 +4,46 @@ use super::source::OpenSource;
 use crate::line_args::LineArgs;
 use crate::progress::Progress;
 use crate::summary::{LineSummary, LinesSummary, Position, SentSummary, Summary};
-use std::cell::Cell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use twinline_feed::channels::SourceStatus;
 use twinline_feed::lines::SocketLines;
 use twinline_feed::publisher::{Counters, Line, Publisher, Reserve};
 use twinline_feed::source::Source;
 use twinline_feed::source::retry::RetryStatus;
+use twinline_journal::{JournalWatch, SyncPolicy};
 use twinline_line::LineHealth;
 
 /// What the main thread sees of running publishers.
-pub(super) struct Watch {
-    pub(super) started: Instant,
-    pub(super) channels: Vec<WatchedChannel>,
-    pub(super) sources: Vec<WatchedSource>,
+pub(crate) struct Watch {
+    pub(crate) started: Instant,
+    pub(crate) channels: Vec<WatchedChannel>,
+    pub(crate) sources: Vec<WatchedSource>,
     /// A source that says nothing for so long stands still.
-    pub(super) stall_after: Duration,
+    pub(crate) stall_after: Duration,
 }
 
 /// A channel, seen from the main thread.
-pub(super) struct WatchedChannel {
+pub(crate) struct WatchedChannel {
     addresses: [String; 2],
-    pub(super) channel: u16,
-    pub(super) session: u32,
-    epoch: u32,
+    pub(crate) channel: u16,
+    pub(crate) session: u32,
+    pub(crate) epoch: u32,
     begin: u64,
-    lines: SocketLines,
-    counters: Arc<Counters>,
-    reserve: Arc<Reserve>,
+    pub(crate) lines: SocketLines,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) reserve: Arc<Reserve>,
+    pub(crate) journal: JournalWatch,
+    pub(crate) sync: SyncPolicy,
 }
 
 /// A source, seen from the main thread.
-pub(super) struct WatchedSource {
-    pub(super) id: u16,
-    retries: Arc<RetryStatus>,
-    pub(super) status: Arc<SourceStatus>,
+pub(crate) struct WatchedSource {
+    pub(crate) id: u16,
+    pub(crate) retries: Arc<RetryStatus>,
+    pub(crate) status: Arc<SourceStatus>,
     /// How far it was when last looked at, since when, and whether it was told that it stands still.
-    seen: Cell<Seen>,
+    seen: Mutex<Seen>,
     /// All channels are complete: nothing is asked of it.
     unasked: bool,
 }
@@ -60,7 +62,7 @@ impl WatchedSource {
             id: source.id(),
             retries: source.status(),
             status: Arc::default(),
-            seen: Cell::new(Seen {
+            seen: Mutex::new(Seen {
                 position: source.position(),
                 since: Instant::now(),
                 told: false,
@@ -68,17 +70,26 @@ impl WatchedSource {
         }
     }
 
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How long it has said nothing; nothing once it has said everything, or where nothing is asked of it.
-    fn silent(&self) -> Duration {
+    pub(crate) fn silent(&self) -> Duration {
         match self.unasked || self.retries.has_ended() || self.status.ended() {
             true => Duration::ZERO,
-            false => self.seen.get().since.elapsed(),
+            false => self.seen().since.elapsed(),
         }
     }
 }
 
 impl WatchedChannel {
-    pub(super) fn new(lines: &LineArgs, publisher: &Publisher<SocketLines>, sockets: SocketLines) -> Self {
+    pub(crate) fn new(
+        lines: &LineArgs,
+        publisher: &Publisher<SocketLines>,
+        sockets: SocketLines,
+        sync: SyncPolicy,
+    ) -> Self {
         Self {
             addresses: [lines.line_a.to_string(), lines.line_b.to_string()],
             channel: lines.channel,
@@ -88,6 +99,8 @@ impl WatchedChannel {
             lines: sockets,
             counters: publisher.counters(),
             reserve: publisher.reserve(),
+            journal: publisher.watch_journal(),
+            sync,
         }
     }
 
@@ -127,7 +140,7 @@ impl WatchedChannel {
     }
 
     /// Tells of lines that fail or work again.
-    pub(super) fn tell_health(&self, progress: &mut Progress) {
+    pub(crate) fn tell_health(&self, progress: &mut Progress) {
         for line in [Line::A, Line::B] {
             let sender = self.lines.sender(line);
             match sender.health_change() {
@@ -143,7 +156,7 @@ impl WatchedChannel {
 
 impl Watch {
     /// ` of channel N`, where there are several.
-    pub(super) fn named(&self, channel: u16) -> String {
+    pub(crate) fn named(&self, channel: u16) -> String {
         match self.channels.len() {
             1 => String::new(),
             _ => format!(" of channel {channel}"),
@@ -151,7 +164,7 @@ impl Watch {
     }
 
     /// What is published, a line a channel.
-    pub(super) fn ready(&self) -> String {
+    pub(crate) fn ready(&self) -> String {
         let lines = self.channels.iter().map(|of| {
             format!(
                 "publishing session {} epoch {}{} from sequence {} on",
@@ -165,7 +178,7 @@ impl Watch {
     }
 
     /// The only channel's summary; of several the sums on top, and each channel's own in `channels`.
-    pub(super) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         let elapsed = self.started.elapsed();
         let mut each: Vec<Summary> = self
             .channels
@@ -213,7 +226,7 @@ impl Watch {
     }
 
     /// Tells of sources that broke, stand still, or go on.
-    pub(super) fn tell_sources(&self, progress: &mut Progress) {
+    pub(crate) fn tell_sources(&self, progress: &mut Progress) {
         for source in &self.sources {
             let name = match self.sources.len() {
                 1 => "the source".to_string(),
@@ -223,7 +236,7 @@ impl Watch {
                 let error = source.retries.last_error();
                 progress.warn(format!("{name} stands still and is tried again: {error}"));
             }
-            let mut seen = source.seen.get();
+            let mut seen = *source.seen();
             let position = source.retries.position();
             if position > seen.position {
                 if seen.told {
@@ -241,7 +254,7 @@ impl Watch {
                     self.stall_after
                 ));
             }
-            source.seen.set(seen);
+            *source.seen() = seen;
         }
     }
 }
