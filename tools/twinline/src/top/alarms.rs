@@ -86,21 +86,21 @@ pub(super) fn rules() -> Vec<(&'static str, String)> {
     let lossy = LOSSY_SHARE * 100.0;
     let rule = |name, text: &str| (name, text.to_string());
     vec![
-        (
-            "down",
-            format!("no page within {}", show_nanos(nanos(TIMEOUT))),
-        ),
+        ("down", format!("no page within {}", show_nanos(nanos(TIMEOUT)))),
         rule("hangs", "a channel's thread does not turn over"),
-        rule("messages_lost", "messages or sessions lost or void since the start"),
+        rule(
+            "messages_lost",
+            "messages or sessions lost or void since the start",
+        ),
         rule("stale", "both lines are silent"),
-        rule("publisher_stalled", "it waited for sequences or for its journal lately"),
+        rule(
+            "publisher_stalled",
+            "it waited for sequences or for its journal lately",
+        ),
         rule("not_sent", "a line did not take packets lately"),
         (
             "source_broken",
-            format!(
-                "broken, or silent for {}",
-                show_nanos(nanos(SOURCE_SILENT))
-            ),
+            format!("broken, or silent for {}", show_nanos(nanos(SOURCE_SILENT))),
         ),
         rule("contradiction", "an upstream contradicts what a replica holds"),
         (
@@ -112,7 +112,10 @@ pub(super) fn rules() -> Vec<(&'static str, String)> {
         ),
         rule("recovery_disconnected", "not all recovery services are connected"),
         rule("replica_disconnected", "no upstream is followed"),
-        rule("service_troubled", "journal or snapshots failed, or clients were refused, lately"),
+        rule(
+            "service_troubled",
+            "journal or snapshots failed, or clients were refused, lately",
+        ),
         rule("not_ready", "as /readyz says it"),
         rule("line_silent", "one line is silent"),
         (
@@ -256,7 +259,9 @@ impl Found {
             let dropped = show_count(dropped);
             self.add(
                 Kind::KernelDrops,
-                format!("the kernel dropped {dropped} packets of line {name} lately: enlarge --receive-buffer"),
+                format!(
+                    "the kernel dropped {dropped} packets of line {name} lately: enlarge --receive-buffer"
+                ),
             );
         }
     }
@@ -330,8 +335,14 @@ impl Found {
     fn publisher(&mut self, publishing: &Publishing, look: &Look<'_>) {
         let stalls = [
             ("twinline_reserve_stalls_total", "publishing waited for sequences"),
-            ("twinline_journal_stalls_total", "publishing waited for the journal"),
-            ("twinline_checkpoint_failures_total", "a checkpoint could not be written"),
+            (
+                "twinline_journal_stalls_total",
+                "publishing waited for the journal",
+            ),
+            (
+                "twinline_checkpoint_failures_total",
+                "a checkpoint could not be written",
+            ),
         ];
         for (counter, text) in stalls {
             self.gained(Kind::PublisherStalled, look, counter, text);
@@ -365,10 +376,22 @@ impl Found {
 
     fn service(&mut self, service: &Serving, look: &Look<'_>) {
         let troubles = [
-            ("twinline_service_journal_errors_total", "the journal could not be read"),
-            ("twinline_service_snapshot_failures_total", "a snapshot could not be made or used"),
-            ("twinline_service_refused_connections_total", "a client was turned away, there are too many"),
-            ("twinline_service_accept_errors_total", "a connection could not be accepted"),
+            (
+                "twinline_service_journal_errors_total",
+                "the journal could not be read",
+            ),
+            (
+                "twinline_service_snapshot_failures_total",
+                "a snapshot could not be made or used",
+            ),
+            (
+                "twinline_service_refused_connections_total",
+                "a client was turned away, there are too many",
+            ),
+            (
+                "twinline_service_accept_errors_total",
+                "a connection could not be accepted",
+            ),
         ];
         for (counter, text) in troubles {
             let text = format!("{text} ({} clients)", service.clients);

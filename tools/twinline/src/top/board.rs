@@ -90,7 +90,11 @@ impl Board {
 impl Daemon {
     fn answer(&mut self, at: Instant, page: Page) {
         let started = |page: &Page| page.value("process_start_time_seconds", &[]);
-        if self.pages.back().is_some_and(|(_, last)| started(last) != started(&page)) {
+        if self
+            .pages
+            .back()
+            .is_some_and(|(_, last)| started(last) != started(&page))
+        {
             // Another process: nothing of the one before counts.
             self.pages.clear();
         }
@@ -106,9 +110,7 @@ impl Daemon {
     fn fail(&mut self, at: Instant, reason: String) {
         self.failed = Some((at, reason));
         self.down_since.get_or_insert(at);
-        self.latency_past
-            .values_mut()
-            .for_each(|past| note(past, None));
+        self.latency_past.values_mut().for_each(|past| note(past, None));
     }
 
     /// Makes room for a page that came at `at`.
@@ -169,7 +171,8 @@ impl Daemon {
             ..DaemonView::default()
         };
         if let Some(down) = self.down(now, started, patience) {
-            view.alarms.push(Alarm::new(Kind::Down, format!("down: {}", down.reason)));
+            view.alarms
+                .push(Alarm::new(Kind::Down, format!("down: {}", down.reason)));
             view.down = Some(down);
             return view;
         }

@@ -45,7 +45,9 @@ impl Histogram {
 
     /// What came since `earlier`; all of it if that is of an earlier process.
     pub(super) fn since(&self, earlier: Option<&Self>) -> Self {
-        let Some(earlier) = earlier else { return self.clone() };
+        let Some(earlier) = earlier else {
+            return self.clone();
+        };
         let pairs = || self.buckets.iter().zip(&earlier.buckets);
         let goes_on = self.buckets.len() == earlier.buckets.len()
             && pairs().all(|(now, then)| now.0 == then.0 && now.1 >= then.1);

@@ -44,9 +44,7 @@ impl<'p> Look<'p> {
 
     /// A metric that may be missing, or no number.
     pub(super) fn gauge(&self, name: &str) -> Option<f64> {
-        self.now
-            .value(name, &self.labels)
-            .filter(|value| !value.is_nan())
+        self.now.value(name, &self.labels).filter(|value| !value.is_nan())
     }
 
     /// A count; 0 if it is not on the page.

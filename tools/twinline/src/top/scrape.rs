@@ -1,6 +1,7 @@
 //! Getting metrics pages: a thread for each daemon, so that one that does not answer keeps nobody else waiting.
 //!
-//! One GET of a page needs no HTTP library: the request is HTTP/1.0, so the answer is one body up to the connection's end.
+//! One GET of a page needs no HTTP client: the request is HTTP/1.0, so the answer is a head and one body up to the
+//! connection's end.
 
 use super::page::Page;
 use std::io::{self, Read, Write};
@@ -64,7 +65,9 @@ fn page(target: &str) -> Result<Page, String> {
     let page = Page::parse(&body)?;
     match page.value("twinline_build_info", &[]) {
         Some(_) => Ok(page),
-        None => Err("who answers is no Twinline daemon: name the port that it was given with --metrics".into()),
+        None => {
+            Err("who answers is no Twinline daemon: name the port that it was given with --metrics".into())
+        }
     }
 }
 
@@ -89,7 +92,7 @@ fn get(target: &str) -> Result<String, String> {
             .set_read_timeout(Some(left))
             .and_then(|()| stream.read(&mut buffer));
         match read {
-            Ok(0) => return body(answer),
+            Ok(0) => return body(&answer),
             Ok(bytes) => answer.extend_from_slice(&buffer[..bytes]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(in_words(error)),
@@ -129,35 +132,30 @@ fn in_words(error: io::Error) -> String {
 }
 
 /// The body of a whole answer.
-fn body(answer: Vec<u8>) -> Result<String, String> {
-    let answer = String::from_utf8(answer).map_err(|_| "the answer is no text".to_string())?;
-    let (head, body) = answer
-        .split_once("\r\n\r\n")
-        .ok_or("the connection ended before the answer did")?;
-    let mut lines = head.lines();
-    let status = lines.next().unwrap_or_default();
-    let mut words = status.splitn(3, ' ');
-    if !words.next().is_some_and(|version| version.starts_with("HTTP/1.")) {
-        return Err("who answers speaks no HTTP".into());
+fn body(answer: &[u8]) -> Result<String, String> {
+    let mut headers = [httparse::EMPTY_HEADER; 32];
+    let mut head = httparse::Response::new(&mut headers);
+    let begin = match head.parse(answer) {
+        Ok(httparse::Status::Complete(begin)) => begin,
+        Ok(httparse::Status::Partial) => return Err("the connection ended before the answer did".into()),
+        Err(why) => return Err(format!("who answers speaks no HTTP: {why}")),
+    };
+    let body = &answer[begin..];
+    let (code, reason) = (head.code.unwrap_or(0), head.reason.unwrap_or(""));
+    if code != 200 {
+        return Err(format!("the answer is no page: {code} {reason}"));
     }
-    if words.next() != Some("200") {
-        return Err(format!("the answer is no page: {status}"));
-    }
-    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        let value = value.trim();
-        if name.eq_ignore_ascii_case("transfer-encoding") {
-            return Err(format!(
-                "the answer comes {value}, which HTTP/1.0 does not know"
-            ));
+    for header in head.headers.iter() {
+        let value = String::from_utf8_lossy(header.value);
+        if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(format!("the answer comes {value}, which was not asked for"));
         }
-        if name.eq_ignore_ascii_case("content-length") && value.parse() != Ok(body.len()) {
-            return Err(format!(
-                "the answer was cut: {} of {value} bytes came",
-                body.len()
-            ));
+        if header.name.eq_ignore_ascii_case("content-length") && value.trim().parse() != Ok(body.len()) {
+            let came = body.len();
+            return Err(format!("the answer was cut: {came} of {value} bytes came"));
         }
     }
-    Ok(body.into())
+    String::from_utf8(body.into()).map_err(|_| "the page is no text".into())
 }
 
 #[cfg(test)]
@@ -189,10 +187,7 @@ mod tests {
             false,
         );
         let page = page(&at).unwrap();
-        assert_eq!(
-            page.value("twinline_build_info", &[("daemon", "x")]),
-            Some(1.0)
-        );
+        assert_eq!(page.value("twinline_build_info", &[("daemon", "x")]), Some(1.0));
     }
 
     #[test]
@@ -208,7 +203,10 @@ mod tests {
                 server(b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\nx 1\n", false),
                 "cut: 4 of 9",
             ),
-            (server(b"HTTP/1.0 200 OK\r\n\r\nx 1\n", false), "no Twinline daemon"),
+            (
+                server(b"HTTP/1.0 200 OK\r\n\r\nx 1\n", false),
+                "no Twinline daemon",
+            ),
         ];
         for (target, expected) in cases {
             let error = page(&target).unwrap_err();
