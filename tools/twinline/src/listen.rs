@@ -46,7 +46,8 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::size_in_memory, help_heading = "Lines")]
     receive_buffer: usize,
     /// Do to the lines' packets what a bad network does, repeatably: a share of packets that is lost, lost on both
-    /// lines, doubled, overtaken, damaged; as in loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7
+    /// lines, doubled, overtaken, damaged; as in loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7. With line=a or
+    /// line=b only that line's packets meet the faults, except for both
     #[arg(long, value_name = "SPEC", help_heading = "Lines")]
     impair: Option<Spec>,
     #[command(flatten)]

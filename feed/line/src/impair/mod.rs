@@ -85,8 +85,16 @@ struct Limits {
 }
 
 impl Limits {
-    fn new(spec: &Spec) -> Self {
-        let up_to = |percents: &[f64]| threshold(percents.iter().sum());
+    /// What packets of `line` meet.
+    fn new(spec: &Spec, line: Line) -> Self {
+        let spared = spec.line.is_some_and(|only| only != line);
+        let up_to = |percents: &[f64]| {
+            if spared {
+                0
+            } else {
+                threshold(percents.iter().sum())
+            }
+        };
         Self {
             both: threshold(spec.both),
             lost: up_to(&[spec.loss]),
@@ -166,7 +174,7 @@ impl ImpairedLine {
 /// The bad network of one receiver.
 #[derive(Debug)]
 pub struct Impairer {
-    limits: Limits,
+    limits: [Limits; 2],
     seed: u64,
     lines: [ImpairedLine; 2],
     /// Where bits are flipped.
@@ -177,7 +185,7 @@ impl Impairer {
     /// An impairer that does as `spec` says. Allocates about 300 KiB, once.
     pub fn new(spec: Spec) -> Self {
         Self {
-            limits: Limits::new(&spec),
+            limits: Line::ALL.map(|line| Limits::new(&spec, line)),
             seed: mix(spec.seed),
             lines: Line::ALL.map(|line| ImpairedLine::new(mix(spec.seed ^ mix(line.index() as u64 + 1)))),
             scratch: Box::new([0; MAX_PACKET_LEN]),
@@ -187,7 +195,7 @@ impl Impairer {
     /// `packet` came on `line`: delivers through `deliver` what now arrives because of it, in order. `now` is in
     /// nanoseconds of a clock that does not run backwards.
     pub fn push(&mut self, line: Line, packet: &[u8], now: u64, deliver: &mut impl FnMut(Line, &[u8])) {
-        let state = &mut self.lines[line.index()];
+        let (state, limits) = (&mut self.lines[line.index()], &self.limits[line.index()]);
         let mut deliver = |packet: &[u8]| deliver(line, packet);
         let Ok(checked) = Packet::parse(packet) else {
             state.fates.foreign += 1;
@@ -195,25 +203,25 @@ impl Impairer {
             return;
         };
         let header = checked.header();
-        if dies_on_both(self.seed, header) < self.limits.both {
+        if dies_on_both(self.seed, header) < limits.both {
             return state.fates.lost_both.add(header);
         }
         let draw = state.random.draw();
-        if draw < self.limits.lost {
+        if draw < limits.lost {
             return state.fates.lost.add(header);
         }
-        if draw < self.limits.corrupted {
+        if draw < limits.corrupted {
             state.fates.corrupted.add(header);
             let copy = &mut self.scratch[..packet.len()];
             copy.copy_from_slice(packet);
             let bit = state.random.below(packet.len() as u64 * 8) as usize;
             copy[bit / 8] ^= 1 << (bit % 8);
             deliver(copy);
-        } else if draw < self.limits.duplicated {
+        } else if draw < limits.duplicated {
             state.fates.duplicated.add(header);
             deliver(packet);
             deliver(packet);
-        } else if draw < self.limits.reordered && state.hold(packet, now) {
+        } else if draw < limits.reordered && state.hold(packet, now) {
             return state.fates.reordered.add(header);
         } else {
             state.fates.passed.add(header);

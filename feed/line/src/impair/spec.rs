@@ -1,10 +1,11 @@
-//! What an impairer is to do, as text: `loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7`.
+//! What an impairer is to do, as text: `loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,line=a,seed=7`.
 
+use crate::Line;
 use std::fmt;
 use std::str::FromStr;
 
 /// Shares of packets that meet each fault, in percent, and the seed that decides which. Whatever is not named is 0, the
-/// seed 1.
+/// seed 1, and both lines meet the faults.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spec {
     /// Lost on one line: each line's packets independently.
@@ -17,6 +18,8 @@ pub struct Spec {
     pub reorder: f64,
     /// Delivered with one bit flipped, so that the checksum takes it out.
     pub corrupt: f64,
+    /// The only line whose packets meet a fault of that line's own (all but `both`).
+    pub line: Option<Line>,
     /// Decides which packets; the same seed on the same packets does the same.
     pub seed: u64,
 }
@@ -29,6 +32,7 @@ impl Default for Spec {
             dup: 0.0,
             reorder: 0.0,
             corrupt: 0.0,
+            line: None,
             seed: 1,
         }
     }
@@ -89,6 +93,14 @@ impl FromStr for Spec {
                         .map_err(|_| wrong("the seed is not a whole number"))?;
                     continue;
                 }
+                "line" => {
+                    spec.line = match value {
+                        "a" => Some(Line::A),
+                        "b" => Some(Line::B),
+                        _ => return Err(wrong("the line is not a or b")),
+                    };
+                    continue;
+                }
                 _ => return Err(wrong("there is no such fault: loss, both, dup, reorder, corrupt")),
             };
             *share = value
@@ -119,6 +131,9 @@ impl fmt::Display for Spec {
             if share > 0.0 {
                 write!(f, "{name}={share}%,")?;
             }
+        }
+        if let Some(line) = self.line {
+            write!(f, "line={},", ["a", "b"][line.index()])?;
         }
         write!(f, "seed={}", self.seed)
     }
@@ -151,6 +166,7 @@ mod tests {
     fn a_specification_is_printed_as_it_is_read() {
         for text in [
             "loss=2%,both=0.5%,dup=1%,reorder=1%,corrupt=0.1%,seed=7",
+            "loss=2%,line=b,seed=4",
             "seed=3",
         ] {
             assert_eq!(text.parse::<Spec>().unwrap().to_string(), text);
@@ -166,6 +182,7 @@ mod tests {
             ("loss=-1%", "loss=-1%", "percentage"),
             ("loss=NaN%", "loss=NaN%", "percentage"),
             ("loss=%", "loss=%", "percentage"),
+            ("loss=2%,line=c", "line=c", "not a or b"),
             ("seed=x", "seed=x", "whole number"),
             ("loss", "loss", "NAME=VALUE"),
             ("", "", "NAME=VALUE"),

@@ -227,3 +227,23 @@ proptest! {
         prop_assert_eq!(impairer.fates(Line::A), LineFates { foreign: 1, ..LineFates::default() });
     }
 }
+
+#[test]
+fn faults_of_one_line_spare_the_other_and_what_both_lose_is_lost_on_both() {
+    let (impairer, _) = run(
+        "loss=20%,corrupt=5%,dup=5%,reorder=5%,both=2%,line=a,seed=7",
+        5_000,
+    );
+    let [a, b] = Line::ALL.map(|line| impairer.fates(line));
+    assert!(a.lost.packets > 500 && a.corrupted.packets > 100 && a.duplicated.packets > 100);
+    let none = Tally::default();
+    assert_eq!(
+        (b.lost, b.corrupted, b.duplicated, b.reordered),
+        (none, none, none, none)
+    );
+    assert!(b.lost_both.packets > 0);
+    assert_eq!(a.lost_both, b.lost_both);
+    // Line A meets the same as it does where line B is not spared.
+    let (both, _) = run("loss=20%,corrupt=5%,dup=5%,reorder=5%,both=2%,seed=7", 5_000);
+    assert_eq!(both.fates(Line::A), a);
+}

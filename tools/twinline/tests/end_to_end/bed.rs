@@ -1,5 +1,6 @@
 //! What the tests stand on: a directory, lines and ports of their own, and processes that do not outlive them.
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -276,6 +277,14 @@ impl Process {
         })
     }
 
+    /// Waits until it is ready; returns where it serves metrics.
+    pub(crate) fn wait_metrics(&self) -> String {
+        self.wait_event("where its metrics are", |event| {
+            let address = event["metrics"].as_str().map(Into::into);
+            (event["event"] == "ready").then(|| address.expect("it was started with --metrics"))
+        })
+    }
+
     /// Waits until it has published, delivered or served so many messages.
     pub(crate) fn wait_messages(&self, messages: u64) {
         self.wait_event("so many messages", |event| {
@@ -285,8 +294,12 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
     /// Sends SIGKILL.
