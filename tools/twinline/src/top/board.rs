@@ -79,12 +79,6 @@ impl Board {
             daemons: self.daemons.iter().map(view).collect(),
         }
     }
-
-    /// True once each daemon has answered or failed.
-    pub(super) fn is_complete(&self) -> bool {
-        let heard = |daemon: &Daemon| daemon.answered.is_some() || daemon.failed.is_some();
-        self.daemons.iter().all(heard)
-    }
 }
 
 impl Daemon {

@@ -6,11 +6,14 @@
 
 mod alarms;
 mod board;
+mod draw;
 mod gather;
 mod histogram;
+mod keys;
 mod look;
 mod page;
 mod scrape;
+mod screen;
 mod view;
 
 use crate::cli::Global;
@@ -118,7 +121,10 @@ pub(crate) fn run(args: &Top, global: &Global) -> Result<Finish, Failure> {
             "stdout is no terminal: give --once to print what it sees and end, and --json for a program",
         ));
     }
-    todo!()
+    screen::run(&targets, args.every)?;
+    let mut summary = Summary::new("top");
+    summary.silent = true;
+    Ok(Finish::success(summary))
 }
 
 fn wall_ns() -> u64 {
@@ -132,13 +138,13 @@ fn once(targets: &[String], every: Duration) -> Result<Finish, Failure> {
     let now = Instant::now();
     let mut board = Board::new(targets, every, now);
     // Who hangs in looking up a name is not waited for.
-    let deadline = now + every + 3 * scrape::TIMEOUT;
-    take_until(&scrapes, deadline, &mut board);
+    take_until(&scrapes, now + every + 3 * scrape::TIMEOUT, &mut board);
     // Whoever has not answered by now is down, whatever it is at.
-    let view = board.view(deadline.max(Instant::now()), wall_ns());
+    let view = board.view(Instant::now(), wall_ns());
     let mut summary = Summary::new("top");
     summary.set("daemons", &view.daemons);
     summary.set("alarms", view.alarms().len());
+    summary.own_text = draw::text(&view);
     Ok(Finish::with(summary, exit(&view)))
 }
 
