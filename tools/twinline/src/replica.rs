@@ -15,9 +15,9 @@ use serde_json::json;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_journal::{JournalWatch, JournalWriter, SyncPolicy};
@@ -69,17 +69,31 @@ pub(crate) struct Replica {
 
 /// One channel, as all threads see it.
 pub(crate) struct Channel {
-    pub(crate) served: Served,
+    pub(crate) number: u16,
+    address: SocketAddr,
     dir: PathBuf,
     upstreams: Vec<SocketAddr>,
     mark: Arc<SharedMark>,
     pub(crate) progress: ReplicaStats,
+    /// Others after the journal was begun anew.
+    working: Mutex<Arc<Working>>,
+}
+
+/// What others see of the journal and the service that work now.
+pub(crate) struct Working {
+    pub(crate) served: Served,
     pub(crate) journal: JournalWatch,
+}
+
+impl Channel {
+    pub(crate) fn working(&self) -> Arc<Working> {
+        Arc::clone(&self.working.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// The parts of a channel that work.
 struct Parts {
-    journal: JournalWatch,
+    working: Arc<Working>,
     replica: replica::Replica,
     service: Service,
 }
@@ -103,7 +117,8 @@ pub(crate) fn run(args: &Replica, global: &Global) -> Result<Finish, Failure> {
     };
     metrics.serve("replica", shown, &mut progress)?;
     let dir = args.journal.journal.display();
-    served::ready(&mut progress, channels.iter().map(|of| &of.served), |addresses| {
+    let working: Vec<_> = channels.iter().map(Channel::working).collect();
+    served::ready(&mut progress, working.iter().map(|of| &of.served), |addresses| {
         format!("replica in {dir}, serving it at {addresses}")
     });
     let result = watch(args, &channels, parts, &stop, &mut progress, started);
@@ -146,12 +161,13 @@ impl Replica {
         let dir = journal_of(&self.journal.journal, number, self.serve.channels.get().into());
         let parts = self.open(&dir, number, upstreams.len(), &mark, config)?;
         let channel = Channel {
-            served: Served::by(&parts.service, number),
+            number,
+            address: parts.service.local_addr(),
             dir,
             upstreams,
             mark,
             progress: ReplicaStats::default(),
-            journal: parts.journal.clone(),
+            working: Mutex::new(Arc::clone(&parts.working)),
         };
         Ok((channel, parts))
     }
@@ -172,8 +188,12 @@ impl Replica {
         let replica = replica::Replica::open(dir, journal, upstreams, self.follow_config()?)?;
         mark.set(replica.released());
         let service = Service::bind(config)?;
-        Ok(Parts {
+        let working = Working {
+            served: Served::by(&service, number),
             journal: watch,
+        };
+        Ok(Parts {
+            working: Arc::new(working),
             replica,
             service,
         })
@@ -187,7 +207,7 @@ impl Replica {
         stop: &AtomicBool,
         warnings: &Sender<String>,
     ) -> Result<(), Failure> {
-        let mut client = ClientConfig::new(&self.name, channel.served.number);
+        let mut client = ClientConfig::new(&self.name, channel.number);
         client.silence = self.patience.max(Duration::from_secs(2));
         let config = RunConfig {
             upstreams: channel.upstreams.clone(),
@@ -249,12 +269,13 @@ impl Replica {
         stop: &AtomicBool,
         warnings: &Sender<String>,
     ) -> Result<(), Failure> {
-        let place = channel.served.number - self.serve.channel;
+        let place = channel.number - self.serve.channel;
         let mut config = self.serve.config(&self.journal.journal, place)?;
-        config.bind = channel.served.address;
+        config.bind = channel.address;
         config.released = Some(Arc::clone(&channel.mark));
-        let (upstreams, number) = (channel.upstreams.len(), channel.served.number);
+        let (upstreams, number) = (channel.upstreams.len(), channel.number);
         let parts = self.open(&channel.dir, number, upstreams, &channel.mark, config)?;
+        *channel.working.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&parts.working);
         self.live(channel, parts, stop, warnings)
     }
 }
@@ -308,7 +329,7 @@ fn watch(
         for (channel, parts) in channels.iter().zip(parts) {
             let warnings = warnings.clone();
             let worker = thread::Builder::new()
-                .name(format!("replica {}", channel.served.number))
+                .name(format!("replica {}", channel.number))
                 .spawn_scoped(scope, move || args.live(channel, parts, stop, &warnings));
             let worker =
                 worker.map_err(|cause| Failure::error(format!("cannot start a replica's thread: {cause}")));
@@ -320,7 +341,7 @@ fn watch(
                 stop.store(true, Ordering::Relaxed);
             }
             warned.try_iter().for_each(|text| progress.warn(text));
-            channels.iter().for_each(|of| of.served.tell(progress));
+            channels.iter().for_each(|of| of.working().served.tell(progress));
             progress.figures(|| together(channels, started));
         }
         warned.try_iter().for_each(|text| progress.warn(text));
@@ -368,9 +389,9 @@ fn summary(channel: &Channel, started: Instant) -> Summary {
     let place = |mark: Mark| json!({ "session": mark.session, "next": mark.next });
     let mut summary = Summary::new("replica");
     summary.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-    channel.served.fill(&mut summary);
+    channel.working().served.fill(&mut summary);
     summary.position = progress.held.map(|tail| Position {
-        channel: channel.served.number,
+        channel: channel.number,
         session: tail.session,
         epoch: tail.epoch,
         next: tail.next,

@@ -16,17 +16,18 @@ pub(crate) struct ReplicaMetrics {
 impl Monitored for ReplicaMetrics {
     fn fill(&self, page: &mut Page) {
         for channel in self.channels.iter() {
-            let number = channel.served.number.to_string();
+            let working = channel.working();
+            let number = channel.number.to_string();
             let mut of = page.of(&[("channel", &number)]);
             let progress = channel.progress.get();
             following(&mut of, &progress);
             journal::fill(
                 &mut of,
                 progress.counters.bytes,
-                &channel.journal.counts(),
+                &working.journal.counts(),
                 Some(self.sync_interval),
             );
-            service::service(&mut of, &channel.served);
+            service::service(&mut of, &working.served);
         }
     }
 
@@ -43,9 +44,9 @@ impl Monitored for ReplicaMetrics {
                 }
                 Some(_) => {}
             }
-            unready.extend(service::unready(&channel.served));
+            unready.extend(service::unready(&channel.working().served));
             Standing {
-                channel: channel.served.number,
+                channel: channel.number,
                 unready,
             }
         };

@@ -37,7 +37,11 @@ impl Row {
 
 fn table() -> BTreeMap<String, Row> {
     let text = file("docs/metrics.md");
-    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let rows = text.lines().filter(|line| {
+        ["| `twinline_", "| `process_"]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+    });
     let mut table = BTreeMap::new();
     for line in rows {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
@@ -191,6 +195,7 @@ fn every_metric_of_every_daemon_is_in_the_table_and_every_row_is_served() {
         );
         let page = wait_tail(daemon, address);
         hold_to_table(daemon, &page, &table);
+        scrape::promtool(address);
         assert_eq!(page.value("twinline_build_info", &[("daemon", daemon)]), 1.0);
         let of = [("channel", "1")];
         assert_eq!(page.value("twinline_ready", &of), 1.0, "{daemon}");

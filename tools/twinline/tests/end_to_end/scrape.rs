@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 /// What a daemon answers to a GET: status and body.
 pub(crate) fn get(address: &str, path: &str) -> (u16, String) {
@@ -20,6 +21,27 @@ pub(crate) fn metrics(address: &str) -> Page {
     let (status, text) = get(address, "/metrics");
     assert_eq!(status, 200, "{text}");
     Page::read(&text)
+}
+
+/// What Prometheus's own `promtool check metrics` says of a page: nothing.
+pub(crate) fn promtool(address: &str) {
+    let mut command = Command::new("promtool");
+    let command = command
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    let Ok(mut child) = command.stdout(Stdio::piped()).spawn() else {
+        assert!(std::env::var_os("CI").is_none(), "in CI promtool must be there");
+        eprintln!("skipped: promtool, of the package prometheus, is not there");
+        return;
+    };
+    let (_, page) = get(address, "/metrics");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(page.as_bytes()).expect("it reads");
+    drop(stdin);
+    let said = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success() && text.is_empty(), "{text}");
 }
 
 /// Labels by name.
@@ -194,7 +216,9 @@ fn check(name: &str, family: &Family) {
 }
 
 fn check_histogram(name: &str, family: &Family) {
-    let mut by_labels: BTreeMap<Labels, Vec<(&str, Option<f64>, f64)>> = BTreeMap::new();
+    /// What a sample's name adds to the family's, its bound if it is a bucket, its value.
+    type Part<'f> = (&'f str, Option<f64>, f64);
+    let mut by_labels: BTreeMap<Labels, Vec<Part<'_>>> = BTreeMap::new();
     for (suffix, labels, value) in &family.samples {
         let mut labels = labels.clone();
         let bound = labels.remove("le").map(|bound| bound.parse().expect("a bound"));
