@@ -270,10 +270,15 @@ impl Found {
         let open_before = look
             .last
             .and_then(|last| last.page.value("twinline_gaps_open", &look.labels));
-        let closed: u64 = ["closed_by_lines", "filled", "lost", "withdrawn"]
-            .iter()
-            .filter_map(|how| look.step(&format!("twinline_gaps_{how}_total")))
-            .sum();
+        let closed: u64 = [
+            "twinline_gaps_closed_by_lines_total",
+            "twinline_gaps_filled_total",
+            "twinline_gaps_lost_total",
+            "twinline_gaps_withdrawn_total",
+        ]
+        .into_iter()
+        .filter_map(|counter| look.step(counter))
+        .sum();
         if listening.gaps.open > 0 && open_before.is_some_and(|open| open > 0.0) && closed == 0 {
             self.add(
                 Kind::GapsOpen,

@@ -198,18 +198,17 @@ fn heard(channel: &Look<'_>, name: &'static str) -> HeardLine {
 }
 
 fn gaps(look: &Look<'_>) -> GapsView {
-    let count = |what| look.count(&format!("twinline_gaps_{what}_total"));
     GapsView {
         open: look.count("twinline_gaps_open"),
         total: GapsSummary {
-            opened: count("opened"),
-            closed_by_lines: count("closed_by_lines"),
-            filled: count("filled"),
-            lost: count("lost"),
-            withdrawn: count("withdrawn"),
+            opened: look.count("twinline_gaps_opened_total"),
+            closed_by_lines: look.count("twinline_gaps_closed_by_lines_total"),
+            filled: look.count("twinline_gaps_filled_total"),
+            lost: look.count("twinline_gaps_lost_total"),
+            withdrawn: look.count("twinline_gaps_withdrawn_total"),
             requests: look.count("twinline_gap_requests_total"),
         },
-        asked: count("asked"),
+        asked: look.count("twinline_gaps_asked_total"),
         slow_requests: look.count("twinline_gap_slow_requests_total"),
         fill_ns: look.measured("twinline_gap_fill_seconds"),
     }
@@ -284,7 +283,6 @@ fn fair(look: &Look<'_>) -> Option<FairView> {
 }
 
 fn serving(look: &Look<'_>) -> Serving {
-    let count = |what| look.count(&format!("twinline_service_{what}_total"));
     let lag = "twinline_service_tail_lag_messages";
     let mut tails = Vec::new();
     for client in look.values(lag, "client") {
@@ -300,17 +298,17 @@ fn serving(look: &Look<'_>) -> Serving {
     tails.sort_by_key(|tail| std::cmp::Reverse(tail.lag_messages));
     Serving {
         clients: look.count("twinline_service_clients"),
-        connections: count("connections"),
-        refused: count("refused_connections"),
-        requests: count("requests"),
+        connections: look.count("twinline_service_connections_total"),
+        refused: look.count("twinline_service_refused_connections_total"),
+        requests: look.count("twinline_service_requests_total"),
         request_rate: rate(look, "twinline_service_requests_total"),
-        messages: count("sent_messages"),
-        packets: count("sent_packets"),
-        bytes: count("sent_bytes"),
+        messages: look.count("twinline_service_sent_messages_total"),
+        packets: look.count("twinline_service_sent_packets_total"),
+        bytes: look.count("twinline_service_sent_bytes_total"),
         rejects: look.counts("twinline_service_rejects_total", "code"),
         cuts: look.counts("twinline_service_cuts_total", "reason"),
-        malformed: count("malformed"),
-        journal_errors: count("journal_errors"),
+        malformed: look.count("twinline_service_malformed_total"),
+        journal_errors: look.count("twinline_service_journal_errors_total"),
         tails,
         snapshots: named(
             look,
@@ -330,20 +328,18 @@ fn serving(look: &Look<'_>) -> Serving {
 }
 
 fn replicating(look: &Look<'_>) -> Replicating {
-    let sequence = |what| look.count(&format!("twinline_replica_{what}_sequence"));
-    let count = |what| look.count(&format!("twinline_replica_{what}_total"));
     Replicating {
         connected: look.is_set("twinline_replica_connected"),
         caught_up: look.is_set("twinline_replica_caught_up"),
         lag_messages: look.gauge("twinline_replica_lag_messages").map(|lag| lag as u64),
-        upstream: sequence("upstream_next"),
-        durable: sequence("durable"),
-        acknowledged: sequence("acknowledged"),
-        released: sequence("released"),
-        discarded: count("discarded_messages"),
-        switches: count("switches"),
-        contradictions: count("contradictions"),
-        bad_packets: count("bad_packets"),
+        upstream: look.count("twinline_replica_upstream_next_sequence"),
+        durable: look.count("twinline_replica_durable_sequence"),
+        acknowledged: look.count("twinline_replica_acknowledged_sequence"),
+        released: look.count("twinline_replica_released_sequence"),
+        discarded: look.count("twinline_replica_discarded_messages_total"),
+        switches: look.count("twinline_replica_switches_total"),
+        contradictions: look.count("twinline_replica_contradictions_total"),
+        bad_packets: look.count("twinline_replica_bad_packets_total"),
     }
 }
 

@@ -7,6 +7,8 @@
 mod alarms;
 mod board;
 mod draw;
+#[cfg(test)]
+mod fixture;
 mod gather;
 mod histogram;
 mod keys;
@@ -14,6 +16,8 @@ mod look;
 mod page;
 mod scrape;
 mod screen;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use crate::cli::Global;

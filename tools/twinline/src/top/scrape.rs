@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn a_page_is_fetched_and_read() {
         let at = server(
-            b"HTTP/1.1 200 OK\r\nContent-Length: 32\r\nContent-Type: text/plain\r\n\r\ntwinline_build_info{daemon=\"x\"} 1",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 33\r\nContent-Type: text/plain\r\n\r\ntwinline_build_info{daemon=\"x\"} 1",
             false,
         );
         let page = page(&at).unwrap();

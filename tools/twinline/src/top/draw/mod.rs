@@ -307,7 +307,7 @@ fn absent(daemon: &DaemonView) -> Vec<Line<'static>> {
 fn help(frame: &mut Frame<'_>, area: Rect, scroll: u16) {
     let mut lines = Vec::new();
     for (key, what) in KEYS {
-        lines.push(Line::from(vec![styled(format!(" {key:<14}"), HEAD), plain(what)]));
+        lines.push(Line::from(vec![styled(format!(" {key:<16}"), HEAD), plain(what)]));
     }
     lines.push(Line::from(styled(
         " Counts since the start, rates since the last look, shares and percentiles of the last minute (lately).",

@@ -34,7 +34,7 @@ fn part(rank: u8, lines: Vec<Line<'static>>) -> Part {
 
 /// All parts of a channel, from top to bottom.
 pub(super) fn parts(daemon: &DaemonView, channel: &ChannelView, at_ns: u64, width: usize) -> Vec<Part> {
-    let mut parts = vec![part(1, position(channel, width))];
+    let mut parts = vec![part(2, position(channel, width))];
     if let Some(listening) = &channel.listening {
         listener(listening, width, &mut parts);
     }
@@ -270,7 +270,7 @@ fn latency(listening: &Listening, width: usize) -> Vec<Line<'static>> {
             at("p99", latency.p99),
             at("p99.9", latency.p99_9),
             plain(if lately {
-                "in the last minute"
+                "lately"
             } else {
                 "since the start, nothing lately"
             }),

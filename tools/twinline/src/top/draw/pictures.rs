@@ -1,12 +1,11 @@
 //! The latency's past as sparklines, and its histogram as bars.
 
-use super::columns::{HEAD, WARN, styled};
+use super::columns::{FINE, HEAD, styled};
 use crate::top::histogram::Histogram;
 use crate::top::view::{Listening, Point};
 use crate::units::show_nanos;
 use ratatui::Frame;
 use ratatui::layout::Rect;
-use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Sparkline};
 use std::time::Duration;
@@ -71,7 +70,7 @@ fn sparkline(
     let line = Sparkline::default()
         .data(values())
         .max(highest.unwrap_or(1).max(1))
-        .style(Style::new().fg(Color::Green));
+        .style(FINE);
     let below = Rect {
         y: area.y + 1,
         height: area.height - 1,
@@ -82,7 +81,7 @@ fn sparkline(
 
 /// The histogram of the last minute, a bar a line.
 pub(super) fn bars(histogram: &Histogram, width: usize, height: usize) -> Vec<Line<'static>> {
-    let mut lines = vec![Line::from(styled("messages by latency, last minute", HEAD))];
+    let mut lines = vec![Line::from(styled("messages by latency, lately", HEAD))];
     let bars = histogram.bars(height.saturating_sub(1));
     let total = histogram.count().max(1) as f64;
     let most = bars.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1) as f64;
@@ -99,7 +98,7 @@ pub(super) fn bars(histogram: &Histogram, width: usize, height: usize) -> Vec<Li
         let share = count as f64 / total * 100.0;
         lines.push(Line::from(vec![
             Span::raw(format!("{bound:>11} ")),
-            styled(bar, WARN),
+            styled(bar, FINE),
             Span::raw(format!(" {share:.1}%")),
         ]));
     }
