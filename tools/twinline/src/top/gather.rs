@@ -1,6 +1,6 @@
 //! From a daemon's page to what is shown of it: the only place that knows which metric is which figure.
 
-use super::alarms;
+use super::judge;
 use super::look::Look;
 use super::view::{
     ChannelView, ClockView, DaemonView, FairView, GapsView, HeardLine, JournalView, Lines, Listening,
@@ -27,7 +27,7 @@ pub(super) fn fill(view: &mut DaemonView, look: &Look<'_>) {
         .map(|number| channel(&view.daemon, number, &look.with("channel", number), look))
         .collect();
     for (channel, number) in view.channels.iter().zip(channels(look)) {
-        let alarms = alarms::of(channel, &look.with("channel", number));
+        let alarms = judge::of(channel, &look.with("channel", number));
         view.alarms.extend(alarms);
     }
     view.alarms.sort_by_key(|alarm| alarm.kind);

@@ -11,6 +11,7 @@ mod draw;
 mod fixture;
 mod gather;
 mod histogram;
+mod judge;
 mod keys;
 mod look;
 mod page;

@@ -24,7 +24,11 @@ pub(super) fn run(targets: &[String], every: Duration) -> Result<(), Failure> {
     let scrapes = scrape::start(targets, every, None)?;
     let board = Board::new(targets, every, Instant::now());
     // A panic restores the terminal too: a hook sees to it.
-    let mut terminal = ratatui::try_init().map_err(broken)?;
+    let mut terminal = ratatui::try_init().map_err(|cause| {
+        // It may have got half-way.
+        let _ = ratatui::try_restore();
+        broken(cause)
+    })?;
     let shown = show(&mut terminal, board, &scrapes, every, &stop);
     ratatui::try_restore().map_err(broken)?;
     shown.map_err(broken)

@@ -349,7 +349,7 @@ fn every_metric_that_is_read_is_one_that_the_table_has() {
     let table = include_str!("../../../../docs/metrics.md");
     let sources = [
         include_str!("gather.rs"),
-        include_str!("alarms.rs"),
+        include_str!("judge.rs"),
         include_str!("board.rs"),
         include_str!("scrape.rs"),
     ];

@@ -87,12 +87,13 @@ pub(super) fn facts(about: &'static str, facts: Vec<Cell>, width: usize) -> Vec<
     lines
 }
 
-/// Lines without their colours.
+/// Lines without their colours. Names come from pages that others write: nothing in them steers a terminal.
 pub(super) fn text(lines: &[Line<'_>]) -> String {
     let mut text = String::new();
     for line in lines {
         let whole: String = line.spans.iter().map(|span| span.content.as_ref()).collect();
-        text += whole.trim_end();
+        let harmless = |c: char| if c.is_control() { '?' } else { c };
+        text.extend(whole.trim_end().chars().map(harmless));
         text.push('\n');
     }
     text
@@ -128,6 +129,12 @@ mod tests {
             "name\na\nlistener\n",
             "the first column stays, whatever the room"
         );
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_not_printed() {
+        let line = Line::from(plain("desk\x1b[2J\n1"));
+        assert_eq!(text(&[line]), "desk?[2J?1\n");
     }
 
     #[test]

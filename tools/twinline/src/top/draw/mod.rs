@@ -1,6 +1,7 @@
 //! What a [`View`] looks like: on a terminal of any size, or as plain text.
 
 mod columns;
+mod listener;
 mod parts;
 mod pictures;
 #[cfg(test)]

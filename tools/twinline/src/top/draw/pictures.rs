@@ -90,7 +90,7 @@ pub(super) fn bars(histogram: &Histogram, width: usize, height: usize) -> Vec<Li
         let bound = bound.map_or("beyond".into(), |bound| format!("<= {}", show_nanos(bound)));
         let eighths = (count as f64 / most * room as f64 * 8.0).round() as usize;
         let mut bar = "█".repeat(eighths / 8);
-        bar.extend(["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8].chars());
+        bar.push_str(["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8]);
         // Whatever there is can be seen.
         if bar.is_empty() && count > 0 {
             bar.push('▏');
