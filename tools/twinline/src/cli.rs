@@ -5,7 +5,7 @@ use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
     book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, replica,
-    simulate, tail,
+    simulate, tail, top,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -79,6 +79,7 @@ pub(crate) enum Command {
     Replay(Box<replay::Replay>),
     Tail(Box<tail::Tail>),
     Replica(Box<replica::Replica>),
+    Top(top::Top),
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
@@ -101,6 +102,7 @@ impl Command {
             Command::Replay(_) => "replay",
             Command::Tail(_) => "tail",
             Command::Replica(_) => "replica",
+            Command::Top(_) => "top",
             Command::Diff(_) => "diff",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",

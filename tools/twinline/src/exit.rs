@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Differ = 5,
     /// A simulated run broke a rule.
     Simulation = 6,
+    /// A daemon has an alarm.
+    Alarm = 7,
 }
 
 /// What `--help` ends with.
@@ -34,7 +36,8 @@ Exit codes:
   3  the stream announced that messages are lost or void
   4  a process that this one depends on failed
   5  journals differ, or a journal is damaged
-  6  a simulated run broke a rule";
+  6  a simulated run broke a rule
+  7  a daemon that is watched has an alarm";
 
 impl Exit {
     /// The code.
@@ -52,6 +55,7 @@ impl Exit {
             Exit::Peer => "a peer failed",
             Exit::Differ => "journals differ",
             Exit::Simulation => "a simulated run broke a rule",
+            Exit::Alarm => "an alarm",
         }
     }
 }

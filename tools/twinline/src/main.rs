@@ -31,6 +31,7 @@ mod simulate;
 mod summary;
 mod table;
 mod tail;
+mod top;
 mod units;
 mod usage;
 
@@ -81,6 +82,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Replay(args) => replay::run(&args, global),
         Command::Tail(args) => tail::run(&args, global),
         Command::Replica(args) => replica::run(&args, global),
+        Command::Top(args) => top::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),

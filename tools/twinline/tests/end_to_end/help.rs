@@ -1,10 +1,10 @@
 //! Every command's `--help` has examples, and each of them works.
 //!
 //! They are run as they stand, in a directory of their own. Only what stands for somebody else's machine is replaced:
-//! `/var/lib/twinline` and `/tmp` by that directory, `10.0.0.5:17010` by a recovery service that runs, the interfaces
-//! `eth0` and `eth1` by the loopback one.
+//! `/var/lib/twinline` and `/tmp` by that directory, `10.0.0.5:17010` by a recovery service that runs, `10.0.0.5:9464` by
+//! where its metrics are, the interfaces `eth0` and `eth1` by the loopback one.
 
-use crate::bed::{Bed, TWINLINE, quiet, run_plain};
+use crate::bed::{Bed, Process, TWINLINE, quiet, run_plain};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -77,12 +77,14 @@ fn is_there(program: &str) -> bool {
 struct Scene {
     bed: Bed,
     address: String,
+    /// Where the service's metrics are, for `top`.
+    metrics: String,
     here: PathBuf,
 }
 
 impl Scene {
     /// With the files that examples name, and but for `publish` with journals too.
-    fn new(command: &str) -> (Self, Option<crate::bed::Process>) {
+    fn new(command: &str) -> (Self, Option<Process>) {
         let bed = Bed::new();
         for dir in ["var", "tmp", "here"] {
             fs::create_dir(bed.path(dir)).expect("a directory");
@@ -95,13 +97,17 @@ impl Scene {
         )
         .expect("written");
         let mut service = None;
-        let mut address = String::new();
+        let (mut address, mut metrics) = (String::new(), String::new());
         if command != "publish" {
             bed.publish(&["--generate", "3000", "--linger", "1ms"])
                 .wait()
                 .expect(0);
-            let (process, at) = bed.recover("127.0.0.1:0");
-            (service, address) = (Some(process), at);
+            let journal = bed.text("publisher");
+            let listen = ["recover", "--journal", &journal, "--listen", "127.0.0.1:0"];
+            let process = Process::start(&[&listen[..], &["--metrics", "127.0.0.1:0"]].concat());
+            address = process.wait_ready().expect("a service says where it listens");
+            metrics = process.wait_metrics();
+            service = Some(process);
             for name in ["publisher", "listener", "listener-1", "listener-2"] {
                 let copy = bed.text(&format!("var/{name}"));
                 run_plain(&["replay", "--journal", &bed.text("publisher"), "--record", &copy]).expect(0);
@@ -111,7 +117,13 @@ impl Scene {
         if command == "listen" {
             fs::remove_dir_all(bed.path("var/listener")).expect("it was there");
         }
-        (Self { bed, address, here }, service)
+        let scene = Self {
+            bed,
+            address,
+            metrics,
+            here,
+        };
+        (scene, service)
     }
 
     /// The recovery service that runs; where none does, an address where nobody is.
@@ -130,6 +142,13 @@ impl Scene {
             line = line
                 .replace(&format!("--listen {machine}"), "--listen 127.0.0.1:0")
                 .replace(machine, self.address());
+        }
+        for machine in ["10.0.0.5:9464", "10.0.0.6:9464"] {
+            line = line.replace(machine, &self.metrics);
+        }
+        // There is no terminal here; what it does on one is tested beside it.
+        if line.starts_with("twinline top ") && !line.contains("--once") {
+            line += " --once";
         }
         line = line
             .replace("/tmp", &self.bed.text("tmp"))

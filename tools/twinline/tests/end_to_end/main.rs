@@ -24,4 +24,5 @@ mod sessions;
 mod snapshot;
 mod sources;
 mod tail;
+mod top;
 mod torture;
