@@ -115,12 +115,15 @@ impl<const N: usize> Item<N> for Aligned<N> {
     }
 }
 
-impl<T, const N: usize> Queue<T, N> {
+impl<T: Item<N>, const N: usize> Queue<T, N> {
     /// Two ends; a queue holds `capacity` items.
     pub(crate) fn pair(capacity: usize) -> (Self, Self) {
-        let (out, their_back) = rtrb::RingBuffer::new(capacity);
+        let (mut out, mut their_back) = rtrb::RingBuffer::new(capacity);
         let (their_out, back) = rtrb::RingBuffer::new(capacity);
         let payloads = Payloads::new();
+        // Once round, so that its memory is there, as a ring's is.
+        while out.push(T::of(payloads.frame(0))).is_ok() {}
+        while their_back.pop().is_ok() {}
         let end = |out, back| Self { out, back, payloads };
         (end(out, back), end(their_out, their_back))
     }

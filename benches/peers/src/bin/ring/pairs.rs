@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 
-/// Messages that queues hold, and rings of the longer messages. The rings of the shorter hold twice as many.
-pub(crate) const ROOM: usize = 128 * 1024;
-/// Bytes that the records of as many messages take in a ring of ours.
-const RING_CAPACITY: usize = ROOM * 128;
+/// Bytes of the rings that go back: they bear only answers.
+const BACK_CAPACITY: usize = 1 << 20;
+
+/// Bytes of a ring of ours that holds `room` messages of `size` bytes.
+fn ring_capacity(room: usize, size: usize) -> usize {
+    // A short record's header takes 24 bytes; each begins a cache line.
+    room * (24 + size).next_multiple_of(64)
+}
 
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -74,11 +78,15 @@ const THREAD: usize = 0;
 const PROCESS: usize = 1;
 
 impl Pairs {
-    /// Starts the far ends on `core`; rings are made in `dir`.
-    pub(crate) fn start(dir: &Path, core: core_affinity::CoreId) -> Result<Self, Box<dyn Error>> {
+    /// Starts the far ends on `core`; rings are made in `dir`. Queues and rings hold `room` messages, a power of two.
+    pub(crate) fn start(
+        dir: &Path,
+        core: core_affinity::CoreId,
+        room: usize,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut pairs = Vec::new();
-        let thread = start_thread(&mut pairs, core)?;
-        let (child, process) = start_process(&mut pairs, dir)?;
+        let thread = start_thread(&mut pairs, core, room)?;
+        let (child, process) = start_process(&mut pairs, dir, room)?;
         Ok(Self {
             pairs,
             pipes: [thread, process],
@@ -97,13 +105,17 @@ impl Pairs {
 }
 
 /// The peers whose far ends are in a thread of this process.
-fn start_thread(pairs: &mut Vec<Pair>, core: core_affinity::CoreId) -> Result<Pipes, Box<dyn Error>> {
+fn start_thread(
+    pairs: &mut Vec<Pair>,
+    core: core_affinity::CoreId,
+    room: usize,
+) -> Result<Pipes, Box<dyn Error>> {
     let (line_small, far_line_small) = Line::pair();
     let (line_large, far_line_large) = Line::pair();
-    let (small, far_small) = Queue::<Packed<SMALL>, SMALL>::pair(ROOM);
-    let (large, far_large) = Queue::<Packed<LARGE>, LARGE>::pair(ROOM);
-    let (aligned_small, far_aligned_small) = Queue::<Aligned<SMALL>, SMALL>::pair(ROOM);
-    let (aligned_large, far_aligned_large) = Queue::<Aligned<LARGE>, LARGE>::pair(ROOM);
+    let (small, far_small) = Queue::<Packed<SMALL>, SMALL>::pair(room);
+    let (large, far_large) = Queue::<Packed<LARGE>, LARGE>::pair(room);
+    let (aligned_small, far_aligned_small) = Queue::<Aligned<SMALL>, SMALL>::pair(room);
+    let (aligned_large, far_aligned_large) = Queue::<Aligned<LARGE>, LARGE>::pair(room);
     let nears: [(Peer, usize, Box<dyn Near>); 6] = [
         (
             Peer::Line,
@@ -165,10 +177,10 @@ fn start_thread(pairs: &mut Vec<Pair>, core: core_affinity::CoreId) -> Result<Pi
 }
 
 /// The peers whose far ends are in another process.
-fn start_process(pairs: &mut Vec<Pair>, dir: &Path) -> Result<(Ended, Pipes), Box<dyn Error>> {
+fn start_process(pairs: &mut Vec<Pair>, dir: &Path, room: usize) -> Result<(Ended, Pipes), Box<dyn Error>> {
     let dirs = Dirs(dir);
-    let small = create_ring(&dirs.there(SMALL), RING_CAPACITY)?;
-    let large = create_ring(&dirs.there(LARGE), RING_CAPACITY)?;
+    let small = create_ring(&dirs.there(SMALL), ring_capacity(room, SMALL))?;
+    let large = create_ring(&dirs.there(LARGE), ring_capacity(room, LARGE))?;
     let services = service_names(dir);
     let iceoryx_small = Iceoryx::<SMALL>::new(&services, "there", "back")?;
     let iceoryx_large = Iceoryx::<LARGE>::new(&services, "there", "back")?;
@@ -217,8 +229,8 @@ fn start_process(pairs: &mut Vec<Pair>, dir: &Path) -> Result<(Ended, Pipes), Bo
 /// The process with far ends.
 pub(crate) fn far_process(dir: &Path) -> Result<(), Box<dyn Error>> {
     let dirs = Dirs(dir);
-    let small = create_ring(&dirs.back(SMALL), RING_CAPACITY)?;
-    let large = create_ring(&dirs.back(LARGE), RING_CAPACITY)?;
+    let small = create_ring(&dirs.back(SMALL), BACK_CAPACITY)?;
+    let large = create_ring(&dirs.back(LARGE), BACK_CAPACITY)?;
     let services = service_names(dir);
     let mut fars: Vec<Far> = vec![
         far(Rings::<SMALL>::new(small, &dirs.there(SMALL))?),

@@ -1,6 +1,6 @@
 //! The rounds: hops, bursts, and the search for the highest rate that holds.
 
-use crate::pairs::{Pairs, Peer, ROOM};
+use crate::pairs::{Pairs, Peer};
 use crate::payload::{LARGE, SMALL};
 use crate::report::{Compared, PacedRate};
 use crate::task::Paced;
@@ -11,7 +11,9 @@ use std::time::Duration;
 const BATCHES: usize = 21;
 const PINGS: u64 = 64;
 /// Messages of a burst: every peer has room for them all.
-const BURST: u64 = ROOM as u64 * 3 / 4;
+const BURST: u64 = 96 * 1024;
+/// Messages that queues and rings hold at least.
+pub(crate) const LEAST_ROOM: usize = 128 * 1024;
 const SIZES: [usize; 2] = [SMALL, LARGE];
 
 /// Half a round trip of everybody.
@@ -72,9 +74,10 @@ const STEP: f64 = 1.15;
 /// Tries of a short step before it counts as failed, and the time of one.
 const TRIES: usize = 3;
 const SHORT: Duration = Duration::from_millis(150);
-/// A rate that does not hold for long is lowered by so much, so many times.
-const DOWN: f64 = 0.96;
-const LONG_TRIES: usize = 6;
+/// A rate that does not hold for long is lowered by so much, so many times. One that fails within a second is not tried for longer.
+const DOWN: f64 = 0.93;
+const LONG_TRIES: usize = 10;
+const SECOND: Duration = Duration::from_secs(1);
 
 /// The highest rate of rings and queues at which nothing is overrun, or full, for the time `hold`.
 pub(crate) fn paced(pairs: &mut Pairs, hold: Duration) -> Result<Vec<PacedRate>, Box<dyn Error>> {
@@ -103,7 +106,8 @@ pub(crate) fn paced(pairs: &mut Pairs, hold: Duration) -> Result<Vec<PacedRate>,
             let mut tried = 0;
             let held = loop {
                 tried += 1;
-                match step(rate, hold)? {
+                let brief = step(rate, SECOND.min(hold))?;
+                match brief.map(|_| step(rate, hold)).transpose()?.flatten() {
                     Some(paced) => break Some(paced.rate),
                     None if tried == LONG_TRIES => break None,
                     None => rate *= DOWN,
