@@ -1,4 +1,5 @@
-//! What each message passes on its way, measured piece by piece on one thread: encode, check, arbitrate, journal.
+//! What each message passes on its way, measured piece by piece on one thread: encode, check, arbitrate, journal,
+//! hand over to programs in the ring.
 //!
 //! Machines differ and are noisy, so every figure stands beside a floor of the same round: the barest loop that touches
 //! the same packets. Rounds of all pieces are interleaved; the medians are reported.
@@ -11,6 +12,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 use twinline_journal::{JournalConfig, JournalError, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_listener::arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink};
+use twinline_ring::{Next, RingConfig, RingReader, RingWriter};
 use twinline_wire::header::{DEFAULT_PACKET_LEN, checksum};
 use twinline_wire::market::AddOrder;
 use twinline_wire::session::EpochStart;
@@ -36,19 +38,17 @@ const PACKETS: usize = 256;
 /// temporary one.
 ///
 /// # Errors
-/// If the journal cannot be written.
-pub fn micro(rounds: usize) -> Result<Vec<Measure>, JournalError> {
+/// If the journal or the ring cannot be written.
+pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn std::error::Error>> {
     let packets = packets();
     let messages = packets.iter().map(|packet| packet.1).sum::<usize>() as f64;
-    let dir = tempfile::tempdir().map_err(|error| JournalError::Io {
-        action: "make a directory for",
-        path: std::env::temp_dir(),
-        source: error,
-    })?;
+    let dir = tempfile::tempdir()?;
     let mut journal = JournalWriter::open(&dir.path().join("journal"), journal_config())?;
     journal.append(&epoch_start())?;
     let mut appended = 2;
-    let mut times: [Vec<f64>; 7] = Default::default();
+    let mut writer = RingWriter::create(dir.path(), &ring_config())?;
+    let mut reader = RingReader::open(dir.path(), 1, "micro")?;
+    let mut times: [Vec<f64>; 9] = Default::default();
     for _ in 0..rounds {
         let round = [
             time(|| floor(&packets)),
@@ -66,6 +66,8 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, JournalError> {
             arbitrate(&packets, false),
             arbitrate(&packets, true),
             append(&mut journal, &mut appended)?,
+            write(&packets, &mut writer),
+            read(&mut reader),
         ];
         for (all, time) in times.iter_mut().zip(round) {
             all.push(time.as_nanos() as f64 / PACKETS as f64);
@@ -84,6 +86,8 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, JournalError> {
             "message",
             per_message,
         ),
+        ("write a full packet's messages into the ring", "packet", 1.0),
+        ("read them from the ring", "packet", 1.0),
     ];
     let ratio = |piece: &[f64]| {
         median(
@@ -117,6 +121,15 @@ fn journal_config() -> JournalConfig {
             ..Retention::default()
         },
         prepare: Prepare::Thread,
+    }
+}
+
+fn ring_config() -> RingConfig {
+    RingConfig {
+        channel: 1,
+        capacity: 1 << 20,
+        max_packet: DEFAULT_PACKET_LEN,
+        journal: "none".into(),
     }
 }
 
@@ -255,12 +268,34 @@ fn append(journal: &mut JournalWriter, next: &mut u64) -> Result<Duration, Journ
     Ok(start.elapsed())
 }
 
+/// All packets' messages into the ring, which holds them all.
+fn write(packets: &[(Vec<u8>, usize)], ring: &mut RingWriter) -> Duration {
+    let checked: Vec<_> = packets
+        .iter()
+        .filter_map(|(bytes, count)| Some((Packet::trusted_prefix(bytes).ok()?, *count as u16)))
+        .collect();
+    time(|| {
+        for (number, (packet, count)) in (1..).zip(&checked) {
+            ring.messages(packet, 0, *count, 2, twinline_ring::Origin::LineA, number);
+        }
+    })
+}
+
+/// Out of the ring again, all that there is.
+fn read(ring: &mut RingReader) -> Duration {
+    time(|| {
+        while let Next::Record(record) = ring.poll() {
+            black_box(record.frames);
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn every_piece_is_measured() {
         let measures = super::micro(3).expect("a temporary journal can be written");
-        assert_eq!(measures.len(), 7);
+        assert_eq!(measures.len(), 9);
         assert!(
             measures
                 .iter()

@@ -4,19 +4,26 @@
 //! later left there. Also where the commit word is zero the intent is looked at, or a reader that was overrun would wait
 //! for ever.
 
-use crate::layout::{ANCHOR_AT, INTENT_AT, align_up};
-use crate::memory::Ring;
+use crate::layout::{ALIGN, ANCHOR_AT, INTENT_AT, align_up};
+use crate::memory::{Ring, prefetch};
 use crate::record::{Commit, Context, FULL, Kind, Record, SHORT, kind};
 use crate::sync::{Ordering, fence};
 use std::sync::Arc;
 use zerocopy::IntoBytes;
 
+/// Bytes of a record that are asked for before it is there.
+const FETCHED: usize = 256;
+
 /// Reads records.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     ring: Arc<Ring>,
+    /// Bytes of records that the ring holds.
+    capacity: usize,
     /// Bytes of records before the next one.
     position: u64,
+    /// Bytes of the record before.
+    last: usize,
     context: Context,
     /// The record read last.
     copy: Box<[u64]>,
@@ -37,8 +44,10 @@ impl Cursor {
     /// A cursor at the newest full record; `longest` is that of the longest record in bytes.
     pub(crate) fn new(ring: Arc<Ring>, longest: usize) -> Self {
         let mut cursor = Self {
+            capacity: ring.capacity(),
             ring,
             position: 0,
+            last: 0,
             context: Context::default(),
             copy: vec![0; longest.div_ceil(8).max(FULL)].into_boxed_slice(),
         };
@@ -59,15 +68,14 @@ impl Cursor {
 
     /// True if there is something to read, or the cursor was overrun.
     pub(crate) fn is_due(&self) -> bool {
-        let data = self.ring.data();
-        let at = self.position as usize & (8 * data.len() - 1);
-        data[at / 8].load(Ordering::Acquire) != 0 || self.is_overrun()
+        let at = self.position as usize & (self.capacity - 1);
+        self.ring.data()[at / 8].load(Ordering::Acquire) != 0 || self.is_overrun()
     }
 
     #[inline]
     fn is_overrun(&self) -> bool {
         let intent = self.ring.control(INTENT_AT).load(Ordering::Relaxed);
-        intent > self.position + 8 * self.ring.data().len() as u64
+        intent > self.position + self.capacity as u64
     }
 
     /// Copies the next record, if there is one, and goes behind it.
@@ -75,23 +83,31 @@ impl Cursor {
     pub(crate) fn advance(&mut self) -> Found {
         loop {
             let data = self.ring.data();
-            let begin = (self.position as usize & (8 * data.len() - 1)) / 8;
+            let begin = (self.position as usize & (self.capacity - 1)) / 8;
             let commit = Commit(data[begin].load(Ordering::Acquire));
             if commit.0 == 0 {
+                // A record like the one before would reach into these lines: asked for together with the first, they come
+                // with it rather than behind it.
+                for line in (ALIGN..self.last.min(FETCHED)).step_by(ALIGN) {
+                    if let Some(word) = data.get(begin + line / 8) {
+                        prefetch(word);
+                    }
+                }
                 return match self.is_overrun() {
                     true => Found::Overrun,
                     false => Found::Nothing,
                 };
             }
-            let words = commit.length().div_ceil(8);
+            let words = (commit.length() + 7) / 8;
             let copied = commit.kind() != kind::PAD;
             if copied {
                 // What cannot be a record's length is not one's: the check below will say so.
-                let (Some(record), Some(copy)) = (data.get(begin..begin + words), self.copy.get_mut(..words))
+                let (Some(record), Some(copy)) =
+                    (data.get(begin + 1..begin + words), self.copy.get_mut(1..words))
                 else {
                     return Found::Overrun;
                 };
-                for (word, copy) in record.iter().zip(copy).skip(1) {
+                for (word, copy) in record.iter().zip(copy) {
                     *copy = word.load(Ordering::Relaxed);
                 }
             }
@@ -101,6 +117,7 @@ impl Cursor {
                 return Found::Overrun;
             }
             self.position += align_up(commit.length()) as u64;
+            self.last = commit.length();
             if copied {
                 if commit.kind() != kind::SHORT {
                     self.context = Context {

@@ -64,5 +64,5 @@ pub(crate) mod state {
 /// `length` rounded up to the next place where a record may begin.
 #[inline]
 pub(crate) const fn align_up(length: usize) -> usize {
-    length.next_multiple_of(ALIGN)
+    (length + ALIGN - 1) & !(ALIGN - 1)
 }

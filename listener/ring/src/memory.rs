@@ -98,4 +98,22 @@ impl Ring {
     pub(crate) fn data(&self) -> &[AtomicU64] {
         &self.memory.words()[self.control..]
     }
+
+    /// Bytes of records.
+    pub(crate) fn capacity(&self) -> usize {
+        size_of_val(self.data())
+    }
+}
+
+/// Asks for the cache line of `word`, which will be read soon.
+#[inline]
+pub(crate) fn prefetch(word: &AtomicU64) {
+    #[cfg(all(target_arch = "x86_64", not(loom)))]
+    // SAFETY: a hint to the processor. It reads nothing into the program, and the address is that of a reference.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(word.as_ptr().cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(loom))))]
+    let _ = word;
 }

@@ -8,7 +8,7 @@
 use crate::layout::{ALIGN, ANCHOR_AT, BEATS_AT, BLOCK, END_AT, INTENT_AT, NEXT_AT, SESSION_AT, align_up};
 use crate::memory::Ring;
 use crate::record::{Commit, Context, FULL, Origin, SHORT, kind};
-use crate::sync::{Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence};
 use std::sync::Arc;
 use twinline_wire::Stamp;
 
@@ -16,6 +16,8 @@ use twinline_wire::Stamp;
 #[derive(Debug)]
 pub(crate) struct Writer {
     ring: Arc<Ring>,
+    /// Bytes of records that the ring holds.
+    capacity: usize,
     /// Bytes of records written in all.
     end: u64,
     /// Bytes that may have been overwritten.
@@ -30,6 +32,7 @@ impl Writer {
     /// The writer of a ring that is all zero.
     pub(crate) fn new(ring: Arc<Ring>) -> Self {
         Self {
+            capacity: ring.capacity(),
             ring,
             end: 0,
             intent: 0,
@@ -64,14 +67,14 @@ impl Writer {
             }
             _ => self.full(kind::FULL, stamp, receive_time, origin, location, frames),
         }
-        self.tell(stamp.session, stamp.sequence.wrapping_add(count));
+        self.tell(stamp.sequence.wrapping_add(count));
     }
 
     /// Writes a notice.
     pub(crate) fn notice(&mut self, stamp: &Stamp, receive_time: u64, location: u64, frame: &[u8]) {
         let origin = Origin::Listener;
         self.full(kind::NOTICE, stamp, receive_time, origin, location, frame);
-        self.tell(stamp.session, stamp.sequence);
+        self.tell(stamp.sequence);
     }
 
     /// A record that says everything; readers can begin with it.
@@ -103,39 +106,33 @@ impl Writer {
         let at = self.put(header, frames);
         self.full_from = at + BLOCK;
         self.ring.control(ANCHOR_AT).store(at, Ordering::Release);
+        // Another session begins with a full record.
+        let session = u64::from(stamp.session);
+        self.ring.control(SESSION_AT).store(session, Ordering::Relaxed);
     }
 
     /// Writes a record and returns where.
     #[inline]
     fn put<const WORDS: usize>(&mut self, header: [u64; WORDS], frames: &[u8]) -> u64 {
         let room = align_up(8 * WORDS + frames.len());
-        let data = self.ring.data();
-        let capacity = 8 * data.len();
-        let mut offset = self.end as usize & (capacity - 1);
-        if offset + room > capacity {
-            self.pad(offset, capacity - offset);
+        let mut offset = self.end as usize & (self.capacity - 1);
+        if offset + room > self.capacity {
+            self.pad(offset, self.capacity - offset);
             offset = 0;
         }
         let at = self.end;
         self.claim(room);
         let data = self.ring.data();
-        let begin = offset / 8;
-        data[((offset + room) & (capacity - 1)) / 8].store(0, Ordering::Relaxed);
-        let record = &data[begin..begin + room / 8];
-        for (word, value) in record.iter().zip(header).skip(1) {
-            word.store(value, Ordering::Relaxed);
+        data[((offset + room) & (self.capacity - 1)) / 8].store(0, Ordering::Relaxed);
+        let record = &data[offset / 8..(offset + room) / 8];
+        let Some((head, body)) = record.split_first_chunk::<WORDS>() else {
+            unreachable!("the room holds the header");
+        };
+        for word in 1..WORDS {
+            head[word].store(header[word], Ordering::Relaxed);
         }
-        let (whole, rest) = frames.as_chunks::<8>();
-        let body = &record[WORDS..];
-        for (word, bytes) in body.iter().zip(whole) {
-            word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            body[whole.len()].store(u64::from_ne_bytes(last), Ordering::Relaxed);
-        }
-        record[0].store(header[0], Ordering::Release);
+        put_bytes(body, frames);
+        head[0].store(header[0], Ordering::Release);
         self.end = at + room as u64;
         at
     }
@@ -165,10 +162,7 @@ impl Writer {
 
     /// For the helper thread and for people: how far it is.
     #[inline]
-    fn tell(&self, session: u32, next: u64) {
-        self.ring
-            .control(SESSION_AT)
-            .store(u64::from(session), Ordering::Relaxed);
+    fn tell(&self, next: u64) {
         self.ring.control(NEXT_AT).store(next, Ordering::Relaxed);
         self.ring.control(END_AT).store(self.end, Ordering::Release);
     }
@@ -178,4 +172,26 @@ impl Writer {
         self.beats += 1;
         self.ring.control(BEATS_AT).store(self.beats, Ordering::Relaxed);
     }
+}
+
+/// Stores `bytes` from the first of `words` on; zeros fill up the last word.
+#[inline]
+fn put_bytes(words: &[AtomicU64], bytes: &[u8]) {
+    let (whole, rest) = bytes.as_chunks::<8>();
+    for (word, bytes) in words.iter().zip(whole) {
+        word.store(u64::from_ne_bytes(*bytes), Ordering::Relaxed);
+    }
+    if rest.is_empty() {
+        return;
+    }
+    let last = match bytes.last_chunk::<8>() {
+        // Shifts out what the word before has: no call to copy a few bytes.
+        Some(last) => (u64::from_le_bytes(*last) >> (64 - 8 * rest.len())).to_le(),
+        None => {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            u64::from_ne_bytes(last)
+        }
+    };
+    words[whole.len()].store(last, Ordering::Relaxed);
 }
