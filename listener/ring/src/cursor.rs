@@ -3,6 +3,8 @@
 //! Nothing that is read counts before the intent was looked at *behind* the copy: a commit word, too, may be what a lap
 //! later left there. Also where the commit word is zero the intent is looked at, or a reader that was overrun would wait
 //! for ever.
+//!
+//! What is asked for in advance is a hint to the cache and no part of the protocol.
 
 use crate::layout::{ALIGN, ANCHOR_AT, INTENT_AT, align_up};
 use crate::memory::{Ring, prefetch};
@@ -98,7 +100,7 @@ impl Cursor {
                     false => Found::Nothing,
                 };
             }
-            let words = (commit.length() + 7) / 8;
+            let words = commit.length().div_ceil(8);
             let copied = commit.kind() != kind::PAD;
             if copied {
                 // What cannot be a record's length is not one's: the check below will say so.

@@ -73,6 +73,8 @@ const FIRST: f64 = 4e6;
 const STEP: f64 = 1.15;
 /// Tries of a short step before it counts as failed, and the time of one.
 const TRIES: usize = 3;
+/// So many steps in a row must fail: one may have met something else that the machine did.
+const FAILED: usize = 3;
 const SHORT: Duration = Duration::from_millis(150);
 /// A rate that does not hold for long is lowered by so much, so many times. One that fails within a second is not tried for longer.
 const DOWN: f64 = 0.93;
@@ -99,9 +101,13 @@ pub(crate) fn paced(pairs: &mut Pairs, hold: Duration) -> Result<Vec<PacedRate>,
                 }
                 Ok(false)
             };
-            let mut rate = FIRST;
-            while holds(rate * STEP)? {
-                rate *= STEP;
+            let (mut rate, mut next, mut failed) = (FIRST, FIRST * STEP, 0);
+            while failed < FAILED {
+                match holds(next)? {
+                    true => (rate, failed) = (next, 0),
+                    false => failed += 1,
+                }
+                next *= STEP;
             }
             let mut tried = 0;
             let held = loop {
