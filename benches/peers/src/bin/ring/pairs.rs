@@ -9,6 +9,7 @@ use std::io::{BufReader, PipeWriter, Write, pipe};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 /// Bytes of the rings that go back: they bear only answers.
 const BACK_CAPACITY: usize = 1 << 20;
@@ -64,11 +65,20 @@ pub(crate) struct Pairs {
     _child: Ended,
 }
 
-/// A child process, which ends with this.
+/// A child process, which ends once its orders do.
 struct Ended(Child);
+
+/// A child that does not end, because its other end failed, is killed after so many looks, 10 ms apart.
+const LOOKS: u32 = 300;
 
 impl Drop for Ended {
     fn drop(&mut self) {
+        for _ in 0..LOOKS {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -77,8 +77,8 @@ const TRIES: usize = 3;
 const FAILED: usize = 3;
 const SHORT: Duration = Duration::from_millis(150);
 /// A rate that does not hold for long is lowered by so much, so many times. One that fails within a second is not tried for longer.
-const DOWN: f64 = 0.93;
-const LONG_TRIES: usize = 10;
+const DOWN: f64 = 0.9;
+const LONG_TRIES: usize = 16;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The highest rate of rings and queues at which nothing is overrun, or full, for the time `hold`.
