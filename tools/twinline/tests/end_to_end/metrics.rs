@@ -114,14 +114,18 @@ fn stay(bed: &Bed, name: &str, more: &[&str]) -> Process {
     Process::start(&arguments)
 }
 
-/// The page of a daemon; of one that serves tails, once somebody has one; of a listener, once its two readers are seen.
+/// The page of a daemon; of one that serves tails, once somebody has one; of a listener, once its two
+/// readers are seen and its clock was looked at.
 fn wait_followed(daemon: &str, address: &str) -> Page {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let page = scrape::metrics(address);
         let followed = match daemon {
             "recover" | "replica" => page.families.contains_key("twinline_service_tail_lag_messages"),
-            "listen" => page.value("twinline_ring_readers", &[]) == 2.0,
+            "listen" => {
+                page.value("twinline_ring_readers", &[]) == 2.0
+                    && page.families.contains_key("twinline_clock_offset_seconds")
+            }
             _ => true,
         };
         if followed {
