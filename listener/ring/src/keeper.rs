@@ -192,6 +192,8 @@ impl Watch {
             seen = written;
             thread::sleep(nap);
         }
+        // Those too that came just now. Who goes to sleep after this sees that the ring is closed.
+        self.look();
         self.pages.values().for_each(StatusPage::wake);
     }
 

@@ -193,9 +193,7 @@ impl RingWriter {
 
 impl Drop for RingWriter {
     fn drop(&mut self) {
-        self.ring
-            .control(STATE_AT)
-            .store(state::CLOSED, Ordering::Release);
+        self.ring.control(STATE_AT).store(state::CLOSED, Ordering::SeqCst);
         let _ = fs::remove_file(self.paths.ring());
     }
 }

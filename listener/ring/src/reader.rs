@@ -173,14 +173,19 @@ impl RingReader {
     /// millisecond later.
     pub fn wait(&mut self, at_most: Duration) {
         match &self.status {
-            Some((page, bell)) => page.sleep(at_most, || self.cursor.is_due(), || bell.ring()),
+            Some((page, bell)) => page.sleep(at_most, || self.is_due(), || bell.ring()),
             None => {
                 let start = Instant::now();
-                while !self.cursor.is_due() && start.elapsed() < at_most {
+                while !self.is_due() && start.elapsed() < at_most {
                     thread::sleep(NAP.min(at_most));
                 }
             }
         }
+    }
+
+    /// True if there is something to read, or nothing more will come: the keeper wakes everybody at its end, but once only.
+    fn is_due(&self) -> bool {
+        self.cursor.is_due() || self.ring.control(STATE_AT).load(Ordering::SeqCst) != state::LIVE
     }
 
     /// Shows operators how far this reader is and what it missed.

@@ -247,3 +247,16 @@ fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
     panic!("it does not come");
 }
+
+#[test]
+fn nobody_sleeps_on_a_ring_that_is_closed() {
+    for _ in 0..50 {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::new(create(dir.path()), 1);
+        let mut reader = RingReader::open(dir.path(), CHANNEL, "sleeper").unwrap();
+        // Much longer than the test may take; now before the ring is closed, now after.
+        let sleeper = thread::spawn(move || reader.wait(Duration::from_secs(1000)));
+        drop(source);
+        sleeper.join().unwrap();
+    }
+}

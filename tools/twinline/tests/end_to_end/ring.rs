@@ -184,8 +184,8 @@ fn a_hundred_kills_of_listener_and_programs_over_a_thousand_rounds_of_the_ring_t
     let mut listener = Process::start(&arguments);
     let mut programs = [
         Program::start(&bed, "fast", "fill", 0),
-        Program::start(&bed, "slow", "fill", 30),
-        Program::start(&bed, "skipping", "skip", 30),
+        Program::start(&bed, "slow", "fill", 100),
+        Program::start(&bed, "skipping", "skip", 100),
     ];
     let messages = "1450000";
     let publisher = bed.publish(&["--generate", messages, "--rate", "29000"]);
