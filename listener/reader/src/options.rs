@@ -22,8 +22,8 @@ pub struct Options {
     /// book that is kept.
     pub books: Instruments,
     /// Whether symbols are known from the beginning, also those that were named before the first message that is delivered. With
-    /// [`Start::Now`] and [`Start::At`] the journal is read for that from its newest snapshot on, which takes about a second
-    /// per ten million messages. Books need the same, and have it whatever is said here.
+    /// [`Start::Now`] and [`Start::At`] the journal is read for that from its newest snapshot on. Books need the same, and
+    /// have it whatever is said here.
     pub symbols: bool,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::RingError;
 use crate::cursor::{Cursor, Found};
-use crate::layout::{BEATS_AT, STATE_AT, state};
+use crate::layout::{BEATS_AT, INSTANCE_AT, STATE_AT, state};
 use crate::memory::Ring;
 use crate::place::{self, Paths};
 use crate::record::{Commit, Record};
@@ -194,6 +194,11 @@ impl RingReader {
         if let Some((page, _)) = &self.status {
             page.set_progress(progress);
         }
+    }
+
+    /// A number that tells this ring from those that writers before and after made.
+    pub fn instance(&self) -> u64 {
+        self.ring.control(INSTANCE_AT).load(Ordering::Relaxed)
     }
 
     /// The listener's own journal.

@@ -104,16 +104,14 @@ impl Live {
         if !self.is_due() {
             return Ok(None);
         }
-        // A dead writer's file stays until its successor has marked it.
-        if self.state == WriterState::Dead && self.ring.liveness() == Liveness::Dead {
-            return Ok(None);
-        }
         let mut ring = match RingReader::open(&self.dir, channel, &self.name) {
             Ok(ring) => ring,
             Err(RingError::NoRing { .. } | RingError::NotARing { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        if !matches!(ring.liveness(), Liveness::Alive | Liveness::Silent) {
+        // A dead writer's ring stays where it was until its successor makes its own.
+        let same = ring.instance() == self.ring.instance();
+        if same || !matches!(ring.liveness(), Liveness::Alive | Liveness::Silent) {
             return Ok(None);
         }
         let journal = open_journal(&ring)?;
