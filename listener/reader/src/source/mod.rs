@@ -473,7 +473,8 @@ impl Source {
             return Ok(self.journal.seek_oldest()?);
         }
         // Not the next message's place, but the last one's: notices between the two are not passed over.
-        let mut wanted = (own.session, own.sequence.saturating_sub(1).max(1));
+        let last = (own.session, own.sequence.saturating_sub(1).max(1));
+        let mut wanted = last;
         loop {
             match self.journal.seek(wanted.0, wanted.1)? {
                 Seek::Found | Seek::NotYet => break,
@@ -484,7 +485,8 @@ impl Source {
                 },
             }
         }
-        if wanted.0 > own.session || wanted.1 >= own.sequence {
+        // Before a session's first message there is no last one; that it is looked for there means nothing.
+        if wanted != last && (wanted.0 > own.session || wanted.1 >= own.sequence) {
             self.go_on_at(wanted.0, wanted.1);
         }
         Ok(())

@@ -184,16 +184,16 @@ fn a_hundred_kills_of_listener_and_programs_over_a_thousand_rounds_of_the_ring_t
     let mut listener = Process::start(&arguments);
     let mut programs = [
         Program::start(&bed, "fast", "fill", 0),
-        Program::start(&bed, "slow", "fill", 100),
-        Program::start(&bed, "skipping", "skip", 100),
+        Program::start(&bed, "slow", "fill", 60),
+        Program::start(&bed, "skipping", "skip", 60),
     ];
     let messages = "1450000";
-    let publisher = bed.publish(&["--generate", messages, "--rate", "29000"]);
+    let publisher = bed.publish(&["--generate", messages, "--rate", "45000"]);
     publisher.wait_messages(1_000);
     let mut random = Random::new(17);
     let mut kills = [0; 4];
     for _ in 0..ROUNDS {
-        thread::sleep(Duration::from_millis(50 + random.below(350)));
+        thread::sleep(Duration::from_millis(50 + random.below(250)));
         let victim = random.below(4) as usize;
         kills[victim] += 1;
         match programs.get_mut(victim) {
