@@ -345,9 +345,13 @@ impl Feed {
 
     /// A snapshot of the books as they are, named by the stream.
     pub(crate) fn replace_state(&mut self) {
+        // The follower of a feed that has just come back knows of nothing yet.
         let place = Place {
+            channel: CHANNEL,
+            session: self.session,
+            epoch: self.epoch,
+            epoch_base: self.base,
             sequence: self.next,
-            ..self.follower.place()
         };
         let mut books = self.follower.books().clone();
         if !books.is_valid() {
