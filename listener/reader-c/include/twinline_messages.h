@@ -98,6 +98,12 @@ extern "C" {
 #define TWINLINE_SESSION_STATE_ENDED 3
 #define TWINLINE_SESSION_STATE_ABANDONED 4
 
+/* What a listener with fair release holds of its host's clock. */
+#define TWINLINE_CLOCK_STATE_PLAUSIBLE 1
+#define TWINLINE_CLOCK_STATE_BEHIND 2
+#define TWINLINE_CLOCK_STATE_AHEAD 3
+#define TWINLINE_CLOCK_STATE_UNSYNCHRONISED 4
+
 #pragma pack(push, 1)
 
 #define TWINLINE_TEMPLATE_EPOCH_START 1
@@ -327,6 +333,14 @@ typedef struct twinline_sessions_missed {
     uint32_t end; /* First session that is not. */
     uint8_t reason; /* Why. TWINLINE_LOSS_REASON_... */
 } twinline_sessions_missed;
+
+#define TWINLINE_TEMPLATE_CLOCK_EVENT 66
+/* Notice: the clock that messages are released by becomes implausible, or plausible again. */
+typedef struct twinline_clock_event {
+    uint64_t time; /* When, in nanoseconds since the Unix epoch. */
+    uint8_t state; /* What. TWINLINE_CLOCK_STATE_... */
+    uint64_t offset; /* Lowest receive time minus sending time of the last ten seconds, in nanoseconds, without its sign: below zero where the state is Behind. Absent: nothing came. May be absent. */
+} twinline_clock_event;
 
 #pragma pack(pop)
 
