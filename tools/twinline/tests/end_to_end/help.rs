@@ -1,7 +1,7 @@
 //! Every command's `--help` has examples, and each of them works.
 //!
 //! They are run as they stand, in a directory of their own. Only what stands for somebody else's machine is replaced:
-//! `/var/lib/twinline` and `/tmp` by that directory, `10.0.0.5:17010` by a recovery service that runs, `10.0.0.5:9464` by
+//! `/var/lib/twinline`, `/dev/shm/twinline` and `/tmp` by that directory, `10.0.0.5:17010` by a recovery service that runs, `10.0.0.5:9464` by
 //! where its metrics are, the interfaces `eth0` and `eth1` by the loopback one.
 
 use crate::bed::{Bed, Process, TWINLINE, quiet, run_plain};
@@ -153,6 +153,7 @@ impl Scene {
         line = line
             .replace("/tmp", &self.bed.text("tmp"))
             .replace("/var/lib/twinline", &self.bed.text("var"))
+            .replace("/dev/shm/twinline", &self.bed.text("shm"))
             .replace("@eth0", "@127.0.0.1")
             .replace("@eth1", "@127.0.0.1");
         for tool in ["jq", "tshark", "tcpdump", "man"] {
