@@ -207,6 +207,18 @@ impl<'a> Iterator for Messages<'a> {
     }
 }
 
+impl<'a> Messages<'a> {
+    /// The messages of `frames`, which stand back to back; the first one has the sequence `sequence`.
+    #[inline]
+    pub fn of(sequence: u64, frames: &'a [u8]) -> Self {
+        Self {
+            sequence,
+            left: u16::MAX,
+            rest: frames,
+        }
+    }
+}
+
 /// What a packet's header says besides what its messages do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stamp {

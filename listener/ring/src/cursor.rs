@@ -24,8 +24,8 @@ pub(crate) struct Cursor {
     capacity: usize,
     /// Bytes of records before the next one.
     position: u64,
-    /// Bytes of the record before.
-    last: usize,
+    /// The record before.
+    last: Commit,
     context: Context,
     /// The record read last.
     copy: Box<[u64]>,
@@ -34,8 +34,8 @@ pub(crate) struct Cursor {
 /// What a [`Cursor`] finds.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// A record, which is now the cursor's own copy.
-    Record(Commit),
+    /// A record, which is now the cursor's own copy: [`Cursor::record`].
+    Record,
     /// Nothing new yet.
     Nothing,
     /// What stands here was overwritten.
@@ -49,7 +49,7 @@ impl Cursor {
             capacity: ring.capacity(),
             ring,
             position: 0,
-            last: 0,
+            last: Commit::default(),
             context: Context::default(),
             copy: vec![0; longest.div_ceil(8).max(FULL)].into_boxed_slice(),
         };
@@ -90,7 +90,7 @@ impl Cursor {
             if commit.0 == 0 {
                 // A record like the one before would reach into these lines: asked for together with the first, they come
                 // with it rather than behind it.
-                for line in (ALIGN..self.last.min(FETCHED)).step_by(ALIGN) {
+                for line in (ALIGN..self.last.length().min(FETCHED)).step_by(ALIGN) {
                     if let Some(word) = data.get(begin + line / 8) {
                         prefetch(word);
                     }
@@ -119,7 +119,7 @@ impl Cursor {
                 return Found::Overrun;
             }
             self.position += align_up(commit.length()) as u64;
-            self.last = commit.length();
+            self.last = commit;
             if copied {
                 if commit.kind() != kind::SHORT {
                     self.context = Context {
@@ -128,14 +128,15 @@ impl Cursor {
                         epoch_base: self.copy[4],
                     };
                 }
-                return Found::Record(commit);
+                return Found::Record;
             }
         }
     }
 
-    /// The record that [`advance`](Self::advance) found.
+    /// The record that [`advance`](Self::advance) found last.
     #[inline]
-    pub(crate) fn record(&self, commit: Commit) -> Record<'_> {
+    pub(crate) fn record(&self) -> Record<'_> {
+        let commit = self.last;
         let short = commit.kind() == kind::SHORT;
         let header = if short { SHORT } else { FULL };
         let receive_time = self.copy[2];

@@ -11,6 +11,8 @@
 //! All numbers are eight bytes in the host's order: the ring never leaves its host. Counts of bytes never fall; a byte
 //! `n` of the stream stands at `n % capacity`.
 
+use std::ops::Range;
+
 /// The letters `TWINRING`.
 pub(crate) const MAGIC: u64 = u64::from_ne_bytes(*b"TWINRING");
 /// Version of the layout: of the control page, the records and the status pages. A reader of another version refuses.
@@ -44,12 +46,10 @@ pub(crate) const SESSION_AT: usize = 18;
 pub(crate) const NEXT_AT: usize = 19;
 pub(crate) const INTENT_AT: usize = 32;
 pub(crate) const BEATS_AT: usize = 40;
-/// The build: a length, then that many bytes.
-pub(crate) const BUILD_AT: usize = 64;
-pub(crate) const BUILD_ROOM: usize = 504;
-/// The journal: a length, then that many bytes.
-pub(crate) const JOURNAL_AT: usize = 128;
-pub(crate) const JOURNAL_ROOM: usize = 3064;
+/// The build, as text.
+pub(crate) const BUILD: Range<usize> = 64..128;
+/// The journal's directory, as text.
+pub(crate) const JOURNAL: Range<usize> = 128..512;
 
 /// States of a ring.
 pub(crate) mod state {

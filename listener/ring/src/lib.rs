@@ -41,6 +41,6 @@ pub use layout::{LAYOUT_VERSION, MIN_CAPACITY};
 pub use place::{RingConfig, RingWriter};
 #[cfg(not(loom))]
 pub use reader::{Liveness, Next, RingReader};
-pub use record::{Kind, Messages, Origin, Record};
+pub use record::{Kind, Origin, Record};
 #[cfg(not(loom))]
 pub use status::Progress;

@@ -32,8 +32,8 @@ fn write(writer: &mut Writer, sequence: u64) {
 /// The next record's sequence; every part of it must say the same.
 fn read(cursor: &mut Cursor) -> Option<u64> {
     match cursor.advance() {
-        Found::Record(commit) => {
-            let record = cursor.record(commit);
+        Found::Record => {
+            let record = cursor.record();
             let sequence = record.sequence;
             assert_eq!(
                 (record.receive_time, record.sending_time),

@@ -6,9 +6,13 @@
 
 use crate::sync::AtomicU64;
 #[cfg(not(loom))]
+use crate::sync::Ordering;
+#[cfg(not(loom))]
 use memmap2::{MmapOptions, MmapRaw};
 #[cfg(not(loom))]
 use std::fs::File;
+#[cfg(not(loom))]
+use std::ops::Range;
 #[cfg(not(loom))]
 use std::sync::atomic::AtomicU32;
 
@@ -52,6 +56,31 @@ impl Memory {
     }
 }
 
+/// Writes `text` into words: its length, then its bytes, as many as there is room for.
+#[cfg(not(loom))]
+pub(crate) fn put_text(words: &[AtomicU64], text: &[u8]) {
+    let [length, room @ ..] = words else { return };
+    let text = &text[..text.len().min(8 * room.len())];
+    length.store(text.len() as u64, Ordering::Relaxed);
+    for (word, bytes) in room.iter().zip(text.chunks(8)) {
+        let mut value = [0; 8];
+        value[..bytes.len()].copy_from_slice(bytes);
+        word.store(u64::from_ne_bytes(value), Ordering::Relaxed);
+    }
+}
+
+/// The text that [`put_text`] wrote into these words.
+#[cfg(not(loom))]
+pub(crate) fn text(words: &[AtomicU64]) -> Vec<u8> {
+    let [length, room @ ..] = words else {
+        return Vec::new();
+    };
+    let values = room.iter().map(|word| word.load(Ordering::Relaxed));
+    let mut bytes: Vec<u8> = values.flat_map(u64::to_ne_bytes).collect();
+    bytes.truncate(usize::try_from(length.load(Ordering::Relaxed)).unwrap_or(usize::MAX));
+    bytes
+}
+
 /// The words of a ring that is model-checked.
 #[cfg(loom)]
 #[derive(Debug)]
@@ -91,6 +120,12 @@ impl Ring {
     #[inline]
     pub(crate) fn control(&self, at: usize) -> &AtomicU64 {
         &self.memory.words()[at]
+    }
+
+    /// The control page's words in this range.
+    #[cfg(not(loom))]
+    pub(crate) fn control_words(&self, range: Range<usize>) -> &[AtomicU64] {
+        &self.memory.words()[range]
     }
 
     /// The records' words.

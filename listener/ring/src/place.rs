@@ -10,10 +10,10 @@
 use crate::RingError;
 use crate::keeper::{Keeper, RingStats};
 use crate::layout::{
-    BUILD_AT, BUILD_ROOM, CAPACITY_AT, CHANNEL_AT, CONTROL_LEN, INSTANCE_AT, JOURNAL_AT, JOURNAL_ROOM,
-    LAYOUT_VERSION, MAGIC, MAGIC_AT, MAX_RECORD_AT, MIN_CAPACITY, PROCESS_AT, STATE_AT, VERSION_AT, state,
+    BUILD, CAPACITY_AT, CHANNEL_AT, CONTROL_LEN, INSTANCE_AT, JOURNAL, LAYOUT_VERSION, MAGIC, MAGIC_AT,
+    MAX_RECORD_AT, MIN_CAPACITY, PROCESS_AT, STATE_AT, VERSION_AT, state,
 };
-use crate::memory::{Memory, Ring};
+use crate::memory::{Memory, Ring, put_text, text};
 use crate::record::{FULL, Origin};
 use crate::writer::Writer;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
@@ -113,7 +113,7 @@ impl RingWriter {
             });
         }
         let journal = std::path::absolute(&config.journal).map_err(RingError::io("find", &config.journal))?;
-        if journal.as_os_str().len() > JOURNAL_ROOM {
+        if journal.as_os_str().len() > 8 * (JOURNAL.len() - 1) {
             return Err(RingError::JournalPath { path: journal });
         }
         let paths = Paths::new(dir, config.channel);
@@ -122,13 +122,9 @@ impl RingWriter {
         replace_old(&paths);
         let path = paths.unfinished();
         let length = (CONTROL_LEN + config.capacity) as u64;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(RingError::io("make", &path))?;
+        let file = open_shared(&path)?;
+        // What a writer left that was killed here is too short, or too long.
+        file.set_len(0).map_err(RingError::io("empty", &path))?;
         fallocate(&file, FallocateFlags::empty(), 0, length).map_err(|cause| {
             let _ = fs::remove_file(&path);
             match cause {
@@ -198,16 +194,17 @@ impl Drop for RingWriter {
     }
 }
 
+/// Opens a file that several processes share, to read and write it; makes it if it is not there.
+pub(crate) fn open_shared(path: &Path) -> Result<File, RingError> {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false);
+    options.open(path).map_err(RingError::io("open", path))
+}
+
 /// Takes the lock of the one writer.
 fn lock(paths: &Paths) -> Result<File, RingError> {
     let path = paths.lock();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(RingError::io("open", &path))?;
+    let file = open_shared(&path)?;
     for _ in 0..LOCK_ATTEMPTS {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
@@ -249,13 +246,9 @@ fn describe(ring: &Ring, config: &RingConfig, journal: &Path) {
     for (at, value) in numbers {
         ring.control(at).store(value, Ordering::Relaxed);
     }
-    put_text(
-        ring,
-        BUILD_AT,
-        BUILD_ROOM,
-        concat!("twinline ", env!("CARGO_PKG_VERSION")).as_bytes(),
-    );
-    put_text(ring, JOURNAL_AT, JOURNAL_ROOM, journal.as_os_str().as_bytes());
+    let build = concat!("twinline ", env!("CARGO_PKG_VERSION")).as_bytes();
+    put_text(ring.control_words(BUILD), build);
+    put_text(ring.control_words(JOURNAL), journal.as_os_str().as_bytes());
     ring.control(STATE_AT).store(state::LIVE, Ordering::Release);
 }
 
@@ -264,28 +257,9 @@ fn max_record(max_packet: usize) -> usize {
     8 * FULL + max_packet - HEADER_LEN
 }
 
-fn put_text(ring: &Ring, at: usize, room: usize, text: &[u8]) {
-    let text = &text[..text.len().min(room)];
-    ring.control(at).store(text.len() as u64, Ordering::Relaxed);
-    for (word, bytes) in text.chunks(8).enumerate() {
-        let mut value = [0; 8];
-        value[..bytes.len()].copy_from_slice(bytes);
-        ring.control(at + 1 + word)
-            .store(u64::from_ne_bytes(value), Ordering::Relaxed);
-    }
-}
-
-fn text(ring: &Ring, at: usize, room: usize) -> Vec<u8> {
-    let length = ring.control(at).load(Ordering::Relaxed).min(room as u64) as usize;
-    let words = (0..length.div_ceil(8)).map(|word| ring.control(at + 1 + word).load(Ordering::Relaxed));
-    let mut bytes: Vec<u8> = words.flat_map(u64::to_ne_bytes).collect();
-    bytes.truncate(length);
-    bytes
-}
-
 /// The listener's journal, as the ring names it.
 pub(crate) fn journal(ring: &Ring) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(&text(ring, JOURNAL_AT, JOURNAL_ROOM)))
+    PathBuf::from(OsStr::from_bytes(&text(ring.control_words(JOURNAL))))
 }
 
 /// Bytes of the ring's longest record.
@@ -324,7 +298,7 @@ pub(crate) fn open(paths: &Paths) -> Result<Ring, RingError> {
         return Err(RingError::Version {
             found: control(VERSION_AT),
             known: LAYOUT_VERSION,
-            build: String::from_utf8_lossy(&text(&ring, BUILD_AT, BUILD_ROOM)).into_owned(),
+            build: String::from_utf8_lossy(&text(ring.control_words(BUILD))).into_owned(),
             path,
         });
     }

@@ -5,7 +5,7 @@ use crate::cursor::{Cursor, Found};
 use crate::layout::{BEATS_AT, INSTANCE_AT, STATE_AT, state};
 use crate::memory::Ring;
 use crate::place::{self, Paths};
-use crate::record::{Commit, Record};
+use crate::record::Record;
 use crate::status::{Bell, Progress, StatusPage};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -53,10 +53,9 @@ pub enum Liveness {
 #[derive(Debug)]
 pub struct RingReader {
     cursor: Cursor,
-    /// The record that was found last.
-    last: Commit,
     ring: Arc<Ring>,
-    channel: u16,
+    paths: Paths,
+    name: String,
     journal: PathBuf,
     lock: File,
     status: Option<(StatusPage, Bell)>,
@@ -77,7 +76,12 @@ impl RingReader {
     /// No ring, one of another layout, no permission.
     pub fn open(dir: &Path, channel: u16, name: &str) -> Result<Self, RingError> {
         let paths = Paths::new(dir, channel);
-        let ring = Arc::new(place::open(&paths)?);
+        let ring = place::open(&paths)?;
+        Self::attach(paths, ring, name)
+    }
+
+    fn attach(paths: Paths, ring: Ring, name: &str) -> Result<Self, RingError> {
+        let ring = Arc::new(ring);
         let now = Instant::now();
         let cursor = Cursor::new(Arc::clone(&ring), place::longest(&ring));
         let status = StatusPage::create(&paths, name).and_then(|page| Ok((page, Bell::open(&paths)?)));
@@ -87,10 +91,10 @@ impl RingReader {
         }
         Ok(Self {
             cursor,
-            last: Commit::default(),
-            channel,
             journal: place::journal(&ring),
             lock: paths.open_lock()?,
+            paths,
+            name: name.to_owned(),
             status,
             beats: (ring.control(BEATS_AT).load(Ordering::Relaxed), now),
             known: (Liveness::Alive, now),
@@ -102,12 +106,11 @@ impl RingReader {
     #[inline]
     pub fn poll(&mut self) -> Next<'_> {
         match self.cursor.advance() {
-            Found::Record(commit) => {
+            Found::Record => {
                 if let Some((page, _)) = &self.status {
                     page.set_position(self.cursor.position());
                 }
-                self.last = commit;
-                Next::Record(self.cursor.record(commit))
+                Next::Record(self.cursor.record())
             }
             Found::Nothing => Next::Empty,
             Found::Overrun => {
@@ -121,7 +124,7 @@ impl RingReader {
     /// nothing once poll has found something else.
     #[inline]
     pub fn record(&self) -> Record<'_> {
-        self.cursor.record(self.last)
+        self.cursor.record()
     }
 
     /// Goes to the newest place that can be begun at.
@@ -196,9 +199,22 @@ impl RingReader {
         }
     }
 
-    /// A number that tells this ring from those that writers before and after made.
-    pub fn instance(&self) -> u64 {
-        self.ring.control(INSTANCE_AT).load(Ordering::Relaxed)
+    /// The ring of the next writer, under the same name; `None` as long as there is none.
+    ///
+    /// # Errors
+    /// One of another layout, no permission.
+    pub fn successor(&self) -> Result<Option<Self>, RingError> {
+        let ring = match place::open(&self.paths) {
+            Ok(ring) => ring,
+            Err(RingError::NoRing { .. } | RingError::NotARing { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // A dead writer's ring stays where it was until its successor makes its own.
+        let instance = |ring: &Ring| ring.control(INSTANCE_AT).load(Ordering::Relaxed);
+        if instance(&ring) == instance(&self.ring) {
+            return Ok(None);
+        }
+        Self::attach(self.paths.clone(), ring, &self.name).map(Some)
     }
 
     /// The listener's own journal.
@@ -208,7 +224,7 @@ impl RingReader {
 
     /// The channel.
     pub fn channel(&self) -> u16 {
-        self.channel
+        self.paths.channel
     }
 
     /// True if operators see this reader, and the listener wakes it.

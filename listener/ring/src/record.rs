@@ -15,7 +15,7 @@
 //! word 7     zero
 //! ```
 
-use twinline_wire::Frame;
+use twinline_wire::packet::Messages;
 
 /// Words before a short record's frames.
 pub(crate) const SHORT: usize = 3;
@@ -96,29 +96,7 @@ impl<'a> Record<'a> {
     /// The messages with their sequences, in order; or the notice, with the sequence it stands before.
     #[inline]
     pub fn messages(&self) -> Messages<'a> {
-        Messages {
-            sequence: self.sequence,
-            rest: self.frames,
-        }
-    }
-}
-
-/// The messages of a record.
-#[derive(Clone, Debug)]
-pub struct Messages<'a> {
-    sequence: u64,
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = (u64, Frame<'a>);
-
-    #[inline]
-    fn next(&mut self) -> Option<Self::Item> {
-        let (frame, rest) = Frame::split(self.rest)?;
-        let sequence = self.sequence;
-        (self.rest, self.sequence) = (rest, sequence.saturating_add(1));
-        Some((sequence, frame))
+        Messages::of(self.sequence, self.frames)
     }
 }
 

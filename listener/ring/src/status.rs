@@ -10,13 +10,14 @@
 
 use crate::RingError;
 use crate::layout::LAYOUT_VERSION;
-use crate::memory::Memory;
-use crate::place::Paths;
+use crate::memory::{Memory, put_text, text};
+use crate::place::{Paths, open_shared};
 use rustix::fs::{FlockOperation, flock};
 use rustix::thread::futex;
 use std::fs::{self, File, OpenOptions};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Bytes of a status page.
@@ -24,8 +25,7 @@ const LEN: u64 = 4096;
 const MAGIC: u64 = u64::from_ne_bytes(*b"TWREADER") ^ LAYOUT_VERSION;
 const MAGIC_AT: usize = 0;
 const PROCESS_AT: usize = 1;
-const NAME_AT: usize = 2;
-const NAME_ROOM: usize = 40;
+const NAME: Range<usize> = 2..8;
 const POSITION_AT: usize = 8;
 const SESSION_AT: usize = 9;
 const NEXT_AT: usize = 10;
@@ -68,14 +68,10 @@ impl StatusPage {
         let number = READERS.fetch_add(1, Ordering::Relaxed);
         let dir = paths.readers();
         let unfinished = dir.join(format!(".{process}-{number}"));
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&unfinished)
-            .map_err(RingError::io("make", &unfinished))?;
+        let file = open_shared(&unfinished)?;
         let made = || -> std::io::Result<Memory> {
+            // Of a process that had this one's number, and was killed here.
+            file.set_len(0)?;
             flock(&file, FlockOperation::NonBlockingLockExclusive)?;
             rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LEN)?;
             Memory::writable(&file)
@@ -87,16 +83,11 @@ impl StatusPage {
         let words = memory.words();
         words[PROCESS_AT].store(process.into(), Ordering::Relaxed);
         let mut short = name;
-        while short.len() > NAME_ROOM {
+        while short.len() > 8 * (NAME.len() - 1) {
             let last = short.char_indices().next_back().map_or(0, |(at, _)| at);
             short = &short[..last];
         }
-        words[NAME_AT].store(short.len() as u64, Ordering::Relaxed);
-        for (word, bytes) in short.as_bytes().chunks(8).enumerate() {
-            let mut value = [0; 8];
-            value[..bytes.len()].copy_from_slice(bytes);
-            words[NAME_AT + 1 + word].store(u64::from_ne_bytes(value), Ordering::Relaxed);
-        }
+        put_text(&words[NAME], short.as_bytes());
         words[MAGIC_AT].store(MAGIC, Ordering::Release);
         let path = dir.join(format!("{process}-{number}"));
         fs::rename(&unfinished, &path).map_err(RingError::io("name", &path))?;
@@ -158,11 +149,7 @@ impl StatusPage {
     }
 
     pub(crate) fn name(&self) -> String {
-        let length = self.get(NAME_AT).min(NAME_ROOM as u64) as usize;
-        let bytes: Vec<u8> = (0..length.div_ceil(8))
-            .flat_map(|word| self.get(NAME_AT + 1 + word).to_ne_bytes())
-            .collect();
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
+        String::from_utf8_lossy(&text(&self.memory.words()[NAME])).into_owned()
     }
 
     /// Sleeps until woken, or `is_due`, or for `at_most`. `announce` tells the keeper that somebody sleeps.
@@ -171,13 +158,7 @@ impl StatusPage {
         bell.store(1, Ordering::SeqCst);
         if !is_due() {
             announce();
-            let seconds = at_most.as_secs().min(3600) as i64;
-            let at_most = futex::Timespec {
-                tv_sec: seconds,
-                tv_nsec: at_most.subsec_nanos().into(),
-            };
-            // Woken, interrupted, too late to sleep, or the time is up: the caller looks in every case.
-            let _ = futex::wait(bell, futex::Flags::empty(), 1, Some(&at_most));
+            sleep_while(bell, 1, at_most);
         }
         bell.store(0, Ordering::SeqCst);
     }
@@ -209,6 +190,16 @@ impl StatusPage {
     }
 }
 
+/// Sleeps while `bell` has this value, until woken or for `at_most`. Woken, interrupted, too late to sleep, or the time is
+/// up: the caller looks in every case.
+fn sleep_while(bell: &AtomicU32, value: u32, at_most: Duration) {
+    let at_most = futex::Timespec {
+        tv_sec: at_most.as_secs().min(3600) as i64,
+        tv_nsec: at_most.subsec_nanos().into(),
+    };
+    let _ = futex::wait(bell, futex::Flags::empty(), value, Some(&at_most));
+}
+
 /// The word by which readers tell the keeper that somebody sleeps.
 #[derive(Debug)]
 pub(crate) struct Bell {
@@ -219,13 +210,7 @@ impl Bell {
     /// Opens the bell, which is made if it is not there.
     pub(crate) fn open(paths: &Paths) -> Result<Self, RingError> {
         let path = paths.bell();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(RingError::io("open", &path))?;
+        let file = open_shared(&path)?;
         let memory = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, LEN)
             .map_err(std::io::Error::from)
             .and_then(|()| Memory::writable(&file));
@@ -244,13 +229,7 @@ impl Bell {
     /// Waits until it is rung, or for `at_most`. True if it was rung.
     pub(crate) fn wait(&self, at_most: Duration) -> bool {
         let bell = self.memory.bell(0);
-        let at_most = futex::Timespec {
-            tv_sec: 0,
-            tv_nsec: at_most.subsec_nanos().into(),
-        };
-        if bell.load(Ordering::SeqCst) == 0 {
-            let _ = futex::wait(bell, futex::Flags::empty(), 0, Some(&at_most));
-        }
+        sleep_while(bell, 0, at_most);
         bell.swap(0, Ordering::SeqCst) == 1
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Found, From, Head, Own, Source};
 use crate::{Overrun, ReadError, WriterState};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_journal::JournalReader;
@@ -21,8 +21,6 @@ const GONE_NAP: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(crate) struct Live {
     ring: RingReader,
-    dir: PathBuf,
-    name: String,
     state: WriterState,
     /// False from when the journal was at its end until the ring has shown that it goes on from there.
     joined: bool,
@@ -35,8 +33,6 @@ impl Live {
     pub(crate) fn open(dir: &Path, channel: u16, name: &str) -> Result<Self, RingError> {
         Ok(Self {
             ring: RingReader::open(dir, channel, name)?,
-            dir: dir.to_owned(),
-            name: name.to_owned(),
             state: WriterState::Alive,
             joined: false,
             looked: Instant::now(),
@@ -100,18 +96,14 @@ impl Live {
     }
 
     /// The writer is gone. If another one has taken over, its ring is opened, and its journal.
-    pub(crate) fn find_successor(&mut self, channel: u16) -> Result<Option<JournalReader>, ReadError> {
+    pub(crate) fn find_successor(&mut self) -> Result<Option<JournalReader>, ReadError> {
         if !self.is_due() {
             return Ok(None);
         }
-        let mut ring = match RingReader::open(&self.dir, channel, &self.name) {
-            Ok(ring) => ring,
-            Err(RingError::NoRing { .. } | RingError::NotARing { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
+        let Some(mut ring) = self.ring.successor()? else {
+            return Ok(None);
         };
-        // A dead writer's ring stays where it was until its successor makes its own.
-        let same = ring.instance() == self.ring.instance();
-        if same || !matches!(ring.liveness(), Liveness::Alive | Liveness::Silent) {
+        if !matches!(ring.liveness(), Liveness::Alive | Liveness::Silent) {
             return Ok(None);
         }
         let journal = open_journal(&ring)?;

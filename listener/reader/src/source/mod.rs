@@ -447,7 +447,7 @@ impl Source {
             self.from = From::Ring;
             return Ok(Found::Again);
         }
-        match live.find_successor(self.journal.channel())? {
+        match live.find_successor()? {
             None => Ok(Found::Nothing),
             Some(journal) => {
                 self.journal = journal;
