@@ -5,6 +5,8 @@ use super::*;
 use crate::source::{EventSink, Recorder, Source, SourceError, SourceState};
 use proptest::prelude::*;
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use twinline_wire::field::EventFlags;
 use twinline_wire::market::PriceTick;
@@ -366,6 +368,8 @@ fn an_event_that_no_packet_holds_ends_the_engine_and_neither_it_nor_those_behind
 fn an_error_of_an_event_shows_at_the_next_flush_and_a_publisher_that_is_ahead_is_never_gone_on_with() {
     let (source, address) = listen(&loopback());
     let mut driven = Driven::new(source);
+    let flushed = Arc::new(AtomicBool::new(false));
+    let has_flushed = Arc::clone(&flushed);
     let engine = std::thread::spawn(move || {
         let mut client = EngineClient::connect(address, PATIENCE).unwrap();
         (0..2_000).for_each(|_| client.push(&tick(1)));
@@ -373,6 +377,7 @@ fn an_error_of_an_event_shows_at_the_next_flush_and_a_publisher_that_is_ahead_is
         assert!(matches!(client.flush(), Err(EngineError::TooLong { .. })));
         say(&mut client, 5);
         client.flush().unwrap();
+        has_flushed.store(true, Ordering::Relaxed);
         // The connection is lost, and the next publisher has more than was ever said.
         let error = loop {
             match client.flush() {
@@ -388,7 +393,9 @@ fn an_error_of_an_event_shows_at_the_next_flush_and_a_publisher_that_is_ahead_is
         client.flush().unwrap_err()
     });
     driven
-        .until(true, |driven| driven.source.position() == 5)
+        .until(true, |driven| {
+            driven.source.position() == 5 && flushed.load(Ordering::Relaxed)
+        })
         .unwrap();
     let address = driven.source.address().clone();
     drop(driven);
