@@ -6,6 +6,7 @@
 
 pub mod book;
 pub mod fair;
+pub mod harness;
 pub mod snapshot;
 
 use std::hint::black_box;
