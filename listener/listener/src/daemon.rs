@@ -26,6 +26,11 @@ use twinline_wire::Packet;
 
 /// The gap policy looks at the gaps this often, in nanoseconds.
 const GAP_TURN: u64 = 200_000;
+/// While something is missing it looks this often, in nanoseconds: a gap is asked for as soon as both lines have passed it.
+const MISSING_TURN: u64 = 10_000;
+/// So much rarer for each packet in the window and each open gap that it has to look at, in nanoseconds: several times
+/// what that costs.
+const MISSING_SHARE: u64 = 50;
 /// While nothing is missing the thread sleeps no longer than this, in nanoseconds, however long it may: stall detection,
 /// recovery's heartbeats and the signal to stop are looked for as often.
 const QUIET_TURN: u64 = 20_000_000;
@@ -254,7 +259,7 @@ impl Listener {
     fn poll_lines_until(&mut self, stop: &AtomicBool) {
         let mut preferred = Line::A;
         let mut empty = 0;
-        let (mut gaps_at, mut report_at) = (0, 0);
+        let (mut gaps_at, mut missing_at, mut report_at) = (0, 0, 0);
         while !stop.load(Ordering::Relaxed) && self.output.record.error.is_none() {
             let now = self.now();
             self.turns += 1;
@@ -277,6 +282,11 @@ impl Listener {
                 if self.until_end && self.is_done(now) {
                     break;
                 }
+            }
+            if now >= missing_at && self.arbiter.is_missing_something() {
+                self.ask_for_gaps(now);
+                let looked_at = self.arbiter.window_len() + self.policy.open_gaps();
+                missing_at = now + MISSING_TURN + MISSING_SHARE * looked_at as u64;
             }
             if now >= report_at {
                 report_at = now + REPORT_TURN;
@@ -346,15 +356,19 @@ impl Listener {
 
     fn look_after_gaps(&mut self, now: u64) {
         self.output.record.beat();
-        let (arbiter, output) = (&mut self.arbiter, &mut self.output);
-        arbiter.tick(now, output);
-        let fetcher = &self.fetcher;
-        self.policy.tick(arbiter, now, output, |request| {
-            if let Some(fetcher) = fetcher {
-                fetcher.ask(request);
-            }
-        });
+        self.arbiter.tick(now, &mut self.output);
+        self.ask_for_gaps(now);
         self.look_after_state(now);
+    }
+
+    fn ask_for_gaps(&mut self, now: u64) {
+        let fetcher = &self.fetcher;
+        self.policy
+            .tick(&mut self.arbiter, now, &mut self.output, |request| {
+                if let Some(fetcher) = fetcher {
+                    fetcher.ask(request);
+                }
+            });
     }
 
     /// Asks for a state where one is wanted, and takes what came.
