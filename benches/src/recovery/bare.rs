@@ -59,15 +59,15 @@ pub(crate) fn request_reply(
     client.set_nonblocking(waits.client_spins)?;
     server.set_nonblocking(waits.server_spins)?;
     thread::scope(|scope| {
-        let answering = scope.spawn(move || -> Result<()> {
+        let answering = named("bare answer").spawn_scoped(scope, move || -> Result<()> {
             let _ = pin(CORE);
             let (mut asked, answer) = (vec![0; request], vec![1; reply]);
             while read_full(&mut server, &mut asked)? {
                 server.write_all(&answer)?;
             }
             Ok(())
-        });
-        let asking = scope.spawn(move || -> Result<Slice> {
+        })?;
+        let asking = named("bare ask").spawn_scoped(scope, move || -> Result<Slice> {
             let _ = pin(LISTENER_CORE);
             let (question, mut answer) = (vec![0; request], vec![0; reply]);
             let mut latency = latencies();
@@ -95,11 +95,16 @@ pub(crate) fn request_reply(
                 stolen: 0,
                 lost,
             })
-        });
+        })?;
         let slice = asking.join().map_err(|_| "the asking thread panicked")?;
         answering.join().map_err(|_| "the answering thread panicked")??;
         slice
     })
+}
+
+/// A thread's name shows in profiles.
+fn named(name: &str) -> thread::Builder {
+    thread::Builder::new().name(name.into())
 }
 
 /// Bytes of one write and of one read of a bare stream.
@@ -110,7 +115,7 @@ pub(crate) fn stream(bytes: &[u8], times: usize) -> Result<Duration> {
     let [mut client, mut server] = connection()?;
     thread::scope(|scope| {
         let start = Instant::now();
-        let sending = scope.spawn(move || -> Result<()> {
+        let sending = named("bare send").spawn_scoped(scope, move || -> Result<()> {
             let _ = pin(CORE);
             for _ in 0..times {
                 for chunk in bytes.chunks(CHUNK) {
@@ -118,8 +123,8 @@ pub(crate) fn stream(bytes: &[u8], times: usize) -> Result<Duration> {
                 }
             }
             Ok(())
-        });
-        let receiving = scope.spawn(move || -> Result<usize> {
+        })?;
+        let receiving = named("bare receive").spawn_scoped(scope, move || -> Result<usize> {
             let _ = pin(LISTENER_CORE);
             let mut buffer = vec![0; CHUNK];
             let (mut sum, mut received) = (0u64, 0);
@@ -135,7 +140,7 @@ pub(crate) fn stream(bytes: &[u8], times: usize) -> Result<Duration> {
                     .iter()
                     .fold(sum, |sum, word| sum.wrapping_add(u64::from_le_bytes(*word)));
             }
-        });
+        })?;
         sending.join().map_err(|_| "the sending thread panicked")??;
         let received = receiving.join().map_err(|_| "the receiving thread panicked")??;
         let took = start.elapsed();

@@ -41,10 +41,11 @@ pub(crate) const LISTENER_CORE: usize = 1;
 /// Runs `work` on a thread of its own on `core`, with all threads that it starts; anywhere if there is no such core.
 pub(crate) fn on_core<T: Send>(core: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     thread::scope(|scope| {
-        let thread = scope.spawn(|| {
+        let builder = thread::Builder::new().name("at work".into());
+        let thread = builder.spawn_scoped(scope, || {
             let _ = pin(core);
             work()
-        });
+        })?;
         thread.join().map_err(|_| "a thread of the benchmark panicked")?
     })
 }
