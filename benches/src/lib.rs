@@ -6,6 +6,7 @@
 
 pub mod book;
 pub mod fair;
+pub mod fanout;
 pub mod harness;
 pub mod recovery;
 pub mod snapshot;

@@ -54,16 +54,26 @@ pub(crate) fn on_core<T: Send>(core: usize, work: impl FnOnce() -> Result<T> + S
 pub(crate) struct Bed {
     dir: TempDir,
     lines: [LineAddress; 2],
-    _ports: [UdpSocket; 2],
+    /// Hold the lines' ports.
+    _ports: Option<[UdpSocket; 2]>,
 }
 
 impl Bed {
+    /// Lines on loopback.
     pub(crate) fn new() -> Result<Self> {
         let (lines, ports) = fair::lines()?;
         Ok(Self {
+            _ports: Some(ports),
+            ..Self::on(lines)?
+        })
+    }
+
+    /// On these lines.
+    pub(crate) fn on(lines: [LineAddress; 2]) -> Result<Self> {
+        Ok(Self {
             dir: tempfile::tempdir()?,
             lines,
-            _ports: ports,
+            _ports: None,
         })
     }
 

@@ -1,0 +1,327 @@
+//! How far apart many listeners have a message: one publisher and 1 to 60 listeners, each in a network namespace of its own
+//! on one bridge, all on this machine.
+//!
+//! The kernel hands a datagram to one host after the other on the sender's core, and the listeners wake on the few cores
+//! that there are: the spread is of this machine, and says what a listener adds to the barest receiver, not what a network
+//! of real hosts would show.
+
+mod listeners;
+mod namespaces;
+
+use crate::harness::median::Median;
+use crate::harness::result::{Distribution, Figure, Section, Value};
+use crate::harness::slice::latencies;
+use crate::recovery::Result;
+use crate::recovery::bed::{Bed, Feed, Way, bytes_of};
+use hdrhistogram::Histogram;
+use listeners::{Bare, End, Had, Light, Receive};
+use namespaces::Hosts;
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+use twinline_feed::run::unix_now;
+use twinline_line::{LineAddress, LineSender, SendOutcome, SenderOptions};
+
+/// Lines A and B, and the line of the barest receivers.
+const GROUPS: [(Ipv4Addr, u16); 3] = [
+    (Ipv4Addr::new(239, 78, 9, 1), 17_001),
+    (Ipv4Addr::new(239, 78, 9, 2), 17_002),
+    (Ipv4Addr::new(239, 78, 9, 3), 17_003),
+];
+/// From one message to the next: all have had the one before.
+const APART: Duration = Duration::from_millis(5);
+/// Messages of a round that only warm up.
+const WARM: usize = 5;
+
+/// How much is measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Numbers of listeners, rising.
+    pub listeners: Vec<usize>,
+    /// Rounds with each number.
+    pub rounds: usize,
+    /// Messages in a round.
+    pub messages: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listeners: vec![1, 2, 5, 10, 20, 40, 60],
+            rounds: 5,
+            messages: 100,
+        }
+    }
+}
+
+impl Options {
+    /// Just enough to see that everything works.
+    pub fn brief() -> Self {
+        Self {
+            listeners: vec![1, 3],
+            rounds: 2,
+            messages: 20,
+        }
+    }
+}
+
+/// Measures the fan-out. Where there can be no namespaces the section says so in one line, and has no figures.
+///
+/// # Errors
+/// If something cannot be opened or fails, or a message does not come to every listener.
+pub fn run(options: &Options) -> Result<Section> {
+    let mut section = Section {
+        name: "fanout".into(),
+        title: "From the first listener that has a message to the last".into(),
+        ..Section::default()
+    };
+    if let Some(why) = namespaces::missing() {
+        section.not_measured.push(format!("Skipped: {why}."));
+        return Ok(section);
+    }
+    section.how.push(format!(
+        "One publisher and its listeners, each in a network namespace of its own on one bridge. A listener is one thread that \
+         sleeps until a line has something, with real line receivers and a real arbiter; no journal, ring or recovery. Beside \
+         it, round by round, the barest receiver: a thread that sleeps in `recv` on one socket, of datagrams of the same size \
+         on one line. {} messages a round, {APART:?} apart, {} rounds. All threads share the cores of this machine: with many \
+         listeners the spread is mostly the time that they take to wake one after the other.",
+        options.messages, options.rounds
+    ));
+    let most = options.listeners.iter().copied().max().unwrap_or(0);
+    // Host 1 publishes.
+    let mut hosts = Hosts::new(most + 1)?;
+    hosts.grow(1)?;
+    let [a, b, bare] = GROUPS.map(|(group, port)| format!("{group}:{port}@line"));
+    let lines: [LineAddress; 2] = [a.parse()?, b.parse()?];
+    let bed = Bed::on(lines.clone())?;
+    let bare: LineAddress = bare.parse()?;
+    let mut sending = hosts.within(1, || {
+        Ok(Sending {
+            feed: bed.publish()?,
+            bare: LineSender::open(&bare, SenderOptions::default())?,
+            datagram: Vec::new(),
+        })
+    })?;
+    let first = sending.feed.next();
+    sending.feed.publish(1, Way::Both, unix_now())?;
+    sending.datagram = bytes_of(&bed.journal(), first, sending.feed.next())?;
+    for &count in &options.listeners {
+        hosts.grow(count + 1)?;
+        let mut ours = Spread::new();
+        let mut floor = Spread::new();
+        for _ in 0..options.rounds {
+            let receivers = receivers(&hosts, count, |_| Light::open(&lines, sending.feed.next()))?;
+            ours.round(receive(receivers, options.messages, |_| sending.publish())?)?;
+            let receivers = self::receivers(&hosts, count, |host| {
+                Bare::open(GROUPS[2], Ipv4Addr::new(10, 78, 0, host as u8))
+            })?;
+            floor.round(receive(receivers, options.messages, |number| {
+                sending.send_bare(number)
+            })?)?;
+        }
+        report(count, &ours, &floor, &mut section);
+    }
+    section
+        .not_measured
+        .push("Whole listener daemons in each namespace: they would share the cores too.".into());
+    Ok(section)
+}
+
+/// What sends, on host 1.
+struct Sending {
+    feed: Feed,
+    bare: LineSender,
+    /// As long as a packet with one message.
+    datagram: Vec<u8>,
+}
+
+impl Sending {
+    /// A message on both lines; its sequence.
+    fn publish(&mut self) -> Result<u64> {
+        let sequence = self.feed.next();
+        self.feed.publish(1, Way::Both, unix_now())?;
+        Ok(sequence)
+    }
+
+    /// A datagram for the barest receivers; its number.
+    fn send_bare(&mut self, number: u64) -> Result<u64> {
+        self.datagram[..8].copy_from_slice(&number.to_le_bytes());
+        match self.bare.send(&self.datagram) {
+            SendOutcome::Sent => Ok(number),
+            other => Err(format!("a datagram was not sent: {other:?}").into()),
+        }
+    }
+}
+
+/// A receiver on each host but the first.
+fn receivers<R: Receive>(
+    hosts: &Hosts,
+    count: usize,
+    open: impl Fn(usize) -> Result<R> + Sync,
+) -> Result<Vec<R>> {
+    (2..count + 2)
+        .map(|host| hosts.within(host, || open(host)))
+        .collect()
+}
+
+/// When each message of a round was sent, and when each receiver had what.
+struct Round {
+    sent: Vec<(u64, u64)>,
+    had: Vec<Had>,
+}
+
+/// Runs the receivers, and sends a round's messages.
+fn receive<R: Receive>(
+    mut receivers: Vec<R>,
+    messages: usize,
+    mut send: impl FnMut(u64) -> Result<u64>,
+) -> Result<Round> {
+    let end = End::default();
+    thread::scope(|scope| {
+        let running: Vec<_> = receivers
+            .iter_mut()
+            .map(|receiver| scope.spawn(|| receiver.run(&end)))
+            .collect();
+        // Until they sleep.
+        thread::sleep(4 * APART);
+        let mut sent = Vec::with_capacity(messages);
+        let mut sending = || -> Result<()> {
+            for number in 1..=messages as u64 {
+                let at = unix_now();
+                sent.push((send(number)?, at));
+                thread::sleep(APART);
+            }
+            Ok(())
+        };
+        let outcome = sending();
+        // In any case: they wait for it.
+        end.tell(sent.last().map_or(1, |(sequence, _)| sequence + 1));
+        let had = running
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| "a receiver panicked")?)
+            .collect::<Result<Vec<Had>>>();
+        outcome.and(had).map(|had| Round { sent, had })
+    })
+}
+
+/// How far apart receivers had what was sent.
+struct Spread {
+    /// From the first that had a message to the last, in nanoseconds.
+    spread: Histogram<u64>,
+    /// From sending to when the last had it.
+    latest: Histogram<u64>,
+    /// The median spread and the median way to the last of each round.
+    rounds: [Vec<f64>; 2],
+}
+
+impl Spread {
+    fn new() -> Self {
+        Self {
+            spread: latencies(),
+            latest: latencies(),
+            rounds: Default::default(),
+        }
+    }
+
+    /// Adds a round. Every receiver must have had everything.
+    fn round(&mut self, round: Round) -> Result<()> {
+        let mut times: HashMap<u64, (u64, u64, usize)> = HashMap::new();
+        for (sequence, at) in round.had.iter().flatten() {
+            let of = times.entry(*sequence).or_insert((u64::MAX, 0, 0));
+            *of = (of.0.min(*at), of.1.max(*at), of.2 + 1);
+        }
+        let (mut spread, mut latest) = (latencies(), latencies());
+        for (number, (sequence, at)) in round.sent.iter().enumerate() {
+            let listeners = round.had.len();
+            let &(first, last, count) = times.get(sequence).unwrap_or(&(0, 0, 0));
+            if count != listeners {
+                return Err(format!("{count} of {listeners} listeners had sequence {sequence}").into());
+            }
+            if number >= WARM {
+                spread.saturating_record((last - first).max(1));
+                latest.saturating_record(last.saturating_sub(*at).max(1));
+            }
+        }
+        self.rounds[0].push(spread.value_at_quantile(0.5) as f64);
+        self.rounds[1].push(latest.value_at_quantile(0.5) as f64);
+        self.spread.add(&spread)?;
+        self.latest.add(&latest)?;
+        Ok(())
+    }
+}
+
+fn report(count: usize, ours: &Spread, floor: &Spread, section: &mut Section) {
+    let listeners = match count {
+        1 => "1 listener".to_string(),
+        _ => format!("{count} listeners"),
+    };
+    for (which, (name, all)) in [("first to last", &ours.spread), ("sending to last", &ours.latest)]
+        .into_iter()
+        .enumerate()
+    {
+        // One listener is the first and the last.
+        if count == 1 && which == 0 {
+            continue;
+        }
+        let (ours, floor) = (&ours.rounds[which], &floor.rounds[which]);
+        let figures = [
+            ("", "ns", Median::of(ours)),
+            (" to bare receivers", "x", Median::of_ratios(ours, floor)),
+        ];
+        section.figures.extend(figures.map(|(to, unit, value)| Figure {
+            name: format!("{listeners}, {name}, p50{to}"),
+            unit: unit.into(),
+            value: Value::Median(value),
+            goal: None,
+            note: None,
+        }));
+        section
+            .distributions
+            .push(Distribution::of(format!("{listeners}, {name}"), all));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listener_has_every_message_and_the_spread_is_measured() {
+        let section = run(&Options::brief()).expect("loopback works");
+        if let Some(why) = namespaces::missing() {
+            assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
+            assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
+            assert!(section.figures.is_empty());
+            return;
+        }
+        let names: Vec<&str> = section
+            .figures
+            .iter()
+            .map(|figure| figure.name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "1 listener, sending to last, p50",
+                "1 listener, sending to last, p50 to bare receivers",
+                "3 listeners, first to last, p50",
+                "3 listeners, first to last, p50 to bare receivers",
+                "3 listeners, sending to last, p50",
+                "3 listeners, sending to last, p50 to bare receivers",
+            ]
+        );
+        // Two rounds of twenty messages, the first five of each not counted.
+        assert!(section.distributions.iter().all(|of| of.count == 30));
+    }
+
+    #[test]
+    fn a_message_that_one_listener_did_not_have_is_an_error() {
+        let round = |second: Had| Round {
+            sent: vec![(10, 100), (12, 200)],
+            had: vec![vec![(10, 150), (12, 250)], second],
+        };
+        assert!(Spread::new().round(round(vec![(10, 170), (12, 251)])).is_ok());
+        assert!(Spread::new().round(round(vec![(10, 170)])).is_err());
+    }
+}
