@@ -121,7 +121,7 @@ fn put(day: &mut Vec<u8>, message: &[u8]) {
 }
 
 /// Source time in nanoseconds.
-fn time(message: &[u8]) -> u64 {
+pub(crate) fn time(message: &[u8]) -> u64 {
     message[5..11]
         .iter()
         .fold(0, |time, &byte| time << 8 | u64::from(byte))

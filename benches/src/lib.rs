@@ -8,7 +8,9 @@ pub mod book;
 pub mod fair;
 pub mod harness;
 pub mod itch_day;
+pub mod latency;
 pub mod snapshot;
+pub mod throughput;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -6,9 +6,9 @@ use super::halt::{Halted, halt};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use twinline_feed::publisher::{self, Lines, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, pin, unix_now};
@@ -239,7 +239,11 @@ impl Bed {
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("listener".into())
-            .spawn(move || listener.run(&stopped))
+            .spawn(move || {
+                let report = listener.run(&stopped)?;
+                let at = Instant::now();
+                Ok(Ended { report, at })
+            })
             .map_err(BenchError::io("start the listener's thread"))?;
         Ok(Listening {
             live,
@@ -252,7 +256,7 @@ impl Bed {
 /// A group of 239.64.0.0/10 that no other process of this machine uses.
 pub fn own_group(interface: &str, number: u8) -> LineAddress {
     let [_, _, high, low] = std::process::id().to_be_bytes();
-    static BEDS: std::sync::atomic::AtomicU8 = std::sync::atomic::AtomicU8::new(0);
+    static BEDS: AtomicU8 = AtomicU8::new(0);
     let bed = BEDS.fetch_add(1, Ordering::Relaxed) % 64;
     LineAddress {
         group: Ipv4Addr::new(239, 64 + bed, high, low),
@@ -279,12 +283,21 @@ impl Drop for Serving {
     }
 }
 
+/// A listener that has ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// What it counted.
+    pub report: Report,
+    /// When it returned: all was delivered and durable.
+    pub at: Instant,
+}
+
 /// A listener that runs; it stops where this is dropped.
 #[derive(Debug)]
 pub struct Listening {
     live: Live,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Report, ListenError>>>,
+    thread: Option<JoinHandle<Result<Ended, ListenError>>>,
 }
 
 impl Listening {
@@ -313,7 +326,7 @@ impl Listening {
     ///
     /// # Errors
     /// What ended it.
-    pub fn finish(mut self, stop: bool) -> Result<Report, BenchError> {
+    pub fn finish(mut self, stop: bool) -> Result<Ended, BenchError> {
         self.stop.store(stop, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else {
             return Err(BenchError::Broken("the listener has ended".into()));

@@ -18,4 +18,5 @@ pub mod pace;
 pub mod pairs;
 pub mod result;
 pub mod slice;
+pub mod tie;
 pub mod watch;
