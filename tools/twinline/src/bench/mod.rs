@@ -4,25 +4,32 @@
 //! What is measured is in the package `twinline-benches`; each benchmark there returns a [`Section`]. Here they become
 //! a report: a table, JSON, histogram files, a page.
 
+mod ground;
+mod latency;
 mod machine;
 mod micro;
 mod output;
 mod progress;
 mod show;
 mod table;
+mod throughput;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
 use crate::signals;
 use crate::summary::Summary;
 use clap::{Args, Subcommand};
+use ground::Ground;
 use output::Output;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use twinline_benches::harness::clock::Clock;
 use twinline_benches::harness::error::BenchError;
 use twinline_benches::harness::result::{Report, Section};
 use twinline_benches::harness::watch::Watch;
+use twinline_benches::latency::{Mix, Options as LatencyOptions};
+use twinline_benches::throughput::Options as ThroughputOptions;
 
 /// Measure latency, throughput and the rest on this machine, each beside a floor of the same run.
 ///
@@ -31,7 +38,7 @@ use twinline_benches::harness::watch::Watch;
 /// or the hypervisor disturbed are dropped from both sides and counted.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  twinline bench micro --brief
+  twinline bench latency --brief
   twinline bench all --brief --html /tmp/report.html
 
 Run it without --brief on a quiet machine for figures that mean something. docs/benchmarks.md says how to read them.")]
@@ -42,6 +49,8 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Subcommand)]
 enum Which {
+    Latency(latency::Latency),
+    Throughput(throughput::Throughput),
     Micro(micro::Micro),
     All(All),
 }
@@ -50,8 +59,30 @@ enum Which {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  twinline bench all --brief --html /tmp/report.html")]
 struct All {
+    /// One symbol's ITCH 5.0 messages, plain or gzip, for the benchmarks that want real ones
+    #[arg(long, value_name = "FILE")]
+    itch: Option<PathBuf>,
+    #[command(flatten)]
+    ground: Ground,
     #[command(flatten)]
     output: Output,
+}
+
+impl All {
+    fn parts(&self) -> Vec<Part<'_>> {
+        let (ground, brief) = (&self.ground, self.output.brief);
+        let itch = self.itch.as_deref();
+        let mut latency = LatencyOptions::default();
+        latency.mixes.extend(itch.map(|file| Mix::Itch {
+            file: file.into(),
+            factor: 1_000.0,
+        }));
+        vec![
+            latency::part(latency, ground, brief),
+            throughput::part(ThroughputOptions::default(), itch, ground, brief),
+            micro::part(brief),
+        ]
+    }
 }
 
 /// A benchmark that is ready to run.
@@ -60,11 +91,10 @@ type Part<'a> = Box<dyn FnOnce(&Watch) -> Result<Section, BenchError> + 'a>;
 /// Runs `twinline bench`.
 pub(crate) fn run(args: &Bench, global: &Global) -> Result<Finish, Failure> {
     match &args.which {
+        Which::Latency(args) => report("bench latency", vec![args.part()], &args.output, global),
+        Which::Throughput(args) => report("bench throughput", vec![args.part()], &args.output, global),
         Which::Micro(args) => report("bench micro", vec![args.part()], &args.output, global),
-        Which::All(All { output }) => {
-            let parts = vec![micro::part(output.brief)];
-            report("bench all", parts, output, global)
-        }
+        Which::All(args) => report("bench all", args.parts(), &args.output, global),
     }
 }
 
