@@ -5,6 +5,8 @@
 //! a report: a table, JSON, histogram files, a page.
 
 mod ground;
+mod hgrm;
+mod html;
 mod latency;
 mod machine;
 mod micro;

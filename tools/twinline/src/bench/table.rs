@@ -77,18 +77,31 @@ fn right(table: &mut Table, columns: impl IntoIterator<Item = usize>) {
 }
 
 fn figures(section: &Section) -> Table {
-    let mut table = table(&["figure", "value", "95% interval", "goal (limit)", "", "note"]);
-    for figure in &section.figures {
-        table.add_row([
+    let head = ["figure", "value", "95% interval", "goal (limit)", "", "note"];
+    let rows = section.figures.iter().map(|figure| {
+        [
             figure.name.clone(),
             show::value(figure.value.middle(), &figure.unit),
             show::interval(figure).unwrap_or_default(),
             show::goal(figure).unwrap_or_default(),
             show::reached(figure).unwrap_or_default().into(),
             figure.note.clone().unwrap_or_default(),
-        ]);
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    // A column that nobody fills is left out.
+    let filled: Vec<usize> = (0..head.len())
+        .filter(|&column| rows.iter().any(|row| !row[column].is_empty()))
+        .collect();
+    let mut table = table(&filled.iter().map(|&column| head[column]).collect::<Vec<_>>());
+    for row in &rows {
+        table.add_row(filled.iter().map(|&column| row[column].as_str()));
     }
-    right(&mut table, [1, 2, 3]);
+    let numbers = filled
+        .iter()
+        .enumerate()
+        .filter(|(_, column)| (1..=3).contains(*column));
+    right(&mut table, numbers.map(|(at, _)| at).collect::<Vec<_>>());
     table
 }
 
