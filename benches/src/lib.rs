@@ -8,8 +8,11 @@ pub mod book;
 pub mod fair;
 pub mod fanout;
 pub mod harness;
+pub mod itch_day;
+pub mod latency;
 pub mod recovery;
 pub mod snapshot;
+pub mod throughput;
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

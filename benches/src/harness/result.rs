@@ -159,6 +159,10 @@ pub struct Distribution {
     pub name: String,
     /// Values in it.
     pub count: u64,
+    /// Their mean, in nanoseconds.
+    pub mean: f64,
+    /// Their standard deviation, in nanoseconds.
+    pub deviation: f64,
     /// Quantile (0 to 1) and latency in nanoseconds, rising, the last one the maximum.
     pub points: Vec<(f64, u64)>,
 }
@@ -177,6 +181,8 @@ impl Distribution {
         Self {
             name: name.into(),
             count: histogram.len(),
+            mean: histogram.mean(),
+            deviation: histogram.stdev(),
             points: points.collect(),
         }
     }

@@ -4,8 +4,8 @@ use crate::exit::EXIT_CODES;
 use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
-    book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay, replica,
-    simulate, tail, top,
+    bench, book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay,
+    replica, simulate, tail, top,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -83,6 +83,7 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Config(config::Config),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -106,6 +107,7 @@ impl Command {
             Command::Diff(_) => "diff",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",
+            Command::Bench(_) => "bench",
             Command::Config(_) => "config",
             Command::Completions(_) => "completions",
             Command::Man(_) => "man",

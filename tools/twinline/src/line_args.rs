@@ -213,7 +213,8 @@ pub(crate) struct JournalArgs {
     pub(crate) keep_age: Option<Duration>,
 }
 
-fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
+/// When a journal is made durable: `none`, `packet` or a time.
+pub(crate) fn sync_policy(text: &str) -> Result<SyncPolicy, String> {
     match text {
         "none" => Ok(SyncPolicy::None),
         "packet" => Ok(SyncPolicy::EveryPacket),

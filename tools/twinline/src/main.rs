@@ -4,6 +4,7 @@
 //! subcommand has a module with its arguments and a `run` that returns a [`Finish`](exit::Finish): a summary, and how it
 //! ended.
 
+mod bench;
 mod book;
 mod capture;
 mod cli;
@@ -86,6 +87,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Diff(args) => diff::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),
+        Command::Bench(args) => bench::run(&args, global),
         Command::Config(args) => config::run(&args, global),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::man(&args),

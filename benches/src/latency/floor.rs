@@ -1,0 +1,214 @@
+//! The floor: the barest program for the same transport, bytes, clock reads and times. One thread sends on a connected
+//! socket, another spins on its receiving one; a packet is nothing but bytes with a number in it.
+
+use super::load::Send;
+use super::measured::{Hearing, Times};
+use crate::harness::bed::{BedConfig, own_group};
+use crate::harness::clock::Clock;
+use crate::harness::error::BenchError;
+use crate::harness::gaps::Gaps;
+use crate::harness::slice::Slice;
+use crate::harness::tie::{Tie, Ties};
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddrV4, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+use twinline_feed::run::unix_now;
+use twinline_wire::header::DEFAULT_PACKET_LEN;
+
+/// Where a packet has its number: where ours has its sequence.
+const NUMBER_AT: usize = 16;
+/// What has not come after this is lost, in nanoseconds: nobody sends it again.
+const PATIENCE: u64 = 100_000_000;
+/// The receive buffer, as large as a listener's.
+const BUFFER: usize = twinline_line::DEFAULT_RECEIVE_BUFFER;
+
+/// The sending end, and the thread with the receiving one.
+#[derive(Debug)]
+pub(super) struct Floor {
+    clock: Clock,
+    socket: UdpSocket,
+    jobs: Option<Sender<Vec<u64>>>,
+    heard: Receiver<Vec<u64>>,
+    /// The receiving thread spins.
+    ready: Arc<AtomicBool>,
+    /// It is to end its slice.
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    packet: Vec<u8>,
+    /// Times of the slice before, whose memory is used again.
+    times: Vec<u64>,
+    sent: Vec<Times>,
+}
+
+impl Floor {
+    pub(super) fn new(config: &BedConfig, clock: &Clock) -> Result<Self, BenchError> {
+        let address = own_group(&config.interfaces[0], 2);
+        let fail = || BenchError::io(format!("open the floor's sockets for {address}"));
+        let interface = address.find_interface()?;
+        let index = interface.as_ref().map_or(0, |interface| interface.index);
+        let group = SocketAddrV4::new(address.group, address.port);
+        let open = |receive: bool| -> io::Result<UdpSocket> {
+            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+            socket.set_nonblocking(true)?;
+            if receive {
+                socket.set_reuse_address(true)?;
+                socket.set_multicast_all_v4(false)?;
+                // As much as the system grants: what is lost is counted.
+                let _ = socket.set_recv_buffer_size(BUFFER);
+                socket.bind(&group.into())?;
+                socket.join_multicast_v4_n(&address.group, &InterfaceIndexOrAddress::Index(index))?;
+            } else {
+                socket.set_multicast_loop_v4(true)?;
+                if let Some(interface) = &interface {
+                    socket.set_multicast_if_v4(&interface.address)?;
+                    socket.bind(&SocketAddrV4::new(interface.address, 0).into())?;
+                }
+                socket.connect(&group.into())?;
+            }
+            Ok(socket.into())
+        };
+        let (receiver, socket) = (open(true).map_err(fail())?, open(false).map_err(fail())?);
+        let (jobs, jobs_there) = channel();
+        let (heard_there, heard) = channel();
+        let (ready, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let hearing = Spinning {
+            socket: receiver,
+            clock: clock.clone(),
+            ready: Arc::clone(&ready),
+            stop: Arc::clone(&stop),
+        };
+        let config = config.clone();
+        let thread = thread::Builder::new()
+            .name("floor".into())
+            .spawn(move || {
+                // The sending thread found out already whether cores can be had.
+                let _ = config.pin(1);
+                hearing.run(&jobs_there, &heard_there);
+            })
+            .map_err(BenchError::io("start the floor's thread"))?;
+        Ok(Self {
+            clock: clock.clone(),
+            socket,
+            jobs: Some(jobs),
+            heard,
+            ready,
+            stop,
+            thread: Some(thread),
+            packet: vec![0x5a; DEFAULT_PACKET_LEN],
+            times: Vec::new(),
+            sent: Vec::new(),
+        })
+    }
+
+    /// Sends a slice and waits for what comes.
+    pub(super) fn slice(&mut self, sends: &[Send], lead: u64) -> Result<Slice, BenchError> {
+        let mut times = std::mem::take(&mut self.times);
+        times.clear();
+        times.resize(sends.len(), 0);
+        self.stop.store(false, Ordering::Relaxed);
+        let gone = || BenchError::Broken("the floor's thread has ended".into());
+        let jobs = self.jobs.as_ref().ok_or_else(gone)?;
+        jobs.send(times).map_err(|_| gone())?;
+        while !self.ready.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        self.sent.clear();
+        self.sent.reserve(sends.len());
+        let tie = Tie::new(&self.clock);
+        let start = self.clock.now() + lead;
+        let mut gaps = Gaps::new(self.clock.now());
+        for (number, send) in sends.iter().enumerate() {
+            let due = start + send.at;
+            let began = loop {
+                let now = self.clock.now();
+                gaps.look(now);
+                if now >= due {
+                    break now;
+                }
+                std::hint::spin_loop();
+            };
+            self.packet[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&(number as u64).to_le_bytes());
+            // What a full socket refuses never comes, and counts as lost.
+            let _ = self.socket.send(&self.packet[..send.length]);
+            self.sent.push(Times { due, began });
+        }
+        let patience = self.clock.now() + PATIENCE;
+        let times = loop {
+            if let Ok(times) = self.heard.try_recv() {
+                break times;
+            }
+            if self.clock.now() > patience {
+                self.stop.store(true, Ordering::Relaxed);
+                break self.heard.recv().map_err(|_| gone())?;
+            }
+            gaps.look(self.clock.now());
+        };
+        let ties = Ties::close(tie, &self.clock);
+        let slice = Hearing {
+            sent: &self.sent,
+            start,
+            end: self.clock.now(),
+            stolen: gaps.stolen(),
+        }
+        .slice(ties.as_ref(), |number| times[number]);
+        self.times = times;
+        Ok(slice)
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The receiving thread.
+struct Spinning {
+    socket: UdpSocket,
+    clock: Clock,
+    ready: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Spinning {
+    /// Waits for a slice, spins until all of it has come, and says when that was, in real time.
+    fn run(&self, jobs: &Receiver<Vec<u64>>, heard: &Sender<Vec<u64>>) {
+        let mut buffer = [0; DEFAULT_PACKET_LEN];
+        while let Ok(mut times) = jobs.recv() {
+            // What came late for the slice before.
+            while self.socket.recv(&mut buffer).is_ok() {}
+            let mut gaps = Gaps::new(self.clock.now());
+            self.ready.store(true, Ordering::Release);
+            let mut missing = times.len();
+            while missing > 0 && !self.stop.load(Ordering::Relaxed) {
+                // As a listener does in each turn.
+                gaps.look(self.clock.now());
+                if self.socket.recv(&mut buffer).is_err() {
+                    continue;
+                }
+                let now = unix_now();
+                let number = buffer[NUMBER_AT..]
+                    .first_chunk()
+                    .map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                if let Some(time) = times.get_mut(number as usize)
+                    && *time == 0
+                {
+                    *time = now;
+                    missing -= 1;
+                }
+            }
+            self.ready.store(false, Ordering::Release);
+            if heard.send(times).is_err() {
+                return;
+            }
+        }
+    }
+}

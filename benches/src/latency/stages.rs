@@ -1,0 +1,359 @@
+//! Where the time goes: the same way in slices of its own, with stamps between the parts, so that the stamps do not disturb
+//! the headline.
+//!
+//! The sending side is the publisher as it is, with lines that stamp around the sockets. The receiving side is driven from
+//! the parts that the daemon is made of: its sockets, polled as the daemon polls them, the check, the arbiter, a journal, a ring.
+
+use super::load::Feed;
+use super::ours::Sending;
+use crate::harness::bed::{Bed, BedConfig, CHANNEL};
+use crate::harness::clock::Clock;
+use crate::harness::error::BenchError;
+use crate::harness::median::Median;
+use crate::harness::result::Stages;
+use crate::harness::watch::Watch;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use twinline_feed::lines::SocketLines;
+use twinline_feed::publisher::{Line, Lines};
+use twinline_feed::run::unix_now;
+use twinline_journal::JournalWriter;
+use twinline_line::{LineReceiver, ReceiverOptions, SenderOptions};
+use twinline_listener::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink};
+use twinline_ring::{Kind, Next, RingConfig, RingReader, RingWriter};
+use twinline_wire::Packet;
+use twinline_wire::header::DEFAULT_PACKET_LEN;
+
+/// Empty polls of the preferred line before the other one is looked at, as in the daemon.
+const OTHER_LINE: u32 = 16;
+/// What has not come after this is lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of the ring's records.
+const RING: usize = 16 << 20;
+
+/// Lines that stamp.
+#[derive(Debug)]
+struct Stamped {
+    lines: SocketLines,
+    clock: Clock,
+    /// Before and behind the send on A, and behind the send on B.
+    at: [u64; 3],
+}
+
+impl Lines for Stamped {
+    #[inline]
+    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
+        if line == Line::A {
+            self.at[0] = self.clock.now();
+        }
+        let sent = self.lines.send(line, packet);
+        self.at[1 + line.index()] = self.clock.now();
+        sent
+    }
+}
+
+/// Stamps of a send, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    sequence: u64,
+    began: u64,
+    lines: [u64; 3],
+    back: u64,
+}
+
+/// Stamps of a delivery, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Got {
+    sequence: u64,
+    origin: Origin,
+    received: u64,
+    checked: u64,
+    arbitrated: u64,
+    journalled: u64,
+    ringed: u64,
+}
+
+/// The end of the receiving side: a journal and a ring, with stamps.
+struct Stamping {
+    clock: Clock,
+    journal: JournalWriter,
+    ring: RingWriter,
+    received: u64,
+    checked: u64,
+    got: Vec<Got>,
+    error: Option<BenchError>,
+}
+
+impl Sink for Stamping {
+    fn deliver(&mut self, delivery: &Delivery<'_>) {
+        let arbitrated = self.clock.now();
+        if let Err(error) = self.journal.append(delivery.packet.bytes()) {
+            self.error.get_or_insert(error.into());
+            return;
+        }
+        let journalled = self.clock.now();
+        let origin = match delivery.origin {
+            Origin::LineA => twinline_ring::Origin::LineA,
+            Origin::LineB => twinline_ring::Origin::LineB,
+            Origin::Recovery => twinline_ring::Origin::Recovery,
+        };
+        let (location, time) = (self.journal.location().to_bits(), unix_now());
+        self.ring.messages(
+            &delivery.packet,
+            delivery.skip,
+            delivery.take,
+            time,
+            origin,
+            location,
+        );
+        self.got.push(Got {
+            sequence: delivery.begin(),
+            origin: delivery.origin,
+            received: self.received,
+            checked: self.checked,
+            arbitrated,
+            journalled,
+            ringed: self.clock.now(),
+        });
+    }
+
+    fn notice(&mut self, _: &Notice) {}
+}
+
+/// Measures `slices` slices; the way of a message, and the publisher's time for one.
+pub(super) fn measure(
+    config: &BedConfig,
+    clock: &Clock,
+    feed: &mut Feed,
+    slices: usize,
+    watch: &Watch,
+    name: &str,
+) -> Result<[Stages; 2], BenchError> {
+    let bed = Bed::new(&BedConfig {
+        ring: Some(RING),
+        ..config.clone()
+    })?;
+    let [a, b] = bed.lines();
+    let receivers = [
+        LineReceiver::open(a, &ReceiverOptions::default())?,
+        LineReceiver::open(b, &ReceiverOptions::default())?,
+    ];
+    let lines = Stamped {
+        lines: SocketLines::open(a, b, SenderOptions::default())?,
+        clock: clock.clone(),
+        at: [0; 3],
+    };
+    let sending = Sending::new(bed.publisher(lines)?);
+    let dir = bed.ring().expect("a bed with a ring was made");
+    let ring = RingConfig {
+        channel: CHANNEL,
+        capacity: RING,
+        max_packet: DEFAULT_PACKET_LEN,
+        journal: bed.listener_journal(),
+    };
+    let sink = Stamping {
+        clock: clock.clone(),
+        journal: JournalWriter::open(&bed.listener_journal(), bed.journal_config())?,
+        ring: RingWriter::create(dir, &ring)?,
+        received: 0,
+        checked: 0,
+        // Page faults are not to be a stage.
+        got: vec![NOTHING; 1 << 20],
+        error: None,
+    };
+    let reader = RingReader::open(dir, CHANNEL, "bench")?;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| {
+            config.pin(1)?;
+            receive(&receivers, sink, &stop)
+        });
+        let sent = send(sending, reader, clock, feed, slices, &|done| {
+            watch.step(name, done, slices)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let got = receiving.join();
+        let got = got.map_err(|_| BenchError::Broken("the receiving thread panicked".into()))??;
+        let (sent, seen) = sent?;
+        Ok(stages(name, &sent, &got, &seen))
+    })
+}
+
+const NOTHING: Got = Got {
+    sequence: 0,
+    origin: Origin::LineA,
+    received: 0,
+    checked: 0,
+    arbitrated: 0,
+    journalled: 0,
+    ringed: 0,
+};
+
+/// Polls both lines as the daemon does, and stamps what comes.
+fn receive(
+    receivers: &[LineReceiver; 2],
+    mut sink: Stamping,
+    stop: &AtomicBool,
+) -> Result<Vec<Got>, BenchError> {
+    sink.got.clear();
+    let mut arbiter = Arbiter::new(ArbiterConfig::default(), None, 0);
+    let mut buffer = vec![0; DEFAULT_PACKET_LEN];
+    let clock = sink.clock.clone();
+    let mut poll = |line: Line| {
+        let Some(length) = receivers[line.index()].recv(&mut buffer) else {
+            return false;
+        };
+        sink.received = clock.now();
+        if let Ok(packet) = Packet::parse(&buffer[..length]) {
+            sink.checked = clock.now();
+            let origin = match line {
+                Line::A => Origin::LineA,
+                Line::B => Origin::LineB,
+            };
+            arbiter.on_valid(origin, packet, sink.received, &mut sink);
+        }
+        true
+    };
+    let (mut preferred, mut empty) = (Line::A, 0_u32);
+    while !stop.load(Ordering::Relaxed) {
+        let first = poll(preferred);
+        if first || empty.is_multiple_of(OTHER_LINE) {
+            let other = poll(preferred.other());
+            if other && !first {
+                preferred = preferred.other();
+            }
+            empty = if first | other { 0 } else { empty.wrapping_add(1) };
+        } else {
+            empty = empty.wrapping_add(1);
+        }
+    }
+    match sink.error.take() {
+        Some(error) => Err(error),
+        None => Ok(sink.got),
+    }
+}
+
+/// What was sent, and when the reader saw which sequence.
+type Seen = (Vec<Sent>, HashMap<u64, u64>);
+
+/// Publishes the slices and polls the ring.
+fn send(
+    mut sending: Sending<Stamped>,
+    mut reader: RingReader,
+    clock: &Clock,
+    feed: &mut Feed,
+    slices: usize,
+    step: &dyn Fn(usize) -> Result<(), BenchError>,
+) -> Result<Seen, BenchError> {
+    let (mut sends, mut sent, mut seen) = (
+        Vec::new(),
+        Vec::with_capacity(1 << 20),
+        Vec::with_capacity(1 << 20),
+    );
+    let mut read = |seen: &mut Vec<(u64, u64)>| {
+        if let Next::Record(record) = reader.poll()
+            && record.kind == Kind::Messages
+        {
+            let sequence = record.sequence;
+            seen.push((sequence, clock.now()));
+        }
+    };
+    for slice in 0..slices {
+        step(slice)?;
+        sending.publisher.tick(unix_now())?;
+        feed.fill(&mut sends);
+        let (start, real) = (clock.now() + 200_000, unix_now());
+        for send in &sends {
+            let began = loop {
+                let now = clock.now();
+                if now >= start + send.at {
+                    break now;
+                }
+                read(&mut seen);
+            };
+            let sequence = sending.publisher.next_sequence();
+            sending.publish(feed, send.what, real + send.at)?;
+            sent.push(Sent {
+                sequence,
+                began,
+                lines: sending.publisher.lines().at,
+                back: clock.now(),
+            });
+        }
+        let last = sent.last().map_or(0, |sent| sent.sequence);
+        let waiting = Instant::now();
+        while seen.last().is_none_or(|seen| seen.0 < last) {
+            read(&mut seen);
+            if waiting.elapsed() > PATIENCE {
+                return Err(BenchError::Broken(format!(
+                    "the packet of sequence {last} did not arrive within {} s",
+                    PATIENCE.as_secs()
+                )));
+            }
+        }
+    }
+    Ok((sent, seen.into_iter().collect()))
+}
+
+/// Medians of the parts.
+fn stages(name: &str, sent: &[Sent], got: &[Got], seen: &HashMap<u64, u64>) -> [Stages; 2] {
+    let got: HashMap<u64, &Got> = got.iter().map(|got| (got.sequence, got)).collect();
+    let (mut way, mut own): (Vec<[f64; 7]>, Vec<[f64; 3]>) = (Vec::new(), Vec::new());
+    for sent in sent {
+        let between = |from: u64, to: u64| to.saturating_sub(from) as f64;
+        let [before, behind_a, behind_b] = sent.lines;
+        own.push([
+            between(sent.began, before),
+            between(before, behind_a),
+            between(behind_a, behind_b),
+        ]);
+        let (Some(got), Some(seen)) = (got.get(&sent.sequence), seen.get(&sent.sequence)) else {
+            continue;
+        };
+        // What B brings first left when A's send was done.
+        let left = if got.origin == Origin::LineB {
+            behind_a
+        } else {
+            before
+        };
+        way.push([
+            between(sent.began, before),
+            between(left, got.received),
+            between(got.received, got.checked),
+            between(got.checked, got.arbitrated),
+            between(got.arbitrated, got.journalled),
+            between(got.journalled, got.ringed),
+            between(got.ringed.max(sent.back), *seen),
+        ]);
+    }
+    let parts = [
+        "encode, journal",
+        "send to receive",
+        "check",
+        "arbitrate",
+        "own journal",
+        "ring write",
+        "reader",
+    ];
+    let median = |values: Vec<f64>| Median::of(&values).median;
+    let way = parts
+        .iter()
+        .enumerate()
+        .map(|(part, name)| ((*name).into(), median(way.iter().map(|all| all[part]).collect())));
+    let own = ["encode, journal", "send A", "send B"]
+        .iter()
+        .enumerate()
+        .map(|(part, name)| ((*name).into(), median(own.iter().map(|all| all[part]).collect())));
+    [
+        Stages {
+            name: format!("{name}: the way of a message"),
+            parts: way.collect(),
+        },
+        Stages {
+            name: format!("{name}: the publisher's time"),
+            parts: own.collect(),
+        },
+    ]
+}

@@ -1,0 +1,184 @@
+//! One run: ITCH messages in memory, parsed, published on both lines, delivered in order by a listener, both journals on.
+
+use crate::harness::bed::{Bed, BedConfig, Ended};
+use crate::harness::error::BenchError;
+use crate::itch_day::ItchDay;
+use hdrhistogram::Histogram;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use twinline_feed::lines::SocketLines;
+use twinline_feed::publisher::Opened;
+use twinline_feed::run::{Idle, RunConfig, run};
+use twinline_feed::source::itch::ItchFile;
+use twinline_feed::source::pace::Pace;
+use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
+use twinline_line::{Line, SenderOptions};
+use twinline_listener::Live;
+
+/// The counters are looked at this often.
+const SAMPLE: Duration = Duration::from_millis(200);
+
+/// What a run came to.
+#[derive(Clone, Debug)]
+pub(super) struct Trial {
+    /// From the first message's parsing to the end of the listener: all is delivered.
+    pub(super) took: Duration,
+    /// Source messages published, and delivered.
+    pub(super) messages: u64,
+    /// Messages of the stream, positions and all.
+    pub(super) stream: u64,
+    /// Packets that held them, and their bytes.
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+    /// Datagrams that the kernel dropped on their way in, or did not take on their way out.
+    pub(super) dropped: u64,
+    /// Messages that came through recovery.
+    pub(super) recovered: u64,
+    /// Messages that one of the lines did not bring.
+    pub(super) missed: [u64; 2],
+    /// Sending time to delivery.
+    pub(super) latency: Histogram<u64>,
+    /// Seconds since the beginning, and messages delivered a second there.
+    pub(super) line: Vec<(f64, f64)>,
+}
+
+impl Trial {
+    /// Source messages a second.
+    pub(super) fn rate(&self) -> f64 {
+        self.messages as f64 / self.took.as_secs_f64()
+    }
+
+    /// The share of the stream that came through recovery.
+    pub(super) fn recovered_share(&self) -> f64 {
+        self.recovered as f64 / self.stream.max(1) as f64
+    }
+
+    /// True if both lines brought everything.
+    pub(super) fn is_clean(&self) -> bool {
+        self.dropped == 0 && self.recovered == 0 && self.missed == [0, 0]
+    }
+}
+
+/// Publishes `day` again and again for `span`.
+///
+/// # Errors
+/// If a message is lost, or anything else does not work.
+pub(super) fn run_one(
+    config: &BedConfig,
+    day: &ItchDay,
+    pace: Pace,
+    span: Duration,
+) -> Result<Trial, BenchError> {
+    let bed = Bed::new(config)?;
+    let [a, b] = bed.lines();
+    let lines = SocketLines::open(a, b, SenderOptions::default())?;
+    let Opened {
+        mut publisher,
+        reserver,
+    } = bed.publisher(lines)?;
+    let serving = bed.serve()?;
+    let listening = bed.listen(&serving, true)?;
+    let mut source = Bounded {
+        file: day.source(1, pace),
+        span: span.as_nanos() as u64,
+        began: None,
+    };
+    let (over, live) = (AtomicBool::new(false), listening.live().clone());
+    let start = Instant::now();
+    let (ran, line) = thread::scope(|scope| {
+        let sampling = scope.spawn(|| sample(&live, start, &over));
+        let ran = run(
+            &mut publisher,
+            reserver,
+            &mut source,
+            &RunConfig {
+                idle: Idle::Spin,
+                // A disk that is slow to reserve sequences is not what is measured.
+                reserve_patience: Duration::from_secs(10),
+            },
+            &AtomicBool::new(false),
+        );
+        over.store(true, Ordering::Relaxed);
+        (ran, sampling.join().unwrap_or_default())
+    });
+    ran?;
+    let Ended { report, at } = listening.finish(false)?;
+    let expected = publisher.next_sequence();
+    if report.is_incomplete() || report.position.next != expected {
+        return Err(BenchError::Broken(format!(
+            "{} messages are lost: the listener stands at {} of {expected}",
+            report.arbiter.lost, report.position.next
+        )));
+    }
+    let sent = Line::ALL.map(|line| publisher.lines().sender(line).counts());
+    let refused = sent.iter().map(|sent| sent.dropped + sent.errors).sum::<u64>();
+    let counters = publisher.counters();
+    let began = source.began.map_or(start, |(at, _)| at);
+    Ok(Trial {
+        took: at.saturating_duration_since(began),
+        messages: publisher.source_messages(),
+        stream: report.messages(),
+        packets: counters.packets.get(),
+        bytes: counters.bytes.get(),
+        dropped: refused
+            + report
+                .sockets
+                .iter()
+                .map(|socket| socket.kernel_drops)
+                .sum::<u64>(),
+        recovered: report.arbiter.delivered[2],
+        missed: report.lines.map(|line| line.lost),
+        latency: report.latency.clone(),
+        line,
+    })
+}
+
+/// Looks how much is delivered until it is over.
+fn sample(live: &Live, start: Instant, over: &AtomicBool) -> Vec<(f64, f64)> {
+    let mut line = Vec::new();
+    let mut before = (start.elapsed(), live.report().messages());
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(SAMPLE);
+        let now = (start.elapsed(), live.report().messages());
+        let rate = (now.1 - before.1) as f64 / (now.0 - before.0).as_secs_f64();
+        line.push((now.0.as_secs_f64(), rate));
+        before = now;
+    }
+    line
+}
+
+/// A file that has an end in time.
+struct Bounded {
+    file: ItchFile,
+    /// Nanoseconds from the first poll.
+    span: u64,
+    /// The first poll: when it was, and by the clock that it was told.
+    began: Option<(Instant, u64)>,
+}
+
+impl Source for Bounded {
+    fn id(&self) -> u16 {
+        self.file.id()
+    }
+
+    fn position(&self) -> u64 {
+        self.file.position()
+    }
+
+    fn resume(&mut self, position: u64) -> Result<(), SourceError> {
+        self.file.resume(position)
+    }
+
+    fn poll(&mut self, now: u64, sink: &mut impl EventSink) -> Result<SourceState, SourceError> {
+        let (_, began) = *self.began.get_or_insert_with(|| (Instant::now(), now));
+        if now - began >= self.span {
+            return Ok(SourceState::End);
+        }
+        self.file.poll(now, sink)
+    }
+
+    fn counts(&self) -> Vec<TypeCount> {
+        self.file.counts()
+    }
+}

@@ -1,0 +1,71 @@
+//! How far a benchmark is, on stderr: one line that is written over on a terminal, otherwise a line a second. Nothing is
+//! written while something is measured.
+
+use crate::progress::{Event, Mode};
+use crate::summary::Summary;
+use std::io::{IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use twinline_benches::harness::watch::Step;
+
+/// Shows steps.
+pub(super) struct Progress {
+    mode: Mode,
+    /// When something was shown last, and what was being done.
+    last: Mutex<Option<(Instant, String)>>,
+}
+
+impl Progress {
+    pub(super) fn new(mode: Mode) -> Self {
+        Self {
+            mode: really(mode),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Shows a step, if it is time.
+    pub(super) fn show(&self, step: Step<'_>) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let every = match self.mode {
+            Mode::Auto => Duration::from_millis(200),
+            _ => Duration::from_secs(1),
+        };
+        let shown = |(at, what): &(Instant, String)| what == step.what && at.elapsed() < every;
+        if self.mode == Mode::Off || last.as_ref().is_some_and(shown) {
+            return;
+        }
+        *last = Some((Instant::now(), step.what.into()));
+        let text = format!("{} {} of {}", step.what, step.done, step.of);
+        let mut stderr = std::io::stderr().lock();
+        let _ = match self.mode {
+            Mode::Auto => write!(stderr, "\r\x1b[K{text}"),
+            Mode::Json => {
+                let mut summary = Summary::new("bench");
+                summary.set("what", step.what);
+                summary.set("done", step.done);
+                summary.set("of", step.of);
+                match serde_json::to_string(&Event::Progress(Box::new(summary))) {
+                    Ok(text) => writeln!(stderr, "{text}"),
+                    Err(_) => Ok(()),
+                }
+            }
+            _ => writeln!(stderr, "{text}"),
+        };
+        let _ = stderr.flush();
+    }
+}
+
+/// Takes the line away that stands on a terminal.
+pub(super) fn clear(mode: Mode) {
+    if really(mode) == Mode::Auto {
+        let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+    }
+}
+
+/// What `auto` means here.
+fn really(mode: Mode) -> Mode {
+    match mode {
+        Mode::Auto if !std::io::stderr().is_terminal() => Mode::Off,
+        mode => mode,
+    }
+}

@@ -1,0 +1,65 @@
+//! `twinline bench throughput`: how much goes through, from parsing to in-order delivery.
+
+use super::Part;
+use super::ground::Ground;
+use super::output::Output;
+use crate::units;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use twinline_benches::throughput::{self, Options};
+
+/// Messages a second, from parsing ITCH in memory to in-order delivery behind both lines and both journals.
+///
+/// As fast as it goes first: with journal segments that are written again, and with fresh ones. Then the highest rate at which
+/// neither line loses anything, found in steps and confirmed over the whole time. It ends with an error if a message is lost.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  twinline bench throughput --brief
+  twinline bench throughput --brief --itch day.itch50.gz --symbols 3
+
+Without --brief it takes one to two minutes and, for the fresh segments, up to half of the room in --dir.")]
+pub(super) struct Throughput {
+    /// One symbol's ITCH 5.0 messages, plain or gzip [default: an hour that is made up]
+    #[arg(long, value_name = "FILE")]
+    itch: Option<PathBuf>,
+    /// Symbols that replay them, a little apart
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=9_999))]
+    symbols: u16,
+    /// How long each run lasts
+    #[arg(long = "time", value_name = "TIME", default_value = "10s", value_parser = units::duration)]
+    span: Duration,
+    /// How long a step of the search for the highest rate lasts
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration)]
+    step: Duration,
+    #[command(flatten)]
+    ground: Ground,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+impl Throughput {
+    pub(super) fn part(&self) -> Part<'_> {
+        let options = Options {
+            symbols: self.symbols,
+            span: self.span,
+            step: self.step,
+            ..Options::default()
+        };
+        part(options, self.itch.as_deref(), &self.ground, self.output.brief)
+    }
+}
+
+/// Throughput with these options, of this file, on this ground.
+pub(super) fn part<'a>(options: Options, itch: Option<&Path>, ground: &Ground, brief: bool) -> Part<'a> {
+    let mut options = Options {
+        bed: ground.bed(options.bed),
+        itch: itch.map(Into::into),
+        ..options
+    };
+    if brief {
+        options.symbols = options.symbols.min(2);
+        (options.span, options.step) = (Duration::from_millis(300), Duration::from_millis(100));
+    }
+    Box::new(move |watch| throughput::run(&options, watch))
+}
