@@ -4,8 +4,9 @@
 mod print;
 
 use twinline_benches::fanout::{Options, run};
+use twinline_benches::harness::watch::Watch;
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    print::print(&run(&Options::default())?);
+    print::print(&run(&Options::default(), &Watch::silent())?);
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 mod print;
 
+use twinline_benches::harness::watch::Watch;
 use twinline_benches::recovery::{Options, run};
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -13,6 +14,6 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     if let Some(rounds) = rounds {
         options.rounds = rounds.parse()?;
     }
-    print::print(&run(&options)?);
+    print::print(&run(&options, &Watch::silent())?);
     Ok(())
 }

@@ -174,7 +174,7 @@ fn watch(readers: &mut [JournalReader], done: &AtomicBool) -> Result<Vec<Seen>> 
 }
 
 /// Two lines on loopback, and what holds their ports.
-pub(crate) fn lines() -> Result<([LineAddress; 2], [UdpSocket; 2])> {
+fn lines() -> Result<([LineAddress; 2], [UdpSocket; 2])> {
     let ports = [
         UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,
         UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?,

@@ -2,9 +2,10 @@
 //! delivered; and beside them the barest, one socket. All sleep in the kernel while nothing comes: with many more of them
 //! than cores, none can spin.
 
-use crate::recovery::Result;
-use crate::recovery::bed::{PATIENCE, SESSION};
+use crate::harness::error::BenchError;
+use crate::recovery::feed::{PATIENCE, SESSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -48,7 +49,7 @@ impl Patience {
 /// A receiving end that can be run.
 pub(super) trait Receive: Send {
     /// Takes what comes until `end`, or until nothing has come for long.
-    fn run(&mut self, end: &End) -> Result<Had>;
+    fn run(&mut self, end: &End) -> Result<Had, BenchError>;
 }
 
 /// Both lines and an arbiter.
@@ -60,7 +61,7 @@ pub(super) struct Light {
 
 impl Light {
     /// One that goes on at `next`.
-    pub(super) fn open(lines: &[LineAddress; 2], next: u64) -> Result<Self> {
+    pub(super) fn open(lines: &[LineAddress; 2], next: u64) -> Result<Self, BenchError> {
         let open = |line| LineReceiver::open(line, &ReceiverOptions::default());
         let position = Position {
             session: SESSION,
@@ -90,16 +91,19 @@ impl Sink for Notes {
 }
 
 impl Receive for Light {
-    fn run(&mut self, end: &End) -> Result<Had> {
+    fn run(&mut self, end: &End) -> Result<Had, BenchError> {
         let mut notes = Notes::default();
         let mut buffer = [0; DEFAULT_PACKET_LEN];
         let mut patience = Patience(Instant::now());
-        let timeout = Timespec::try_from(LOOK)?;
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(LOOK.subsec_nanos()),
+        };
         while !end.is_reached(self.arbiter.position().next) && !patience.is_over() {
             let mut wait = [0, 1].map(|line| PollFd::new(&self.lines[line], PollFlags::IN));
             match poll(&mut wait, Some(&timeout)) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(BenchError::io("wait for the lines")(error.into())),
             }
             let now = self.start.elapsed().as_nanos() as u64;
             for (line, origin) in self.lines.iter().zip([Origin::LineA, Origin::LineB]) {
@@ -119,16 +123,19 @@ pub(super) struct Bare(UdpSocket);
 
 impl Bare {
     /// On the host of this address.
-    pub(super) fn open((group, port): (Ipv4Addr, u16), interface: Ipv4Addr) -> Result<Self> {
-        let socket = UdpSocket::bind((group, port))?;
-        socket.join_multicast_v4(&group, &interface)?;
-        socket.set_read_timeout(Some(LOOK))?;
-        Ok(Self(socket))
+    pub(super) fn open((group, port): (Ipv4Addr, u16), interface: Ipv4Addr) -> Result<Self, BenchError> {
+        let open = || -> io::Result<UdpSocket> {
+            let socket = UdpSocket::bind((group, port))?;
+            socket.join_multicast_v4(&group, &interface)?;
+            socket.set_read_timeout(Some(LOOK))?;
+            Ok(socket)
+        };
+        Ok(Self(open().map_err(BenchError::io("open a bare receiver"))?))
     }
 }
 
 impl Receive for Bare {
-    fn run(&mut self, end: &End) -> Result<Had> {
+    fn run(&mut self, end: &End) -> Result<Had, BenchError> {
         let mut had = Vec::new();
         let mut buffer = [0; DEFAULT_PACKET_LEN];
         let (mut next, mut patience) = (0, Patience(Instant::now()));

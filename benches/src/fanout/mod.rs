@@ -8,11 +8,13 @@
 mod listeners;
 mod namespaces;
 
+use crate::harness::bed::{Bed, BedConfig};
+use crate::harness::error::BenchError;
 use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Figure, Section, Value};
 use crate::harness::slice::latencies;
-use crate::recovery::Result;
-use crate::recovery::bed::{Bed, Feed, Way, bytes_of};
+use crate::harness::watch::Watch;
+use crate::recovery::feed::{Feed, Way, bytes_of, join, spawn, unpinned};
 use hdrhistogram::Histogram;
 use listeners::{Bare, End, Had, Light, Receive};
 use namespaces::Hosts;
@@ -23,12 +25,8 @@ use std::time::Duration;
 use twinline_feed::run::unix_now;
 use twinline_line::{LineAddress, LineSender, SendOutcome, SenderOptions};
 
-/// Lines A and B, and the line of the barest receivers.
-const GROUPS: [(Ipv4Addr, u16); 3] = [
-    (Ipv4Addr::new(239, 78, 9, 1), 17_001),
-    (Ipv4Addr::new(239, 78, 9, 2), 17_002),
-    (Ipv4Addr::new(239, 78, 9, 3), 17_003),
-];
+/// The line of the barest receivers.
+const BARE: (Ipv4Addr, u16) = (Ipv4Addr::new(239, 78, 9, 3), 17_003);
 /// From one message to the next: all have had the one before.
 const APART: Duration = Duration::from_millis(5);
 /// Messages of a round that only warm up.
@@ -37,6 +35,8 @@ const WARM: usize = 5;
 /// How much is measured.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Where journals are made.
+    pub bed: BedConfig,
     /// Numbers of listeners, rising.
     pub listeners: Vec<usize>,
     /// Rounds with each number.
@@ -48,6 +48,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            bed: BedConfig::default(),
             listeners: vec![1, 2, 5, 10, 20, 40, 60],
             rounds: 5,
             messages: 100,
@@ -56,9 +57,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Just enough to see that everything works.
-    pub fn brief() -> Self {
+    /// The same, just enough to see that everything works.
+    pub fn brief(self) -> Self {
         Self {
+            bed: self.bed,
             listeners: vec![1, 3],
             rounds: 2,
             messages: 20,
@@ -70,7 +72,7 @@ impl Options {
 ///
 /// # Errors
 /// If something cannot be opened or fails, or a message does not come to every listener.
-pub fn run(options: &Options) -> Result<Section> {
+pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     let mut section = Section {
         name: "fanout".into(),
         title: "From the first listener that has a message to the last".into(),
@@ -88,44 +90,55 @@ pub fn run(options: &Options) -> Result<Section> {
          listeners the spread is mostly the time that they take to wake one after the other.",
         options.messages, options.rounds
     ));
-    let most = options.listeners.iter().copied().max().unwrap_or(0);
-    // Host 1 publishes.
-    let mut hosts = Hosts::new(most + 1)?;
-    hosts.grow(1)?;
-    let [a, b, bare] = GROUPS.map(|(group, port)| format!("{group}:{port}@line"));
-    let lines: [LineAddress; 2] = [a.parse()?, b.parse()?];
-    let bed = Bed::on(lines.clone())?;
-    let bare: LineAddress = bare.parse()?;
-    let mut sending = hosts.within(1, || {
-        Ok(Sending {
-            feed: bed.publish()?,
-            bare: LineSender::open(&bare, SenderOptions::default())?,
-            datagram: Vec::new(),
-        })
-    })?;
-    let first = sending.feed.next();
-    sending.feed.publish(1, Way::Both, unix_now())?;
-    sending.datagram = bytes_of(&bed.journal(), first, sending.feed.next())?;
-    for &count in &options.listeners {
-        hosts.grow(count + 1)?;
-        let mut ours = Spread::new();
-        let mut floor = Spread::new();
-        for _ in 0..options.rounds {
-            let receivers = receivers(&hosts, count, |_| Light::open(&lines, sending.feed.next()))?;
-            ours.round(receive(receivers, options.messages, |_| sending.publish())?)?;
-            let receivers = self::receivers(&hosts, count, |host| {
-                Bare::open(GROUPS[2], Ipv4Addr::new(10, 78, 0, host as u8))
-            })?;
-            floor.round(receive(receivers, options.messages, |number| {
-                sending.send_bare(number)
-            })?)?;
-        }
-        report(count, &ours, &floor, &mut section);
-    }
+    unpinned(|| measure(options, watch, &mut section))?;
     section
         .not_measured
         .push("Whole listener daemons in each namespace: they would share the cores too.".into());
     Ok(section)
+}
+
+fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<(), BenchError> {
+    let most = options.listeners.iter().copied().max().unwrap_or(0);
+    // Host 1 publishes.
+    let mut hosts = Hosts::new(most + 1)?;
+    hosts.grow(1)?;
+    let bed = Bed::new(&BedConfig {
+        interfaces: ["line".into(), "line".into()],
+        ..options.bed.clone()
+    })?;
+    let bare = LineAddress {
+        group: BARE.0,
+        port: BARE.1,
+        interface: Some("line".into()),
+    };
+    let mut sending = hosts.within(1, || {
+        Ok(Sending {
+            feed: Feed::open(&bed)?,
+            bare: LineSender::open(&bare, SenderOptions::default())?,
+            datagram: Vec::new(),
+        })
+    })?;
+    let first = sending.publish()?;
+    sending.datagram = bytes_of(&bed.publisher_journal(), first, sending.feed.next())?;
+    for (number, &count) in options.listeners.iter().enumerate() {
+        watch.step("fanout: number of listeners", number, options.listeners.len())?;
+        hosts.grow(count + 1)?;
+        let mut ours = Spread::new();
+        let mut floor = Spread::new();
+        for _ in 0..options.rounds {
+            let next = sending.feed.next();
+            let light = receivers(&hosts, count, |_| Light::open(bed.lines(), next))?;
+            ours.round(receive(light, options.messages, |_| sending.publish())?)?;
+            let bare = receivers(&hosts, count, |host| {
+                Bare::open(BARE, Ipv4Addr::new(10, 78, 0, host as u8))
+            })?;
+            floor.round(receive(bare, options.messages, |number| {
+                sending.send_bare(number)
+            })?)?;
+        }
+        report(count, &ours, &floor, section);
+    }
+    Ok(())
 }
 
 /// What sends, on host 1.
@@ -138,18 +151,18 @@ struct Sending {
 
 impl Sending {
     /// A message on both lines; its sequence.
-    fn publish(&mut self) -> Result<u64> {
+    fn publish(&mut self) -> Result<u64, BenchError> {
         let sequence = self.feed.next();
         self.feed.publish(1, Way::Both, unix_now())?;
         Ok(sequence)
     }
 
     /// A datagram for the barest receivers; its number.
-    fn send_bare(&mut self, number: u64) -> Result<u64> {
+    fn send_bare(&mut self, number: u64) -> Result<u64, BenchError> {
         self.datagram[..8].copy_from_slice(&number.to_le_bytes());
         match self.bare.send(&self.datagram) {
             SendOutcome::Sent => Ok(number),
-            other => Err(format!("a datagram was not sent: {other:?}").into()),
+            other => Err(BenchError::Broken(format!("a datagram was not sent: {other:?}"))),
         }
     }
 }
@@ -158,8 +171,8 @@ impl Sending {
 fn receivers<R: Receive>(
     hosts: &Hosts,
     count: usize,
-    open: impl Fn(usize) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
+    open: impl Fn(usize) -> Result<R, BenchError> + Sync,
+) -> Result<Vec<R>, BenchError> {
     (2..count + 2)
         .map(|host| hosts.within(host, || open(host)))
         .collect()
@@ -175,18 +188,18 @@ struct Round {
 fn receive<R: Receive>(
     mut receivers: Vec<R>,
     messages: usize,
-    mut send: impl FnMut(u64) -> Result<u64>,
-) -> Result<Round> {
+    mut send: impl FnMut(u64) -> Result<u64, BenchError>,
+) -> Result<Round, BenchError> {
     let end = End::default();
     thread::scope(|scope| {
-        let running: Vec<_> = receivers
+        let running = receivers
             .iter_mut()
-            .map(|receiver| scope.spawn(|| receiver.run(&end)))
-            .collect();
+            .map(|receiver| spawn(scope, "receiver", None, || receiver.run(&end)))
+            .collect::<Vec<_>>();
         // Until they sleep.
         thread::sleep(4 * APART);
         let mut sent = Vec::with_capacity(messages);
-        let mut sending = || -> Result<()> {
+        let mut sending = || -> Result<(), BenchError> {
             for number in 1..=messages as u64 {
                 let at = unix_now();
                 sent.push((send(number)?, at));
@@ -199,8 +212,8 @@ fn receive<R: Receive>(
         end.tell(sent.last().map_or(1, |(sequence, _)| sequence + 1));
         let had = running
             .into_iter()
-            .map(|thread| thread.join().map_err(|_| "a receiver panicked")?)
-            .collect::<Result<Vec<Had>>>();
+            .map(|thread| join(thread?))
+            .collect::<Result<Vec<Had>, BenchError>>();
         outcome.and(had).map(|had| Round { sent, had })
     })
 }
@@ -225,7 +238,7 @@ impl Spread {
     }
 
     /// Adds a round. Every receiver must have had everything.
-    fn round(&mut self, round: Round) -> Result<()> {
+    fn round(&mut self, round: Round) -> Result<(), BenchError> {
         let mut times: HashMap<u64, (u64, u64, usize)> = HashMap::new();
         for (sequence, at) in round.had.iter().flatten() {
             let of = times.entry(*sequence).or_insert((u64::MAX, 0, 0));
@@ -236,7 +249,9 @@ impl Spread {
             let listeners = round.had.len();
             let &(first, last, count) = times.get(sequence).unwrap_or(&(0, 0, 0));
             if count != listeners {
-                return Err(format!("{count} of {listeners} listeners had sequence {sequence}").into());
+                return Err(BenchError::Broken(format!(
+                    "{count} of {listeners} listeners had sequence {sequence}"
+                )));
             }
             if number >= WARM {
                 spread.saturating_record((last - first).max(1));
@@ -245,8 +260,9 @@ impl Spread {
         }
         self.rounds[0].push(spread.value_at_quantile(0.5) as f64);
         self.rounds[1].push(latest.value_at_quantile(0.5) as f64);
-        self.spread.add(&spread)?;
-        self.latest.add(&latest)?;
+        // Same bounds: nothing is out of range.
+        let _ = self.spread.add(&spread);
+        let _ = self.latest.add(&latest);
         Ok(())
     }
 }
@@ -288,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_listener_has_every_message_and_the_spread_is_measured() {
-        let section = run(&Options::brief()).expect("loopback works");
+        let section = run(&Options::default().brief(), &Watch::silent()).expect("loopback works");
         if let Some(why) = namespaces::missing() {
             assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
             assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);

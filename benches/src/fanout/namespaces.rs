@@ -1,14 +1,14 @@
 //! Hosts of our own: network namespaces on one bridge. They are gone when dropped, and also when this process ends in any
 //! other way: a small process beside it waits for that.
 
-use crate::recovery::Result;
+use crate::harness::error::BenchError;
+use crate::recovery::feed::on_core;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 
 /// What clears up: it reads until this process closes the pipe, or dies, and removes the namespaces that it was given.
 /// Ctrl-C at the terminal reaches it too, and is not for it.
@@ -35,7 +35,7 @@ pub(super) struct Hosts {
 
 impl Hosts {
     /// The bridge, and room for hosts 1 to `most`.
-    pub(super) fn new(most: usize) -> Result<Self> {
+    pub(super) fn new(most: usize) -> Result<Self, BenchError> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("twf{}n{number}", std::process::id());
@@ -46,7 +46,8 @@ impl Hosts {
             .args(names)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .spawn()?;
+            .spawn()
+            .map_err(BenchError::io("start sh"))?;
         let hosts = Self {
             prefix,
             count: 0,
@@ -61,7 +62,7 @@ impl Hosts {
     }
 
     /// Makes hosts until there are `count`.
-    pub(super) fn grow(&mut self, count: usize) -> Result<()> {
+    pub(super) fn grow(&mut self, count: usize) -> Result<(), BenchError> {
         let switch = format!("{}s", self.prefix);
         for host in self.count + 1..=count {
             let name = self.name(host);
@@ -88,14 +89,18 @@ impl Hosts {
     }
 
     /// Runs `work` on a thread of its own in a host: the sockets that it opens are that host's, whoever uses them then.
-    pub(super) fn within<T: Send>(&self, host: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-        thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                let namespace = File::open(format!("/run/netns/{}", self.name(host)))?;
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-                work()
-            });
-            thread.join().map_err(|_| "a thread of the benchmark panicked")?
+    pub(super) fn within<T: Send>(
+        &self,
+        host: usize,
+        work: impl FnOnce() -> Result<T, BenchError> + Send,
+    ) -> Result<T, BenchError> {
+        on_core("host", None, || {
+            let path = format!("/run/netns/{}", self.name(host));
+            let failed = || BenchError::io(format!("enter the network namespace {path}"));
+            let namespace = File::open(&path).map_err(failed())?;
+            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+                .map_err(|error| failed()(error.into()))?;
+            work()
         })
     }
 }
@@ -109,21 +114,27 @@ impl Drop for Hosts {
 }
 
 /// Runs `ip` with these arguments and a batch of commands.
-fn ip(arguments: &[&str], batch: &str) -> Result<()> {
-    let mut child = Command::new("ip")
-        .args(arguments)
-        .args(["-batch", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(batch.as_bytes())?;
-    }
-    let done = child.wait_with_output()?;
+fn ip(arguments: &[&str], batch: &str) -> Result<(), BenchError> {
+    let run = || -> io::Result<Output> {
+        let mut child = Command::new("ip")
+            .args(arguments)
+            .args(["-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(batch.as_bytes())?;
+        }
+        child.wait_with_output()
+    };
+    let done = run().map_err(BenchError::io("run the command ip"))?;
     match done.status.success() {
         true => Ok(()),
-        false => Err(format!("ip {batch}: {}", String::from_utf8_lossy(&done.stderr)).into()),
+        false => Err(BenchError::Broken(format!(
+            "ip {batch}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        ))),
     }
 }
 
@@ -152,7 +163,9 @@ mod tests {
             hosts.grow(2).expect("root, and ip");
             assert_eq!(namespaces(&hosts.prefix), 3);
             let [mut one, mut two] = [1, 2].map(|host| {
-                let bound = hosts.within(host, || Ok(std::net::UdpSocket::bind(("0.0.0.0", 17_003))?));
+                let bound = hosts.within(host, || {
+                    std::net::UdpSocket::bind(("0.0.0.0", 17_003)).map_err(BenchError::io("bind"))
+                });
                 Some(bound.expect("a port of its own"))
             });
             let (one, two) = (one.take().unwrap(), two.take().unwrap());

@@ -1,7 +1,8 @@
 //! Clients of a recovery service that count what they are sent: the real client, any number of them on one thread.
 
-use super::Result;
-use super::bed::{CHANNEL, PATIENCE, SESSION};
+use super::feed::{PATIENCE, SESSION};
+use crate::harness::bed::CHANNEL;
+use crate::harness::error::BenchError;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use twinline_recovery::client::ClientEvent;
@@ -44,24 +45,27 @@ pub(super) struct Received {
 
 impl Clients {
     /// So many, connected.
-    pub(super) fn connect(service: SocketAddr, count: usize) -> Result<Self> {
+    pub(super) fn connect(service: SocketAddr, count: usize) -> Result<Self, BenchError> {
         let config = ClientConfig::new("bench", CHANNEL);
         let mut clients = Self {
-            client: RecoveryClient::new(&config, &vec![service; count])?,
+            client: RecoveryClient::new(&config, &vec![service; count]).map_err(BenchError::recovery)?,
             each: vec![Client::default(); count],
         };
         let until = Instant::now() + PATIENCE;
         while !(0..count).all(|at| clients.client.is_ready(at)) {
             if Instant::now() > until {
-                return Err("the recovery service lets nobody in".into());
+                return Err(BenchError::Broken("the recovery service lets nobody in".into()));
             }
-            clients.client.poll(Duration::from_millis(10), &mut |_, _| {})?;
+            clients
+                .client
+                .poll(Duration::from_millis(10), &mut |_, _| {})
+                .map_err(BenchError::recovery)?;
         }
         Ok(clients)
     }
 
     /// All ask for `from..to` at once and wait for it.
-    pub(super) fn ask(&mut self, from: u64, to: u64) -> Result<Received> {
+    pub(super) fn ask(&mut self, from: u64, to: u64) -> Result<Received, BenchError> {
         let start = Instant::now();
         self.each.fill(Client {
             ask: from,
@@ -75,7 +79,9 @@ impl Clients {
                     let end = to.min(each.ask + REQUEST);
                     // Its number only has to be none that is open.
                     let number = (each.ask % u64::from(u32::MAX)) as u32 + 1;
-                    self.client.submit(at, number, SESSION, &[range(each.ask, end)])?;
+                    self.client
+                        .submit(at, number, SESSION, &[range(each.ask, end)])
+                        .map_err(BenchError::recovery)?;
                     (each.ask, each.open) = (end, each.open + 1);
                 }
             }
@@ -83,14 +89,15 @@ impl Clients {
                 break;
             }
             if start.elapsed() > PATIENCE {
-                return Err("recovery does not answer in time".into());
+                return Err(BenchError::Broken("recovery does not answer in time".into()));
             }
             let each = &mut self.each;
-            self.client.poll(Duration::from_millis(100), &mut |at, event| {
-                each[at].take(&event, start);
-            })?;
+            let mut take = |at: usize, event: ClientEvent<'_>| each[at].take(&event, start);
+            self.client
+                .poll(Duration::from_millis(100), &mut take)
+                .map_err(BenchError::recovery)?;
             if let Some(trouble) = self.each.iter().find_map(|each| each.trouble) {
-                return Err(trouble.into());
+                return Err(BenchError::Broken(trouble.into()));
             }
         }
         Ok(Received {
@@ -105,8 +112,10 @@ impl Clients {
     }
 
     /// Keeps the connections for so long.
-    pub(super) fn idle(&mut self, time: Duration) -> Result<()> {
-        Ok(self.client.poll(time, &mut |_, _| {})?)
+    pub(super) fn idle(&mut self, time: Duration) -> Result<(), BenchError> {
+        self.client
+            .poll(time, &mut |_, _| {})
+            .map_err(BenchError::recovery)
     }
 }
 

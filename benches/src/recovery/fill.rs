@@ -3,19 +3,23 @@
 //! A full packet is kept from both lines, then one goes out on both: the listener may ask once it came on the second. The
 //! time runs from just before that is sent, by the system's clock, to the time that the listener's ring gives the fill.
 
-use super::bed::{Bed, Feed, Listening, Way};
-use super::{Options, Result, bare, figure, ratio};
+use super::feed::{Feed, Way, bytes_of, on_core};
+use super::watching::Watching;
+use super::{Options, bare, figure, ratio};
+use crate::harness::bed::Bed;
 use crate::harness::clock::Clock;
+use crate::harness::error::BenchError;
 use crate::harness::pairs::Pairs;
 use crate::harness::result::{Distribution, Goal, Section, Value};
 use crate::harness::slice::{Slice, latencies};
+use crate::harness::watch::Watch;
 use std::collections::HashMap;
 use std::thread;
 use std::time::Duration;
 use twinline_feed::run::unix_now;
 use twinline_listener::GapConfig;
 use twinline_recovery::Range;
-use twinline_ring::{Next, Origin};
+use twinline_ring::Origin;
 use twinline_wire::recovery::{Data, RangesRequest, RequestComplete};
 use twinline_wire::stream::{GroupHeader, STREAM_HEADER_LEN};
 
@@ -24,101 +28,67 @@ const APART: Duration = Duration::from_millis(1);
 /// Ticks that fill a packet of the default size, or nearly.
 const FULL: usize = 32;
 
+const fn bare(client_spins: bool, server_spins: bool, apart: Duration) -> Candidate {
+    let waits = bare::Waits {
+        client_spins,
+        server_spins,
+    };
+    Candidate::Bare(waits, apart)
+}
+
 /// What is measured in a round, the floor first.
 const CANDIDATES: [(&str, Candidate); 6] = [
-    (
-        "bare request and reply",
-        Candidate::Bare {
-            client_spins: true,
-            server_spins: false,
-            apart: APART,
-        },
-    ),
+    ("bare request and reply", bare(true, false, APART)),
     ("gap to filled", Candidate::Gap(Way::Both)),
-    (
-        "bare, both ends sleep",
-        Candidate::Bare {
-            client_spins: false,
-            server_spins: false,
-            apart: APART,
-        },
-    ),
-    (
-        "bare, both ends spin",
-        Candidate::Bare {
-            client_spins: true,
-            server_spins: true,
-            apart: APART,
-        },
-    ),
-    (
-        "bare, back to back",
-        Candidate::Bare {
-            client_spins: true,
-            server_spins: false,
-            apart: Duration::ZERO,
-        },
-    ),
+    ("bare, both ends sleep", bare(false, false, APART)),
+    ("bare, both ends spin", bare(true, true, APART)),
+    ("bare, back to back", bare(true, false, Duration::ZERO)),
     ("gap to filled, one line silent", Candidate::Gap(Way::OnlyA)),
 ];
+const ONE_LINE: usize = 5;
 
 #[derive(Clone, Copy)]
 enum Candidate {
-    Bare {
-        client_spins: bool,
-        server_spins: bool,
-        apart: Duration,
-    },
+    /// How both ends wait, and how far the requests are apart.
+    Bare(bare::Waits, Duration),
     /// The packet behind the gap goes this way.
     Gap(Way),
 }
 
-pub(super) fn run(options: &Options, section: &mut Section) -> Result<()> {
+pub(super) fn run(options: &Options, section: &mut Section, watch: &Watch) -> Result<(), BenchError> {
     let clock = Clock::new();
-    let bed = Bed::new()?;
-    let mut feed = bed.publish()?;
-    let service = super::bed::on_core(super::bed::CORE, || bed.serve())?;
+    let bed = Bed::new(&options.bed)?;
+    let mut feed = Feed::open(&bed)?;
+    let service = on_core("service", options.core(0), || bed.serve())?;
     let before = feed.next();
     feed.publish(FULL, Way::Both, unix_now())?;
-    let packet = super::bed::bytes_of(&bed.journal(), before, feed.next())?.len();
-    let sizes = sizes(packet);
+    let sizes = sizes(bytes_of(&bed.publisher_journal(), before, feed.next())?.len());
+    let mut watching = Watching::open(&bed, &service)?;
     let mut pairs = Pairs::default();
-    let mut lost = 0;
-    for round in 0..options.rounds {
+    // The first round warms up.
+    for round in 0..=options.rounds {
+        watch.step("recovery, gap to filled: round", round, options.rounds)?;
         let mut slices = Vec::new();
-        // A listener spins on its core: it runs only while it is measured.
-        let mut listening = None;
         for (_, candidate) in &CANDIDATES {
             slices.push(match *candidate {
-                Candidate::Bare {
-                    client_spins,
-                    server_spins,
-                    apart,
-                } => {
-                    listening = None;
-                    let waits = bare::Waits {
-                        client_spins,
-                        server_spins,
-                    };
-                    bare::request_reply(waits, sizes, options.gaps, apart, &clock)?
+                Candidate::Bare(waits, apart) => {
+                    // It spins on the core that the bare client is to have.
+                    let _halted = watching.listening.halt()?;
+                    let cores = [options.core(0), options.core(1)];
+                    bare::request_reply(waits, sizes, options.gaps, apart, cores, &clock)?
                 }
-                Candidate::Gap(way) => {
-                    let listening = match &mut listening {
-                        Some(listening) => listening,
-                        none => none.insert(bed.listen(&service)?),
-                    };
-                    gaps(&mut feed, listening, way, options.gaps, &clock)?
-                }
+                Candidate::Gap(way) => gaps(&mut feed, &mut watching, way, options, &clock)?,
             });
         }
-        lost += slices.iter().map(|slice| slice.lost).sum::<u64>();
-        // The first round warms up.
-        if round > 0 || options.rounds < 3 {
+        if let Some(slice) = slices.iter().find(|slice| slice.lost > 0) {
+            let lost = slice.lost;
+            return Err(BenchError::Broken(format!(
+                "{lost} gaps were not filled by recovery"
+            )));
+        }
+        if round > 0 {
             pairs.push(slices);
         }
-    }
-    if lost > 0 {
-        return Err(format!("{lost} gaps were not filled by recovery").into());
     }
     report(&pairs, sizes, section);
     Ok(())
@@ -133,15 +103,20 @@ fn sizes(packet: usize) -> [usize; 2] {
 }
 
 /// So many gaps of one packet, one after the other.
-fn gaps(feed: &mut Feed, listening: &mut Listening, way: Way, count: usize, clock: &Clock) -> Result<Slice> {
+fn gaps(
+    feed: &mut Feed,
+    watching: &mut Watching,
+    way: Way,
+    options: &Options,
+    clock: &Clock,
+) -> Result<Slice, BenchError> {
     // Whatever came before is delivered, and both lines speak.
-    feed.publish(1, Way::Both, unix_now())?;
-    listening.wait_delivered(feed.next())?;
-    while !matches!(listening.ring.poll(), Next::Empty) {}
+    watching.catch_up(feed)?;
+    watching.records(|_| {})?;
     let began = clock.now();
     let mut asked = HashMap::new();
-    super::bed::on_core(super::bed::CORE, || {
-        for _ in 0..count {
+    on_core("publisher", options.core(0), || {
+        for _ in 0..options.gaps {
             let sequence = feed.next();
             feed.publish(FULL, Way::Neither, unix_now())?;
             asked.insert(sequence, feed.publish(1, way, unix_now())?);
@@ -152,17 +127,16 @@ fn gaps(feed: &mut Feed, listening: &mut Listening, way: Way, count: usize, cloc
         }
         Ok(())
     })?;
-    feed.publish(1, Way::Both, unix_now())?;
-    listening.wait_delivered(feed.next())?;
+    watching.catch_up(feed)?;
     let took = clock.now() - began;
     let mut latency = latencies();
-    while let Next::Record(record) = listening.ring.poll() {
+    watching.records(|record| {
         if record.origin == Origin::Recovery
             && let Some(since) = asked.remove(&record.sequence)
         {
             latency.saturating_record(record.receive_time.saturating_sub(since).max(1));
         }
-    }
+    })?;
     Ok(Slice {
         began,
         took,
@@ -180,11 +154,10 @@ fn report(pairs: &Pairs, [request, reply]: [usize; 2], section: &mut Section) {
          the same as recovery's: the one that asks spins on its socket, as the listener does, the one that answers sleeps in \
          the kernel, as the service does; {APART:?} apart, like the gaps."
     ));
-    let goal = Goal::at_most(3.0, 10.0);
     section.figures.push(ratio(
         "gap to filled, p50 to a bare request and reply",
         pairs.ratio(1, 0, 0.5),
-        Some(goal),
+        Some(Goal::at_most(3.0, 10.0)),
         None,
     ));
     section.figures.push(ratio(
@@ -193,7 +166,7 @@ fn report(pairs: &Pairs, [request, reply]: [usize; 2], section: &mut Section) {
         None,
         None,
     ));
-    for (other, (name, _)) in CANDIDATES.iter().enumerate().skip(2).take(3) {
+    for (other, (name, _)) in CANDIDATES.iter().enumerate().take(ONE_LINE).skip(2) {
         section.figures.push(ratio(
             &format!("gap to filled, p50 to {name}"),
             pairs.ratio(1, other, 0.5),
@@ -201,16 +174,15 @@ fn report(pairs: &Pairs, [request, reply]: [usize; 2], section: &mut Section) {
             None,
         ));
     }
+    let wait = Duration::from_nanos(GapConfig::default().reorder);
+    let note = format!("holds the reorder wait of {wait:?}: the other line could still bring it");
     for (candidate, (name, _)) in CANDIDATES.iter().enumerate() {
         section.figures.push(figure(
             &format!("{name}, p50"),
             "ns",
             Value::Median(pairs.quantile(candidate, 0.5)),
             None,
-            (candidate == 5).then(|| {
-                let wait = Duration::from_nanos(GapConfig::default().reorder);
-                format!("holds the reorder wait of {wait:?}: the other line could still bring it")
-            }),
+            (candidate == ONE_LINE).then(|| note.clone()),
         ));
         section
             .distributions

@@ -5,22 +5,25 @@
 //! then the barest program that moves the same bytes; reported are the medians of the rounds' ratios.
 
 mod bare;
-pub(crate) mod bed;
 mod burst;
 mod clients;
+pub(crate) mod feed;
 mod fill;
 mod replay;
+mod watching;
 
+use crate::harness::bed::BedConfig;
+use crate::harness::error::BenchError;
 use crate::harness::median::Median;
 use crate::harness::result::{Figure, Goal, Section, Value};
-use std::error::Error;
+use crate::harness::watch::Watch;
 use std::time::Duration;
 
-pub(crate) type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-
 /// How much is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Options {
+    /// Lines, journals, cores. It has a ring, and keeps all segments, whatever this says.
+    pub bed: BedConfig,
     /// Rounds of the parts that are compared round by round.
     pub rounds: usize,
     /// Gaps in a round.
@@ -38,6 +41,10 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            bed: BedConfig {
+                cores: Some([0, 1]),
+                ..BedConfig::default()
+            },
             rounds: 50,
             gaps: 40,
             replay: 256 << 20,
@@ -49,9 +56,10 @@ impl Default for Options {
 }
 
 impl Options {
-    /// Just enough to see that everything works.
-    pub fn brief() -> Self {
+    /// The same, just enough to see that everything works.
+    pub fn brief(self) -> Self {
         Self {
+            bed: self.bed,
             rounds: 2,
             gaps: 5,
             replay: 8 << 20,
@@ -60,32 +68,50 @@ impl Options {
             seconds: 1,
         }
     }
+
+    /// The publisher's core (0), or the listener's (1).
+    fn core(&self, which: usize) -> Option<usize> {
+        self.bed.cores.map(|cores| cores[which])
+    }
 }
 
 /// Measures recovery.
 ///
 /// # Errors
 /// If something cannot be opened, fails, or does not come in time.
-pub fn run(options: &Options) -> Result<Section> {
+pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
+    let options = Options {
+        bed: BedConfig {
+            ring: Some(32 << 20),
+            segments: None,
+            ..options.bed.clone()
+        },
+        ..options.clone()
+    };
+    feed::unpinned(|| measure(&options, watch))
+}
+
+fn measure(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     let mut section = Section {
         name: "recovery".into(),
         title: "Recovery beside bare TCP".into(),
-        how: vec![format!(
-            "Publisher, recovery service and clients on core {}, the listener on core {}, or what stands in for them. \
-             Everything on loopback. {} rounds.",
-            bed::CORE,
-            bed::LISTENER_CORE,
-            options.rounds
-        )],
+        how: vec![
+            options.bed.say_cores(),
+            format!(
+                "The recovery service, and the end of bare TCP that sends, are on the publisher's core; clients, and the \
+                 end that receives, on the listener's. {} rounds of each part, ours and bare in turn.",
+                options.rounds
+            ),
+        ],
+        not_measured: vec![
+            "Recovery over a network: loopback has no bandwidth to share and no way to travel.".into(),
+            "Recovery under TLS.".into(),
+        ],
         ..Section::default()
     };
-    fill::run(options, &mut section)?;
-    replay::run(options, &mut section)?;
-    burst::run(options, &mut section)?;
-    section.not_measured = vec![
-        "Recovery over a real network: loopback has no bandwidth to share and no way to travel.".into(),
-        "Recovery under TLS.".into(),
-    ];
+    fill::run(options, &mut section, watch)?;
+    replay::run(options, &mut section, watch)?;
+    burst::run(options, &mut section, watch)?;
     Ok(section)
 }
 
@@ -115,7 +141,7 @@ mod tests {
 
     #[test]
     fn every_part_of_recovery_is_measured_beside_its_floor() {
-        let section = run(&Options::brief()).expect("loopback works");
+        let section = run(&Options::default().brief(), &Watch::silent()).expect("loopback works");
         let goals: Vec<&str> = section
             .figures
             .iter()

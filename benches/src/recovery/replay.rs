@@ -1,32 +1,39 @@
 //! A large part of the journal for one client, beside a bare stream of the same bytes.
 
-use super::bed::{Bed, CORE, LISTENER_CORE, bytes_of, on_core};
 use super::clients::Clients;
-use super::{Options, Result, bare, figure, ratio, seconds};
+use super::feed::{Feed, bytes_of, on_core};
+use super::{Options, bare, figure, ratio, seconds};
+use crate::harness::bed::Bed;
+use crate::harness::error::BenchError;
 use crate::harness::median::Median;
 use crate::harness::result::{Goal, Section, Value};
+use crate::harness::watch::Watch;
 use std::time::Duration;
 
-pub(super) fn run(options: &Options, section: &mut Section) -> Result<()> {
-    let bed = Bed::new()?;
-    let mut feed = bed.publish()?;
+pub(super) fn run(options: &Options, section: &mut Section, watch: &Watch) -> Result<(), BenchError> {
+    let bed = Bed::new(&options.bed)?;
+    let mut feed = Feed::open(&bed)?;
     let from = feed.next();
     // A tick in a full packet has 40 bytes and a little more.
     while (feed.next() - from) * 40 < options.replay {
         feed.fill(10_000)?;
     }
     let to = feed.next();
-    let bytes = bytes_of(&bed.journal(), from, to)?;
-    let service = on_core(CORE, || bed.serve())?;
+    let bytes = bytes_of(&bed.publisher_journal(), from, to)?;
+    let service = on_core("service", options.core(0), || bed.serve())?;
     let (mut ours, mut bare): (Vec<Duration>, Vec<Duration>) = Default::default();
     let rounds = options.rounds.min(20);
+    let cores = [options.core(0), options.core(1)];
     for round in 0..=rounds {
-        let received = on_core(LISTENER_CORE, || {
+        watch.step("recovery, bulk replay: round", round, rounds)?;
+        let received = on_core("client", cores[1], || {
             Clients::connect(service.address, 1)?.ask(from, to)
         })?;
-        let stream = bare::stream(&bytes, 1)?;
+        let stream = bare::stream(&bytes, 1, cores)?;
         if received.bytes > bytes.len() as u64 || received.bytes * 20 < bytes.len() as u64 * 19 {
-            return Err("the client was not sent what is in the journal".into());
+            return Err(BenchError::Broken(
+                "the client was not sent what is in the journal".into(),
+            ));
         }
         // The first round warms up.
         if round > 0 {

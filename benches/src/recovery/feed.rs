@@ -1,0 +1,203 @@
+//! A publisher whose packets can be kept from the lines, and threads on cores.
+
+use crate::harness::bed::Bed;
+use crate::harness::error::BenchError;
+use rustix::thread::{CpuSet, sched_setaffinity};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use twinline_feed::lines::SocketLines;
+use twinline_feed::publisher::{Line, Lines, Opened, Phase, PublishError, Publisher, Reserver};
+use twinline_feed::run::{pin, unix_now};
+use twinline_journal::JournalReader;
+use twinline_line::SenderOptions;
+use twinline_wire::field::{EventFlags, Optional, Price};
+use twinline_wire::header::align_up;
+use twinline_wire::market::PriceTick;
+
+/// The session of every benchmark.
+pub(crate) const SESSION: u32 = 1;
+/// How long anything that must happen may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs `work` on a thread of its own, named `name`, and on `core` if one is given, with all threads that it starts.
+pub(crate) fn on_core<T: Send>(
+    name: &str,
+    core: Option<usize>,
+    work: impl FnOnce() -> Result<T, BenchError> + Send,
+) -> Result<T, BenchError> {
+    thread::scope(|scope| {
+        let thread = spawn(scope, name, core, work)?;
+        join(thread)
+    })
+}
+
+/// Starts `work` on a thread like that.
+pub(crate) fn spawn<'s, T: Send + 's>(
+    scope: &'s thread::Scope<'s, '_>,
+    name: &str,
+    core: Option<usize>,
+    work: impl FnOnce() -> Result<T, BenchError> + Send + 's,
+) -> Result<thread::ScopedJoinHandle<'s, Result<T, BenchError>>, BenchError> {
+    let thread = thread::Builder::new().name(name.into());
+    let pinned = move || {
+        if let Some(core) = core {
+            pin(core)?;
+        }
+        work()
+    };
+    thread
+        .spawn_scoped(scope, pinned)
+        .map_err(BenchError::io("start a thread"))
+}
+
+/// What such a thread came to.
+pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, BenchError>>) -> Result<T, BenchError> {
+    let ended = thread.join();
+    ended.unwrap_or_else(|_| Err(BenchError::Broken("a thread of the benchmark panicked".into())))
+}
+
+/// Runs `work` on a thread that may use every core of this process, whatever the calling one is pinned to.
+pub(crate) fn unpinned<T: Send>(
+    work: impl FnOnce() -> Result<T, BenchError> + Send,
+) -> Result<T, BenchError> {
+    on_core("benchmark", None, || {
+        let mut all = CpuSet::new();
+        (0..CpuSet::MAX_CPU).for_each(|core| all.set(core));
+        // The system takes those that there are.
+        sched_setaffinity(None, &all).map_err(|error| BenchError::io("use all cores")(error.into()))?;
+        work()
+    })
+}
+
+/// The bytes of the packets in `journal` that hold the sequences `from..to`, as recovery sends them: each padded to a
+/// multiple of 64.
+pub(crate) fn bytes_of(journal: &Path, from: u64, to: u64) -> Result<Vec<u8>, BenchError> {
+    let mut reader = JournalReader::open(journal)?;
+    reader.seek(SESSION, from)?;
+    let mut bytes = Vec::new();
+    while let Some(packet) = reader.next()? {
+        if packet.sequence() >= to {
+            break;
+        }
+        bytes.extend_from_slice(packet.bytes());
+        bytes.resize(align_up(bytes.len()), 0);
+    }
+    Ok(bytes)
+}
+
+/// Which lines a packet goes out on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// On both.
+    Both = 0,
+    /// On line A alone.
+    OnlyA = 1,
+    /// On neither: only recovery has it.
+    Neither = 2,
+}
+
+/// What becomes of the publisher's packets.
+#[derive(Debug, Default)]
+struct Gate {
+    way: AtomicU8,
+    /// When the last packet was sent on the last of its lines, just before that.
+    sent: AtomicU64,
+}
+
+/// The lines, behind a gate.
+struct GatedLines {
+    gate: Arc<Gate>,
+    lines: SocketLines,
+}
+
+impl Lines for GatedLines {
+    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
+        let way = self.gate.way.load(Ordering::Relaxed);
+        if way == Way::Neither as u8 || (way == Way::OnlyA as u8 && line == Line::B) {
+            return true;
+        }
+        self.gate.sent.store(unix_now(), Ordering::Relaxed);
+        self.lines.send(line, packet)
+    }
+}
+
+/// The publisher.
+pub(crate) struct Feed {
+    publisher: Publisher<GatedLines>,
+    gate: Arc<Gate>,
+    _reserver: Option<Reserver>,
+}
+
+impl Feed {
+    /// Its first session has begun.
+    pub(crate) fn open(bed: &Bed) -> Result<Self, BenchError> {
+        let gate = Arc::new(Gate::default());
+        let [a, b] = bed.lines();
+        let lines = GatedLines {
+            gate: Arc::clone(&gate),
+            lines: SocketLines::open(a, b, SenderOptions::default())?,
+        };
+        let Opened {
+            publisher, reserver, ..
+        } = bed.publisher(lines)?;
+        let mut feed = Self {
+            publisher,
+            gate,
+            _reserver: reserver,
+        };
+        let until = Instant::now() + PATIENCE;
+        while feed.publisher.phase() != Phase::Live {
+            if Instant::now() > until {
+                return Err(BenchError::Broken("the publisher does not begin".into()));
+            }
+            feed.publisher.tick(unix_now())?;
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(feed)
+    }
+
+    /// The sequence that comes next.
+    pub(crate) fn next(&self) -> u64 {
+        self.publisher.next_sequence()
+    }
+
+    /// Publishes so many ticks (64 at most) at once, on these lines, stamped with this time. Returns when the last packet
+    /// was sent on the last of them.
+    pub(crate) fn publish(&mut self, ticks: usize, way: Way, now: u64) -> Result<u64, PublishError> {
+        self.gate.way.store(way as u8, Ordering::Relaxed);
+        let tick = PriceTick {
+            source_time: 1.into(),
+            price: Price::new(101_250_000_000),
+            quantity: Optional::some(300),
+            instrument: 7.into(),
+            flags: EventFlags::default(),
+        };
+        self.publisher.publish_batch(&[tick; 64][..ticks.min(64)], now)?;
+        Ok(self.gate.sent.load(Ordering::Relaxed))
+    }
+
+    /// Fills the journal with whole packets until `messages` more are in it, past the lines.
+    pub(crate) fn fill(&mut self, messages: u64) -> Result<(), BenchError> {
+        let end = self.next() + messages;
+        let mut until = Instant::now() + PATIENCE;
+        while self.next() < end {
+            let before = self.next();
+            let published = self.publish(64, Way::Neither, unix_now());
+            if self.next() > before {
+                until = Instant::now() + PATIENCE;
+            }
+            match published {
+                Ok(_) => {}
+                // The epoch store is slower than this: what was not taken is published again.
+                Err(PublishError::OutOfReserve { .. }) if Instant::now() < until => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
