@@ -9,6 +9,12 @@ use zerocopy::FromBytes;
 /// Packets of one round: they stay in the cache of the second level.
 pub(super) const PACKETS: usize = 256;
 
+/// Packets of one round for the arbiter, which looks at little more than their headers: half of them warm it up, as it is
+/// measured in cache.
+pub(super) const SMALL_PACKETS: usize = 1024;
+/// Their size in bytes.
+pub(super) const SMALL: usize = 128;
+
 /// Orders in a full packet that holds nothing else.
 pub(super) const ORDERS: usize = (DEFAULT_PACKET_LEN - HEADER_LEN) / AddOrder::FRAME_LEN;
 
@@ -18,29 +24,37 @@ pub struct Load {
     bytes: Vec<u8>,
     /// Where the first packet is.
     begin: usize,
+    /// Bytes of a packet.
+    size: usize,
     /// The messages of each packet.
     counts: Vec<u16>,
     next: u64,
 }
 
 impl Load {
-    /// `packets` full packets, from sequence 2 on.
+    /// `packets` full packets of the default size, from sequence 2 on.
     pub fn new(packets: usize) -> Self {
-        let mut bytes = vec![0; (packets + 1) * DEFAULT_PACKET_LEN];
+        Self::of_size(packets, DEFAULT_PACKET_LEN)
+    }
+
+    /// `packets` full packets of `size` bytes, a multiple of 64.
+    pub fn of_size(packets: usize, size: usize) -> Self {
+        let mut bytes = vec![0; (packets + 1) * size];
         let begin = bytes.as_ptr().align_offset(64);
         let mut mix = Mix(1);
         let mut sequence = 2;
         let mut counts = Vec::with_capacity(packets);
-        for slot in bytes[begin..].chunks_exact_mut(DEFAULT_PACKET_LEN).take(packets) {
+        for slot in bytes[begin..].chunks_exact_mut(size).take(packets) {
             let mut open = OpenPacket::new();
             while mix.push(&mut open, slot) {}
-            open.finish_whole(slot, stamp(sequence), DEFAULT_PACKET_LEN);
+            open.finish_whole(slot, stamp(sequence), size);
             counts.push(open.count());
             sequence += u64::from(open.count());
         }
         Self {
             bytes,
             begin,
+            size,
             counts,
             next: sequence,
         }
@@ -54,7 +68,7 @@ impl Load {
     /// The packets' bytes.
     pub fn each(&self) -> impl Iterator<Item = &[u8]> {
         self.bytes[self.begin..]
-            .chunks_exact(DEFAULT_PACKET_LEN)
+            .chunks_exact(self.size)
             .take(self.counts.len())
     }
 
@@ -67,7 +81,7 @@ impl Load {
 
     /// Gives the packets the sequences behind those that they have. Their checksums are left as they were.
     pub fn go_on(&mut self) {
-        let packets = self.bytes[self.begin..].chunks_exact_mut(DEFAULT_PACKET_LEN);
+        let packets = self.bytes[self.begin..].chunks_exact_mut(self.size);
         for (slot, &count) in packets.zip(&self.counts) {
             let header =
                 PacketHeader::mut_from_bytes(&mut slot[..HEADER_LEN]).expect("a slot has room for a header");

@@ -9,7 +9,7 @@ pub mod pieces;
 
 use crate::harness::median::Median;
 use crate::harness::result::Goal;
-use load::{Load, ORDERS, PACKETS};
+use load::{Load, ORDERS, PACKETS, SMALL, SMALL_PACKETS};
 use pieces::{Listening, Own, Publishing, Shared};
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ pub struct Measure {
     pub unit: &'static str,
     /// Time of a unit, in nanoseconds.
     pub nanoseconds: Median,
-    /// Ratio to the floor of the same round: of all packets of the one to all packets of the other.
+    /// Ratio to the floor of the same round, of a packet to a packet.
     pub to_floor: Median,
     /// What the time should be, in nanoseconds, if that is said.
     pub goal: Option<Goal>,
@@ -33,12 +33,14 @@ pub struct Measure {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unit {
     Packet,
+    /// Of which the arbiter has more.
+    SmallPacket,
     /// Of the packets that arrive.
     Message,
     /// Of the packets that are encoded: all are orders.
     Order,
 }
-use Unit::{Message, Order, Packet};
+use Unit::{Message, Order, Packet, SmallPacket};
 
 /// The pieces, in the order in which a round measures them.
 const PIECES: [(&str, Unit, Option<Goal>); 13] = [
@@ -53,17 +55,17 @@ const PIECES: [(&str, Unit, Option<Goal>); 13] = [
     ("check a full packet whole", Packet, None),
     (
         "arbiter, in order (packets checked before)",
-        Packet,
+        SmallPacket,
         Some(Goal::at_most(2.0, 5.0)),
     ),
     (
         "arbiter, duplicate (packets checked before)",
-        Packet,
+        SmallPacket,
         Some(Goal::at_most(2.0, 5.0)),
     ),
     (
         "arbiter, one packet in 16 late, those behind it wait",
-        Packet,
+        SmallPacket,
         None,
     ),
     ("decode: view each message", Message, None),
@@ -81,6 +83,7 @@ const PIECES: [(&str, Unit, Option<Goal>); 13] = [
 pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
     let dir = tempfile::tempdir()?;
     let mut load = Load::new(PACKETS);
+    let mut small = Load::of_size(SMALL_PACKETS, SMALL);
     let (mut listening, mut late) = (Listening::new(), Listening::new());
     let mut own = Own::create(&dir.path().join("own"))?;
     let mut publishing = Publishing::create(&dir.path().join("published"))?;
@@ -88,6 +91,8 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
     let mut times: [Vec<f64>; PIECES.len()] = Default::default();
     for _ in 0..rounds {
         let packets = load.checked();
+        let small_packets = small.checked();
+        let (warm, measured) = small_packets.split_at(SMALL_PACKETS / 2);
         let (mut appended, mut encoded) = (Ok(()), Ok(()));
         let round = [
             time(|| pieces::floor(&load)),
@@ -95,9 +100,9 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
             time(|| pieces::checksums(&load)),
             time(|| pieces::walk(&packets)),
             time(|| pieces::parse(&load)),
-            time(|| listening.in_order(&packets)),
-            time(|| listening.duplicate(&packets)),
-            time(|| late.late(&packets)),
+            warm_time(|packets| listening.in_order(packets), warm, measured),
+            warm_time(|packets| listening.duplicate(packets), warm, measured),
+            warm_time(|packets| late.late(packets), warm, measured),
             time(|| pieces::decode(&packets)),
             time(|| appended = own.append(&packets)),
             time(|| encoded = publishing.encode(PACKETS)),
@@ -109,24 +114,40 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
             all.push(time.as_nanos() as f64);
         }
         load.go_on();
+        small.go_on();
     }
     let messages = load.messages() as f64;
+    let floors: Vec<f64> = times[0].iter().map(|time| time / PACKETS as f64).collect();
     let measures = PIECES.iter().zip(&times).map(|(&(name, unit, goal), all)| {
-        let (unit, units) = match unit {
-            Packet => ("packet", PACKETS as f64),
-            Message => ("message", messages),
-            Order => ("message", (PACKETS * ORDERS) as f64),
+        let (packets, units) = match unit {
+            Packet => (PACKETS, PACKETS as f64),
+            SmallPacket => (SMALL_PACKETS / 2, (SMALL_PACKETS / 2) as f64),
+            Message => (PACKETS, messages),
+            Order => (PACKETS, (PACKETS * ORDERS) as f64),
         };
-        let each: Vec<f64> = all.iter().map(|time| time / units).collect();
+        let by = |count: f64| all.iter().map(|time| time / count).collect::<Vec<f64>>();
         Measure {
             name,
-            unit,
-            nanoseconds: Median::of(&each),
-            to_floor: Median::of_ratios(all, &times[0]),
+            unit: match unit {
+                Packet | SmallPacket => "packet",
+                Message | Order => "message",
+            },
+            nanoseconds: Median::of(&by(units)),
+            to_floor: Median::of_ratios(&by(packets as f64), &floors),
             goal,
         }
     });
     Ok(measures.collect())
+}
+
+/// The time of `work` on `measured`, right after it was done on `warm`.
+fn warm_time<'a>(
+    mut work: impl FnMut(&[twinline_wire::Packet<'a>]),
+    warm: &[twinline_wire::Packet<'a>],
+    measured: &[twinline_wire::Packet<'a>],
+) -> Duration {
+    work(warm);
+    time(|| work(measured))
 }
 
 fn time(work: impl FnOnce()) -> Duration {

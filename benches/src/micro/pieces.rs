@@ -123,25 +123,27 @@ impl Listening {
     }
 
     #[inline(always)]
-    fn bring(&mut self, line: Origin, packet: &Packet<'_>) {
-        self.now += 100;
-        self.arbiter.on_valid(line, *packet, self.now, &mut self.count);
+    fn bring(&mut self, line: Origin, packet: &Packet<'_>, at: usize) {
+        let now = self.now + 100 * at as u64;
+        self.arbiter.on_valid(line, *packet, now, &mut self.count);
     }
 
     /// Line A brings the packets, each the next one.
     #[inline(never)]
     pub fn in_order(&mut self, packets: &[Packet<'_>]) {
-        packets
-            .iter()
-            .for_each(|packet| self.bring(Origin::LineA, packet));
+        for (at, packet) in packets.iter().enumerate() {
+            self.bring(Origin::LineA, packet, at);
+        }
+        self.now += 100 * packets.len() as u64;
     }
 
     /// Line B brings what line A has brought.
     #[inline(never)]
     pub fn duplicate(&mut self, packets: &[Packet<'_>]) {
-        packets
-            .iter()
-            .for_each(|packet| self.bring(Origin::LineB, packet));
+        for (at, packet) in packets.iter().enumerate() {
+            self.bring(Origin::LineB, packet, at);
+        }
+        self.now += 100 * packets.len() as u64;
     }
 
     /// Line A loses one packet in 16, and line B brings it when four behind it wait.
@@ -150,12 +152,13 @@ impl Listening {
         for packets in packets.chunks(16) {
             for (at, packet) in packets.iter().enumerate() {
                 if at != 4 {
-                    self.bring(Origin::LineA, packet);
+                    self.bring(Origin::LineA, packet, at);
                 }
                 if at == 8 {
-                    self.bring(Origin::LineB, &packets[4]);
+                    self.bring(Origin::LineB, &packets[4], at);
                 }
             }
+            self.now += 1_600;
         }
     }
 }
