@@ -2,13 +2,17 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!(
-        "{:<52} {:>10}  {:<12} {:>12}",
-        "piece (median of 200 interleaved rounds)", "time", "", "of the floor"
+        "{:<52} {:>10}  {:<12} {:>12}  {}",
+        "piece (median of 400 interleaved rounds)", "time", "", "of the floor", "goal"
     );
-    for measure in twinline_benches::micro(200)? {
+    for measure in twinline_benches::micro(400)? {
+        let goal = measure.goal.map_or(String::new(), |goal| {
+            let reached = goal.reached(measure.nanoseconds.median);
+            format!("{} ns, not beyond {}: {reached:?}", goal.goal, goal.limit)
+        });
         println!(
-            "{:<52} {:>7.2} ns  a {:<10} {:>10.1} x",
-            measure.name, measure.nanoseconds, measure.unit, measure.to_floor
+            "{:<52} {:>7.2} ns  a {:<10} {:>10.1} x  {goal}",
+            measure.name, measure.nanoseconds.median, measure.unit, measure.to_floor.median
         );
     }
     Ok(())

@@ -92,18 +92,27 @@ impl<'a> Packet<'a> {
         if checksum(self.bytes) != self.header.checksum.get() {
             return Err(PacketError::Checksum);
         }
+        match self.is_consistent() {
+            true => Ok(self),
+            false => Err(PacketError::Malformed),
+        }
+    }
+
+    /// True if header, frames and padding hold together. The checksum is not looked at.
+    #[inline]
+    pub fn is_consistent(&self) -> bool {
         if !consistent(self.header) {
-            return Err(PacketError::Malformed);
+            return false;
         }
         let mut rest = &self.bytes[HEADER_LEN..];
         for _ in 0..self.frame_count() {
-            (_, rest) = Frame::split(rest).ok_or(PacketError::Malformed)?;
+            let Some((_, behind)) = Frame::split(rest) else {
+                return false;
+            };
+            rest = behind;
         }
         // Looks at every byte rather than stopping at the first that is not zero: that way it runs 16 at a time.
-        match rest.iter().fold(0, |all, byte| all | byte) {
-            0 => Ok(self),
-            _ => Err(PacketError::Malformed),
-        }
+        rest.iter().fold(0, |all, byte| all | byte) == 0
     }
 
     /// Frames in the packet: its messages, or the one of a notice, which counts none.

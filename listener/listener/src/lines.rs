@@ -28,10 +28,18 @@ pub struct LineStats {
 
 /// Follows one line through a session.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct LineTracker {
+    /// Datagrams, and their bytes. Apart, so that they are not added as a pair: a processor takes twice as long from one such
+    /// addition to the next.
+    packets: u64,
+    /// The sequence after the last one seen; 0 before anything was.
+    high: u64,
+    bytes: u64,
+    /// From here to `high` all messages came in order; they are not in `stats`.
+    counted: u64,
+    /// All that is not counted elsewhere.
     stats: LineStats,
-    /// The sequence after the last one seen; `None` before anything was.
-    high: Option<u64>,
     missing: Spans,
     /// Ranges that never existed.
     holes: Spans,
@@ -40,8 +48,11 @@ pub(crate) struct LineTracker {
 impl LineTracker {
     pub(crate) fn new() -> Self {
         Self {
+            packets: 0,
+            high: 0,
+            bytes: 0,
+            counted: 0,
             stats: LineStats::default(),
-            high: None,
             missing: Spans::with_capacity(OPEN_GAPS),
             holes: Spans::with_capacity(64),
         }
@@ -50,29 +61,30 @@ impl LineTracker {
     /// A packet or heartbeat arrived, good or bad.
     #[inline]
     pub(crate) fn datagram(&mut self, bytes: usize) {
-        self.stats.packets += 1;
-        self.stats.bytes += bytes as u64;
+        self.packets += 1;
+        self.bytes += bytes as u64;
     }
 
     /// A session begins: counting starts at `sequence`.
     pub(crate) fn start(&mut self, sequence: u64) {
+        self.count();
         self.stats.lost += self.missing.total();
         self.missing.clear();
         self.holes.clear();
-        self.high = Some(sequence);
+        self.go_to(sequence);
     }
 
     /// A session begins of which the line will bring nothing.
     pub(crate) fn rest(&mut self) {
         self.start(0);
-        self.high = None;
     }
 
     /// The session that `next` has followed begins; `next` is empty then.
     pub(crate) fn go_on(&mut self, next: &mut LineTracker) {
         self.start(0);
+        next.count();
         std::mem::swap(&mut self.missing, &mut next.missing);
-        self.high = next.high;
+        self.go_to(next.high);
         self.stats.received += next.stats.received;
         self.stats.duplicate += next.stats.duplicate;
         self.stats.late += next.stats.late;
@@ -85,33 +97,51 @@ impl LineTracker {
         self.stats = LineStats::default();
         self.missing.clear();
         self.holes.clear();
-        self.high = None;
+        self.go_to(0);
     }
 
     /// True before [`start`](Self::start).
     pub(crate) fn is_idle(&self) -> bool {
-        self.high.is_none()
+        self.high == 0
+    }
+
+    /// Counts what came in order since this was done last.
+    fn count(&mut self) {
+        self.stats.received += self.high - self.counted;
+        self.counted = self.high;
+    }
+
+    /// Goes on at `sequence`, whatever came before.
+    fn go_to(&mut self, sequence: u64) {
+        (self.high, self.counted) = (sequence, sequence);
+    }
+
+    /// The line's next messages arrived, those up to `end`.
+    #[inline]
+    pub(crate) fn next(&mut self, end: u64) {
+        self.high = end;
     }
 
     /// Messages `begin..end` arrived.
     #[inline]
     pub(crate) fn messages(&mut self, begin: u64, end: u64) {
-        let high = self.high.unwrap_or(begin);
-        if begin == high {
-            self.stats.received += end - begin;
-            self.high = Some(end);
-            return;
+        if self.is_idle() {
+            self.go_to(begin);
         }
-        self.out_of_order(high, begin, end);
+        if begin == self.high {
+            return self.next(end);
+        }
+        self.out_of_order(begin, end);
     }
 
     #[cold]
-    fn out_of_order(&mut self, high: u64, begin: u64, end: u64) {
+    fn out_of_order(&mut self, begin: u64, end: u64) {
+        self.count();
+        let high = self.high;
         if begin > high {
             self.missed(Span::new(high, begin));
-            self.stats.received += end - begin;
-            self.high = Some(end);
-            return;
+            self.go_to(begin);
+            return self.next(end);
         }
         let old = Span::new(begin, end.min(high));
         let late = self.missing.remove(old);
@@ -119,15 +149,15 @@ impl LineTracker {
         self.stats.late += late;
         self.stats.received += late + new;
         self.stats.duplicate += old.len() - late;
-        self.high = Some(high.max(end));
+        self.go_to(high.max(end));
     }
 
     /// A heartbeat said that `next` comes next on this line.
     pub(crate) fn passed(&mut self, next: u64) {
-        let high = self.high.unwrap_or(next);
-        if next > high {
-            self.missed(Span::new(high, next));
-            self.high = Some(next);
+        if next > self.high && !self.is_idle() {
+            self.count();
+            self.missed(Span::new(self.high, next));
+            self.go_to(next);
         }
     }
 
@@ -150,21 +180,25 @@ impl LineTracker {
         self.stats.heartbeats += 1;
     }
 
+    /// The sequence after the last one seen; 0 before anything was.
     #[inline]
-    pub(crate) fn delivered(&mut self, messages: u64) {
-        self.stats.delivered += messages;
-    }
-
-    /// The sequence after the last one seen.
     pub(crate) fn high(&self) -> u64 {
-        self.high.unwrap_or(0)
+        self.high
     }
 
-    /// The counters; what a line did not bring below `next` counts as lost on it.
-    pub(crate) fn stats(&self, next: u64) -> LineStats {
-        let mut stats = self.stats;
-        stats.lost += self.missing.total();
-        if let Some(high) = self.high {
+    /// The counters; what a line did not bring below `next` counts as lost on it. `delivered` from it is the arbiter's.
+    pub(crate) fn stats(&self, next: u64, delivered: u64) -> LineStats {
+        let stats = self.stats;
+        let mut stats = LineStats {
+            packets: self.packets,
+            bytes: self.bytes,
+            received: stats.received + (self.high - self.counted),
+            lost: stats.lost + self.missing.total(),
+            delivered,
+            ..stats
+        };
+        if !self.is_idle() {
+            let high = self.high;
             let mut tail = Spans::with_capacity(self.holes.as_slice().len() + 1);
             tail.insert(Span::new(high, next));
             for hole in self.holes.as_slice() {
@@ -191,9 +225,9 @@ mod tests {
         let mut line = tracker();
         line.messages(1, 3);
         line.messages(5, 7);
-        assert_eq!(line.stats(7).lost, 2);
+        assert_eq!(line.stats(7, 0).lost, 2);
         line.messages(3, 5);
-        let stats = line.stats(7);
+        let stats = line.stats(7, 0);
         assert_eq!(
             (stats.received, stats.late, stats.lost, stats.duplicate),
             (6, 2, 0, 0)
@@ -205,7 +239,7 @@ mod tests {
         let mut line = tracker();
         line.messages(1, 5);
         line.messages(3, 8);
-        let stats = line.stats(8);
+        let stats = line.stats(8, 0);
         assert_eq!((stats.received, stats.duplicate, stats.lost), (7, 2, 0));
     }
 
@@ -214,11 +248,11 @@ mod tests {
         let mut line = tracker();
         line.messages(1, 5);
         line.passed(20);
-        assert_eq!(line.stats(20).lost, 15);
+        assert_eq!(line.stats(20, 0).lost, 15);
         line.hole(Span::new(10, 20));
-        assert_eq!(line.stats(20).lost, 5);
+        assert_eq!(line.stats(20, 0).lost, 5);
         assert_eq!(
-            line.stats(30).lost,
+            line.stats(30, 0).lost,
             15,
             "what was delivered from elsewhere is lost here"
         );

@@ -68,6 +68,7 @@ impl Arbiter {
 
     /// A recovery service knows that no session from the wanted one on was published before `next`.
     pub fn pass_sessions(&mut self, next: u32, sink: &mut impl Sink) {
+        self.close_lane();
         let Some(between) = &mut self.between else { return };
         between.wanted = between.wanted.max(next);
         let wanted = between.wanted;
@@ -79,6 +80,7 @@ impl Arbiter {
 
     /// Nobody has the wanted session, or any before `next` (the upcoming one if that is nearer, or `None`).
     pub fn miss_sessions(&mut self, next: Option<u32>, reason: LossReason, sink: &mut impl Sink) {
+        self.close_lane();
         let upcoming = self.upcoming.map_or(u32::MAX, |upcoming| upcoming.session);
         let Some(between) = &mut self.between else { return };
         let next = next

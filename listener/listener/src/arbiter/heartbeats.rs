@@ -60,7 +60,7 @@ impl Arbiter {
             self.announced = self.announced.max(agreed.min(limit));
         }
         if let Some(line) = line_index(origin) {
-            self.lines[line].passed(sequence.min(self.highest.max(self.announced)));
+            self.lines[line].passed(sequence.min(self.highest().max(self.announced)));
         }
         // Where the session ends is known from two heartbeats that say so.
         let ends = |beat: &Heartbeat| beat.ends && beat.sequence == agreed;

@@ -7,7 +7,7 @@ impl Arbiter {
     /// Only heartbeats spoke of what is beyond the packets seen, and no service knows it: it is taken back. False if
     /// there is nothing to take back.
     pub fn withdraw_announced(&mut self) -> bool {
-        let known = self.highest.max(self.next);
+        let known = self.highest();
         if self.is_closing() || self.is_between() || self.announced <= known {
             return false;
         }
@@ -27,7 +27,7 @@ impl Arbiter {
                 .filter(|span| span.end == u64::MAX)
                 .map_or(u64::MAX, |span| span.begin);
         }
-        self.highest.max(self.announced)
+        self.highest().max(self.announced)
     }
 
     /// Writes what is missing into `out` (cleared first), in order, up to its capacity.
@@ -86,7 +86,6 @@ impl Arbiter {
         if self.is_held() {
             return false;
         }
-        !self.ended && (self.next < self.highest.max(self.announced) || self.is_closing())
-            || self.is_between()
+        !self.ended && (self.next < self.shown.max(self.announced) || self.is_closing()) || self.is_between()
     }
 }

@@ -11,6 +11,9 @@ mod epoch_change;
 mod epochs;
 mod heartbeats;
 mod hold;
+mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod missing;
 pub mod ranges;
 #[cfg(test)]
@@ -33,6 +36,7 @@ use epochs::Epochs;
 use hdrhistogram::Histogram;
 use heartbeats::Heartbeat;
 use hold::Hold;
+use lane::Lane;
 use ranges::{Span, Spans};
 use skew::Skew;
 pub use state::State;
@@ -48,6 +52,7 @@ use window::{Offer, Window};
 #[derive(Debug)]
 pub struct Arbiter {
     config: ArbiterConfig,
+    lane: Lane,
     /// 0 before the first packet that is believed.
     session: u32,
     epoch: u32,
@@ -64,8 +69,8 @@ pub struct Arbiter {
     ended: bool,
     /// Where the session ends by word of two heartbeats; 0: not known.
     end_at: u64,
-    /// The end of what packets have shown to exist.
-    highest: u64,
+    /// The end of what packets have shown to exist, unless delivery is beyond it: see [`highest`](Self::highest).
+    shown: u64,
     /// The end of what believed heartbeats have shown to exist.
     announced: u64,
     /// The last heartbeat: the next one is believed as far as they agree.
@@ -100,6 +105,9 @@ pub struct Arbiter {
     stalled: [bool; 2],
     stale: bool,
     stats: ArbiterStats,
+    /// Every packet goes the whole way.
+    #[cfg(test)]
+    no_lane: bool,
 }
 
 /// Epoch and base that a session begins with, unless a power cut took all of that epoch.
@@ -110,6 +118,7 @@ impl Arbiter {
     pub fn new(config: ArbiterConfig, position: Option<Position>, now: u64) -> Self {
         let mut arbiter = Self {
             config,
+            lane: Lane::CLOSED,
             session: 0,
             epoch: 0,
             base: 0,
@@ -120,7 +129,7 @@ impl Arbiter {
             told_epoch: FIRST_EPOCH,
             ended: false,
             end_at: 0,
-            highest: 1,
+            shown: 1,
             announced: 1,
             last_heartbeat: None,
             epochs: Epochs::new(),
@@ -144,6 +153,8 @@ impl Arbiter {
             stalled: [false; 2],
             stale: false,
             stats: ArbiterStats::default(),
+            #[cfg(test)]
+            no_lane: false,
         };
         if let Some(position) = position {
             arbiter.session = position.session;
@@ -158,7 +169,7 @@ impl Arbiter {
             // There may be nothing but a loss, and then not even the epoch is known: its base may be that of a later one.
             arbiter.delivered = position.epoch_base.min(position.next);
             arbiter.ended = position.ended;
-            arbiter.highest = position.next;
+            arbiter.shown = position.next;
             arbiter.announced = position.next;
         }
         arbiter
@@ -167,18 +178,29 @@ impl Arbiter {
     /// A datagram arrived from `origin`.
     #[inline]
     pub fn on_packet(&mut self, origin: Origin, bytes: &[u8], now: u64, sink: &mut impl Sink) {
-        if let Some(line) = line_index(origin) {
-            self.lines[line].datagram(bytes.len());
-        }
         match Packet::parse(bytes) {
             Ok(packet) => self.on_valid(origin, packet, now, sink),
-            Err(error) => self.drop_packet(origin, error.into()),
+            Err(error) => {
+                self.count_datagram(origin, bytes.len());
+                self.drop_packet(origin, error.into());
+            }
         }
     }
 
     /// A packet that is checked already.
     #[inline]
     pub fn on_valid(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
+        if !self.take_lane(origin, &packet, now, sink) {
+            self.close_lane();
+            self.on_any(origin, packet, now, sink);
+            self.open_lane();
+        }
+    }
+
+    /// The whole way.
+    #[inline(never)]
+    fn on_any(&mut self, origin: Origin, packet: Packet<'_>, now: u64, sink: &mut impl Sink) {
+        self.count_datagram(origin, packet.bytes().len());
         let header = packet.header();
         if header.channel.get() != self.config.channel {
             return self.drop_packet(origin, Dropped::Channel);
@@ -188,9 +210,9 @@ impl Arbiter {
         }
         if let Some(line) = line_index(origin) {
             self.last_seen[line] = now;
-            if !header.is_heartbeat() {
-                self.skew
-                    .packet(line, (header.session.get(), packet.sequence()), now);
+            let session = header.session.get();
+            if !header.is_heartbeat() && session >= self.session {
+                self.skew.packet(line, (session, packet.sequence()), now);
             }
             if self.stalled[line] || self.stale {
                 self.line_is_back(line, sink);
@@ -199,6 +221,13 @@ impl Arbiter {
         self.hear(origin, packet, now, sink);
         if self.turn {
             self.take_turn(sink);
+        }
+    }
+
+    #[inline]
+    fn count_datagram(&mut self, origin: Origin, bytes: usize) {
+        if let Some(line) = line_index(origin) {
+            self.lines[line].datagram(bytes);
         }
     }
 
@@ -230,7 +259,11 @@ impl Arbiter {
             return false;
         }
         epoch > self.epoch
-            || packet.sequence() > self.highest.max(self.announced).saturating_add(self.config.leap)
+            || packet.sequence()
+                > self
+                    .highest()
+                    .max(self.announced)
+                    .saturating_add(self.config.leap)
     }
 
     /// A packet confirmed what held ones say: they count now, the eldest first.
@@ -285,7 +318,7 @@ impl Arbiter {
         if self.ended && end > self.next {
             return self.drop_packet(origin, Dropped::AfterEnd);
         }
-        self.highest = self.highest.max(end);
+        self.shown = self.shown.max(end);
         self.notice_epoch_start(&packet, sink);
         if end <= self.next {
             if is_planted(Bug::DuplicatePassed) && origin == Origin::LineB && self.may_deliver() {
@@ -349,15 +382,10 @@ impl Arbiter {
             origin,
             waited,
         });
-        self.next = end;
-        self.told = end;
-        self.delivered = end;
+        self.moved_to(end);
         self.told_epoch = (packet.header().epoch.get(), packet.header().epoch_base.get());
         self.stats.delivered[origin as usize] += u64::from(take);
         self.stats.packets += 1;
-        if let Some(line) = line_index(origin) {
-            self.lines[line].delivered(u64::from(take));
-        }
         let first = packet.messages().next();
         match first.map(|(_, frame)| frame.template()) {
             Some(EpochStart::TEMPLATE) if skip == 0 => {
@@ -373,6 +401,14 @@ impl Arbiter {
             }
             _ => {}
         }
+    }
+
+    /// Everything below `end` was delivered.
+    #[inline]
+    fn moved_to(&mut self, end: u64) {
+        self.next = end;
+        self.told = end;
+        self.delivered = end;
     }
 
     /// Delivers what the window holds next, over holes and void ranges.
@@ -464,7 +500,7 @@ impl Arbiter {
 
     /// The end of what packets have shown to exist in the session.
     pub fn highest(&self) -> u64 {
-        self.highest
+        self.shown.max(self.next)
     }
 
     /// The sequence after the last one that line `line` (0: A, 1: B) has brought or passed.
@@ -474,7 +510,7 @@ impl Arbiter {
 
     /// The counters of line A and line B.
     pub fn line_stats(&self) -> [LineStats; 2] {
-        [self.lines[0].stats(self.next), self.lines[1].stats(self.next)]
+        [0, 1].map(|line| self.lines[line].stats(self.next, self.stats.delivered[line]))
     }
 
     /// The counters.
@@ -491,7 +527,7 @@ impl Arbiter {
     pub fn known_end(&self) -> u64 {
         match self.ended {
             true => self.next,
-            false => self.next.max(self.highest).max(self.announced),
+            false => self.highest().max(self.announced),
         }
     }
 

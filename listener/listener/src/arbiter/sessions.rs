@@ -46,6 +46,7 @@ impl Arbiter {
             line.passed(self.next);
         }
         self.session = upcoming.session;
+        self.skew.begin(self.session);
         self.epoch = upcoming.epoch;
         self.base = upcoming.base;
         self.ended = false;
@@ -56,7 +57,7 @@ impl Arbiter {
         self.delivered = 1;
         self.told_epoch = FIRST_EPOCH;
         // How far the session is, its next packets and heartbeats say again, and those are not believed alone.
-        self.highest = 1;
+        self.shown = 1;
         self.announced = 1;
         self.last_heartbeat = None;
         self.epochs.clear();
@@ -84,7 +85,7 @@ impl Arbiter {
     pub(super) fn end_session(&mut self, state: SessionState, sink: &mut impl Sink) {
         self.ended = true;
         self.forget_stop();
-        self.highest = self.next;
+        self.shown = self.next;
         self.announced = self.next;
         self.window.clear();
         self.say(NoticeKind::Session(state), sink);
@@ -101,6 +102,7 @@ impl Arbiter {
 
     /// Void by word of a recovery service: these sequences name no message.
     pub fn close_void(&mut self, session: u32, span: Span, sink: &mut impl Sink) {
+        self.close_lane();
         if session != self.session || self.ended {
             return;
         }
@@ -123,6 +125,7 @@ impl Arbiter {
     /// Nobody has `span`, which begins at the position: it is announced as lost, and delivery goes on behind it. If it is
     /// the EpochStart that delivery waits for, everything before it is lost too: what of it was valid is not known.
     pub fn declare_lost(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
+        self.close_lane();
         let span = match self.may_deliver() {
             false if span.begin == self.base => Span::new(self.next, span.end),
             // Nor is what was made void by an EpochStart that nobody has.
@@ -147,7 +150,7 @@ impl Arbiter {
     pub(super) fn lose(&mut self, span: Span, reason: LossReason, sink: &mut impl Sink) {
         self.next = span.end;
         self.told = span.end;
-        self.highest = self.highest.max(if span.end == u64::MAX {
+        self.shown = self.shown.max(if span.end == u64::MAX {
             span.begin
         } else {
             span.end
@@ -162,6 +165,7 @@ impl Arbiter {
 
     /// A recovery service, which is believed, says how far it is: what a listener without lines goes by.
     pub fn on_service_head(&mut self, session: u32, epoch: u32, base: u64, next: u64, sink: &mut impl Sink) {
+        self.close_lane();
         if session == 0 || session < self.session || epoch == 0 || base == 0 || next < base {
             return;
         }

@@ -14,8 +14,10 @@ impl Arbiter {
         self.stalled
     }
 
-    /// Time passes: lines that say nothing are stalled.
+    /// Time passes: lines that say nothing are stalled. To be called some thousand times a second, at least where the skew
+    /// of the lines is looked at.
     pub fn tick(&mut self, now: u64, sink: &mut impl Sink) {
+        self.skew.turn(now);
         if self.session == 0 {
             return;
         }

@@ -64,6 +64,7 @@ impl Arbiter {
     /// Stops delivery before where a state that is asked for now must reach at least, which it returns: `margin`
     /// sequences beyond what was delivered, or beyond what was lost.
     pub fn stop_for_state(&mut self, margin: u64) -> u64 {
+        self.close_lane();
         if self.awaiting {
             return 0;
         }
@@ -77,6 +78,7 @@ impl Arbiter {
 
     /// No state comes for now: delivery goes on without it, unless it has to begin with one.
     pub fn go_on(&mut self, sink: &mut impl Sink) {
+        self.close_lane();
         if !self.awaiting && self.armed.is_none() {
             self.stop = u64::MAX;
             self.drain(sink);
@@ -85,6 +87,7 @@ impl Arbiter {
 
     /// No service has a state to begin with: delivery begins with the session's first message.
     pub fn begin_without_state(&mut self, sink: &mut impl Sink) {
+        self.close_lane();
         if self.awaiting {
             self.forget_state();
             self.drain(sink);
@@ -94,6 +97,7 @@ impl Arbiter {
     /// A state is here, durable. It is told of where it stands. False if it is of no use: another session's, of something
     /// that an epoch cut off, or passed already.
     pub fn replace_state(&mut self, mut state: State, sink: &mut impl Sink) -> bool {
+        self.close_lane();
         if is_planted(Bug::CutStateAccepted) && state.epoch < self.epoch {
             // Of an epoch that is over, it passes for one of this.
             (state.epoch, state.epoch_base) = (self.epoch, self.base);
@@ -132,7 +136,7 @@ impl Arbiter {
         self.next = state.sequence;
         self.told = state.sequence;
         self.delivered = state.sequence;
-        self.highest = self.highest.max(state.sequence);
+        self.shown = self.shown.max(state.sequence);
         if state.epoch > self.epoch {
             (self.epoch, self.base) = (state.epoch, state.epoch_base);
             self.last_heartbeat = None;

@@ -98,12 +98,17 @@ impl Make {
     }
 
     pub(super) fn heartbeat(self, next: u64, time: u64) -> Vec<u8> {
-        let mut buffer = vec![0; 64];
+        self.padded(next, time, 0)
+    }
+
+    /// A heartbeat of at least so many bytes.
+    pub(super) fn padded(self, next: u64, time: u64, padded: usize) -> Vec<u8> {
+        let mut buffer = vec![0; 256];
         let stamp = Stamp {
             sending_time: time,
             ..self.stamp(next)
         };
-        let length = OpenPacket::new().finish_whole(&mut buffer, stamp, 0);
+        let length = OpenPacket::new().finish_whole(&mut buffer, stamp, padded);
         buffer.truncate(length);
         buffer
     }
