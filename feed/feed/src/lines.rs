@@ -2,7 +2,7 @@
 
 use crate::publisher::{Line, Lines};
 use std::sync::Arc;
-use twinline_line::{LineAddress, LineError, LineSender, SendOutcome, SenderOptions};
+use twinline_line::{Burst, LineAddress, LineError, LineSender, SenderOptions};
 
 /// Lines A and B as multicast sockets. A clone shares them, so that another thread can read their counts and health.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ impl SocketLines {
 
 impl Lines for SocketLines {
     #[inline]
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
-        self.senders[line.index()].send(packet) == SendOutcome::Sent
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
+        self.senders[line.index()].send_burst(burst)
     }
 }

@@ -206,7 +206,7 @@ pub(crate) enum Turn {
 }
 
 /// A publisher on its thread.
-pub(crate) struct Shell<'r, L> {
+pub(crate) struct Shell<'r, L: Lines> {
     pub(crate) publisher: &'r mut Publisher<L>,
     reserver: Option<Reserver>,
     pub(crate) config: &'r RunConfig,

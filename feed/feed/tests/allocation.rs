@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use twinline_feed::publisher::{Line, Lines, open_without_thread};
+use twinline_feed::publisher::{Burst, Line, Lines, open_without_thread};
 use twinline_feed::source::Source;
 use twinline_journal::Prepare;
 
@@ -13,6 +13,7 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static BURSTS: Cell<u64> = const { Cell::new(0) };
 }
 
 // SAFETY: passes everything on to the system's allocator; the count is a plain thread-local number without a destructor.
@@ -35,8 +36,9 @@ static ALLOCATOR: Counting = Counting;
 struct Nowhere;
 
 impl Lines for Nowhere {
-    fn send(&mut self, _: Line, _: &[u8]) -> bool {
-        true
+    fn send(&mut self, _: Line, burst: Burst<'_>) -> usize {
+        BURSTS.set(BURSTS.get() + u64::from(burst.count() > 1));
+        burst.count()
     }
 }
 
@@ -54,7 +56,7 @@ fn publishing_allocates_nothing() {
             .event(now, |sink| source.poll(0, sink))
             .unwrap()
             .unwrap();
-        if mix(now).is_multiple_of(4) {
+        if mix(now / 100_000).is_multiple_of(4) {
             publisher.flush(now).unwrap();
         }
         publisher.tick(now).unwrap();
@@ -63,5 +65,8 @@ fn publishing_allocates_nothing() {
     let before = ALLOCATIONS.get();
     // A millisecond an event: heartbeats, and what is left for the control thread, are due many times.
     (0..100_000_u64).for_each(|n| turn(n * 1_000_000));
+    // A hundred nanoseconds an event: packets go out in bursts.
+    (0..200_000_u64).for_each(|n| turn(100_000_000_000 + n * 100));
     assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert!(BURSTS.get() > 100);
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use twinline_feed::channels::{
     ChannelJob, Ended, SetupError, SourceFailure, SourceJob, SourceStatus, Spread, run,
 };
-use twinline_feed::publisher::{Line, Lines, Opened, Phase, Place, open};
+use twinline_feed::publisher::{Burst, Line, Lines, Opened, Phase, Place, open};
 use twinline_feed::run::{RunConfig, RunEnd, unix_now};
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use twinline_wire::field::{EventFlags, Optional, Status, Text};
@@ -254,12 +254,12 @@ struct Counted {
 }
 
 impl Lines for Counted {
-    fn send(&mut self, _: Line, _: &[u8]) -> bool {
-        self.left = self.left.saturating_sub(1);
+    fn send(&mut self, _: Line, burst: Burst<'_>) -> usize {
+        self.left = self.left.saturating_sub(burst.count() as u64);
         if self.left == 0 {
             self.stop.store(true, Ordering::Relaxed);
         }
-        true
+        burst.count()
     }
 }
 

@@ -6,7 +6,7 @@ use common::*;
 use std::time::Duration;
 use tempfile::TempDir;
 use twinline_feed::publisher::{
-    self, Line, Lines, Phase, PublishError, Publisher, PublisherConfig, Sink, open_without_thread,
+    self, Burst, Line, Lines, Phase, PublishError, Publisher, PublisherConfig, Sink, open_without_thread,
 };
 use twinline_feed::source::EventSink;
 use twinline_journal::epoch::{EpochStore, Grant};
@@ -496,8 +496,8 @@ fn packet_limits_that_cannot_be_are_refused() {
 struct Dead;
 
 impl Lines for Dead {
-    fn send(&mut self, line: Line, _: &[u8]) -> bool {
-        line == Line::A
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
+        if line == Line::A { burst.count() } else { 0 }
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::AtomicBool;
 use twinline_feed::publisher::{
-    Line, Lines, Opened, Phase, PublishError, Publisher, open, open_without_thread,
+    Burst, Line, Lines, Opened, Phase, PublishError, Publisher, open, open_without_thread,
 };
 use twinline_feed::run::{RunConfig, RunEnd, RunError, run, unix_now};
 use twinline_feed::source::{EventSink, Source, SourceState};
@@ -35,10 +35,13 @@ fn events_with_messages() -> u64 {
 struct ToFile(File);
 
 impl Lines for ToFile {
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
-        let mut record = vec![line.index() as u8];
-        record.extend_from_slice(packet);
-        self.0.write_all(&record).is_ok()
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
+        let mut write = |packet: &[u8]| {
+            let mut record = vec![line.index() as u8];
+            record.extend_from_slice(packet);
+            self.0.write_all(&record).is_ok()
+        };
+        burst.packets().filter(|packet| write(packet)).count()
     }
 }
 

@@ -67,6 +67,12 @@ impl Location {
     }
 }
 
+impl From<Location> for Position {
+    fn from(location: Location) -> Self {
+        Self(location.0)
+    }
+}
+
 impl From<Position> for Location {
     fn from(position: Position) -> Self {
         Self(position.to_bits())

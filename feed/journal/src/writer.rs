@@ -188,7 +188,7 @@ impl JournalWriter {
     #[inline]
     pub fn slot(&mut self) -> Result<&mut [u8], JournalError> {
         self.shared.check()?;
-        if self.at + self.geometry.max_packet > self.geometry.data_end {
+        if self.is_full() {
             self.switch()?;
         }
         Ok(self.map.slot(self.at, self.geometry.max_packet))
@@ -249,6 +249,27 @@ impl JournalWriter {
             self.shared.fail(&error);
         }
         self.map.written(at, length)
+    }
+
+    /// True if the next packet goes into another segment.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.at + self.geometry.max_packet > self.geometry.data_end
+    }
+
+    /// The `length` bytes from `begin` on, which are committed packets: several in one piece where the one before each ends
+    /// at a 64-byte boundary.
+    ///
+    /// # Panics
+    /// If they are not all in the segment that is being written.
+    #[inline]
+    pub fn written(&self, begin: Location, length: usize) -> &[u8] {
+        let begin = Position::from(begin);
+        assert!(
+            begin.index() == self.index && begin.at() + length <= self.at,
+            "committed packets of this segment"
+        );
+        self.map.written(begin.at(), length)
     }
 
     /// Where the journal ends now.

@@ -6,7 +6,9 @@
 //! reads from it, and does to packets what bad networks do, repeatably.
 
 pub mod address;
+mod burst;
 pub mod impair;
+mod pace;
 pub mod queue;
 pub mod random;
 mod receiver;
@@ -14,8 +16,9 @@ mod sender;
 mod sys;
 
 pub use address::{Interface, LineAddress};
+pub use burst::Burst;
 pub use receiver::{
-    BufferReport, DEFAULT_RECEIVE_BUFFER, Heard, LineReceiver, ReceiverCounts, ReceiverOptions,
+    BufferReport, DEFAULT_RECEIVE_BUFFER, Heard, LineReceiver, MAX_RECEIVE, ReceiverCounts, ReceiverOptions,
 };
 pub use sender::{LineHealth, LineSender, SendOutcome, SenderCounts, SenderOptions};
 

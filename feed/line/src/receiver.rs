@@ -3,7 +3,13 @@
 //! A non-blocking UDP socket bound to the group's own address, so that two groups on one port do not mix, joined on the
 //! interface that the address names, with a receive buffer whose size is checked after it was asked for: a buffer that
 //! silently stayed small is the commonest cause of loss.
+//!
+//! Where it is to receive in bursts, the kernel puts packets of one size from one sender together (`UDP_GRO`), or leaves
+//! together what a sender on the same host sent so, and one receive brings them all. The size is taken from the first
+//! packet's own header: to ask the kernel for it with each receive (`recvmsg`) costs 100 ns a packet and 80 ns an empty
+//! poll more, and `recvmmsg` gains nothing over one receive after the other.
 
+use crate::burst::Burst;
 use crate::sender::add;
 use crate::{LineAddress, LineError, sys};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
@@ -12,9 +18,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
+use twinline_wire::header::{MAGIC, PacketHeader};
+use zerocopy::FromBytes;
 
-/// Receive buffer asked for by default, in bytes.
-pub const DEFAULT_RECEIVE_BUFFER: usize = 8 << 20;
+/// Receive buffer asked for by default, in bytes. The kernel counts its bookkeeping and so holds twice as many bytes of
+/// full bursts, a quarter more of single packets of 1,408 bytes, and less than half of packets of 200 bytes.
+pub const DEFAULT_RECEIVE_BUFFER: usize = 32 << 20;
+/// Bytes that one receive may bring.
+pub const MAX_RECEIVE: usize = 1 << 16;
 /// The largest receive buffer that the kernel can be asked for, in bytes.
 const MAX_RECEIVE_BUFFER: usize = (i32::MAX / 2) as usize;
 /// What is being done when a group is joined.
@@ -27,6 +38,9 @@ pub struct ReceiverOptions {
     pub receive_buffer: usize,
     /// Senders to hear; none: all. A source-specific join each.
     pub sources: Vec<Ipv4Addr>,
+    /// Let one receive bring several packets: then only [`LineReceiver::recv_burst`] can be used. A kernel that cannot
+    /// brings one each time.
+    pub bursts: bool,
 }
 
 impl Default for ReceiverOptions {
@@ -34,6 +48,7 @@ impl Default for ReceiverOptions {
         Self {
             receive_buffer: DEFAULT_RECEIVE_BUFFER,
             sources: Vec::new(),
+            bursts: false,
         }
     }
 }
@@ -71,7 +86,9 @@ pub struct ReceiverCounts {
     pub truncated: u64,
     /// Receives that ended with an error other than "nothing there".
     pub errors: u64,
-    /// Datagrams that the kernel dropped because the receive buffer was full.
+    /// Receives that brought several datagrams.
+    pub bursts: u64,
+    /// Times that the kernel dropped what came because the receive buffer was full: a datagram each, or a burst.
     pub kernel_drops: u64,
 }
 
@@ -96,6 +113,7 @@ pub struct LineReceiver {
     bytes: AtomicU64,
     truncated: AtomicU64,
     errors: AtomicU64,
+    bursts: AtomicU64,
 }
 
 impl LineReceiver {
@@ -115,6 +133,10 @@ impl LineReceiver {
             .and_then(|()| socket.set_reuse_address(true))
             .and_then(|()| socket.set_multicast_all_v4(false))
             .map_err(fail("set up the socket"))?;
+        if options.bursts {
+            // A kernel before 5.0 does not know it, and brings one packet at a time as ever.
+            let _ = sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
+        }
         let buffer = size_buffer(&socket, options.receive_buffer).map_err(fail("size the receive buffer"))?;
         socket
             .bind(&SocketAddrV4::new(address.group, address.port).into())
@@ -140,6 +162,7 @@ impl LineReceiver {
             bytes: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            bursts: AtomicU64::new(0),
         })
     }
 
@@ -163,6 +186,34 @@ impl LineReceiver {
                 None
             }
         }
+    }
+
+    /// Receives what is there in one piece, of packets of at most `longest` bytes: usually one, under load up to 64. `None`
+    /// if nothing is there (or the system reported an error, which is counted). `buffer` has [`MAX_RECEIVE`] bytes.
+    /// Datagrams longer than `longest` are counted as truncated, and one empty datagram stands for them: a part of one must
+    /// not pass for a packet.
+    #[inline]
+    pub fn recv_burst<'b>(&self, buffer: &'b mut [u8], longest: usize) -> Option<Burst<'b>> {
+        let length = match sys::receive(self.socket.as_fd(), buffer) {
+            Ok(length) => length,
+            Err(error) => {
+                self.count_error(&error);
+                return None;
+            }
+        };
+        let size = size_of_first(&buffer[..length.min(buffer.len())]);
+        let burst = Burst::new(&buffer[..length.min(buffer.len())], size);
+        let count = burst.count() as u64;
+        add(&self.received, count);
+        add(&self.bytes, length as u64);
+        if count > 1 {
+            add(&self.bursts, 1);
+        }
+        if length <= buffer.len() && size <= longest {
+            return Some(burst);
+        }
+        add(&self.truncated, count);
+        Some(Burst::one(&[]))
     }
 
     /// Asks the kernel to note when each datagram comes, for [`recv_from`](Self::recv_from).
@@ -223,6 +274,7 @@ impl LineReceiver {
             bytes: self.bytes.load(Relaxed),
             truncated: self.truncated.load(Relaxed),
             errors: self.errors.load(Relaxed),
+            bursts: self.bursts.load(Relaxed),
             kernel_drops: sys::kernel_drops(self.socket.as_fd()).map_or(0, u64::from),
         }
     }
@@ -232,6 +284,24 @@ impl AsFd for LineReceiver {
     /// For waiting until something is there.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+/// The size of the datagrams that `bytes` were received as, all of which but the last have the same. More than one only
+/// where a packet of ours begins right where the first one's header says that it ends.
+#[inline]
+fn size_of_first(bytes: &[u8]) -> usize {
+    let Ok((header, _)) = PacketHeader::ref_from_prefix(bytes) else {
+        return bytes.len();
+    };
+    let size = usize::from(header.length.get());
+    let next = bytes.get(size..size + 2);
+    match size >= size_of::<PacketHeader>()
+        && header.magic.get() == MAGIC
+        && next == Some(&MAGIC.to_le_bytes())
+    {
+        true => size,
+        false => bytes.len(),
     }
 }
 

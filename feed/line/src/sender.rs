@@ -2,16 +2,33 @@
 //!
 //! A connected, non-blocking UDP socket: the cheapest send there is, and one that never holds the publisher up. What a
 //! full socket or a dead interface swallows is counted; the other line and recovery carry the data meanwhile.
+//!
+//! A [`Burst`] goes out in one send, which the kernel or the network card cuts up (`UDP_SEGMENT`). The socket is told the
+//! size to cut at once, when it is opened: a send of no more than that is then a plain packet, which costs what it costs
+//! on any socket, and a burst needs no control message. Where the kernel or the interface refuses, a burst's packets are
+//! sent one by one from then on.
 
+use crate::burst::Burst;
+use crate::pace::Pace;
 use crate::{LineAddress, LineError, sys};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
-/// Tries of a send that the kernel has no room for, before the packet is given up on this line: about 20 microseconds.
-const TRIES: u32 = 64;
+/// Tries of a send that the kernel has no room for, for each of its packets, before they are given up on this line: about
+/// 20 microseconds a packet.
+const TRIES: u64 = 64;
+
+/// A wait for the rate limit is slept but for this much of it.
+const SPIN: Duration = Duration::from_millis(1);
+
+/// [`LineSender`]'s state of segmentation, where it is not the error number of the refusal.
+const SEGMENTS: i32 = 0;
+const SINGLES: i32 = -1;
 
 /// How to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +37,11 @@ pub struct SenderOptions {
     pub ttl: u8,
     /// The socket's send buffer in bytes; `None`: the system's default.
     pub send_buffer: Option<usize>,
+    /// The size of a burst's packets: one send carries them all, and the kernel cuts it up. `None`: every packet has a send
+    /// of its own.
+    pub segment: Option<usize>,
+    /// Most bits a second on the wire; a send waits until it may go. `None`: as many as come.
+    pub rate: Option<NonZeroU64>,
 }
 
 impl Default for SenderOptions {
@@ -27,6 +49,8 @@ impl Default for SenderOptions {
         Self {
             ttl: 1,
             send_buffer: None,
+            segment: None,
+            rate: None,
         }
     }
 }
@@ -55,6 +79,10 @@ pub struct SenderCounts {
     pub dropped: u64,
     /// Packets refused with an error.
     pub errors: u64,
+    /// Sends that carried several packets.
+    pub bursts: u64,
+    /// Packets that the kernel took in those.
+    pub burst_packets: u64,
 }
 
 /// Whether a line can be sent on.
@@ -76,10 +104,21 @@ pub struct LineSender {
     would_block: AtomicU64,
     dropped: AtomicU64,
     errors: AtomicU64,
+    bursts: AtomicU64,
+    burst_packets: AtomicU64,
     /// The error number of the last send; 0: it worked.
     state: AtomicI32,
     /// `state` as it was last told.
     told: AtomicI32,
+    /// The size that bursts are cut at.
+    segment: usize,
+    /// Whether a burst goes in one send: [`SEGMENTS`], [`SINGLES`], or why it no longer does.
+    segmentation: AtomicI32,
+    /// `segmentation` as it was last told.
+    segmentation_told: AtomicI32,
+    pace: Option<Pace>,
+    /// What the pace counts from.
+    start: Instant,
 }
 
 impl LineSender {
@@ -127,6 +166,11 @@ impl LineSender {
         socket
             .connect(&SocketAddrV4::new(address.group, address.port).into())
             .map_err(fail("connect a sending socket"))?;
+        let segment = options.segment.unwrap_or_default();
+        let segmentation = match options.segment {
+            None => SINGLES,
+            Some(size) => segmentation(&socket, size).map_or_else(|error| number(&error), |()| SEGMENTS),
+        };
         Ok(Self {
             socket,
             address: address.clone(),
@@ -135,39 +179,136 @@ impl LineSender {
             would_block: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             errors: AtomicU64::new(0),
+            bursts: AtomicU64::new(0),
+            burst_packets: AtomicU64::new(0),
             state: AtomicI32::new(0),
             told: AtomicI32::new(0),
+            segment,
+            segmentation: AtomicI32::new(segmentation),
+            segmentation_told: AtomicI32::new(segmentation.min(SEGMENTS)),
+            pace: options.rate.map(|rate| Pace::new(rate.get())),
+            start: Instant::now(),
         })
     }
 
-    /// Sends one packet. Never waits for longer than a bounded number of tries.
+    /// Sends one packet. Never waits for longer than a bounded number of tries, and for the rate limit if there is one.
     #[inline]
     pub fn send(&self, packet: &[u8]) -> SendOutcome {
-        for _ in 0..TRIES {
-            match self.socket.send(packet) {
+        self.wait(1, packet.len());
+        // One packet is refused as a packet only.
+        self.put(packet, 1).unwrap_or(SendOutcome::Failed)
+    }
+
+    /// Sends packets that stand back to back, in one send where that can be; returns how many of them the kernel took.
+    /// Waits like [`send`](Self::send) for each.
+    #[inline]
+    pub fn send_burst(&self, burst: Burst<'_>) -> usize {
+        let count = burst.count();
+        if count == 1 {
+            return usize::from(self.send(burst.bytes()) == SendOutcome::Sent);
+        }
+        if self.segments() && burst.size() == self.segment && count <= Burst::most(self.segment) {
+            self.wait(count, burst.bytes().len());
+            if let Some(outcome) = self.put(burst.bytes(), count) {
+                return if outcome == SendOutcome::Sent { count } else { 0 };
+            }
+        }
+        let sent = burst.packets().map(|packet| self.send(packet));
+        sent.filter(|outcome| *outcome == SendOutcome::Sent).count()
+    }
+
+    /// Hands `bytes`, which are so many packets, to the kernel; `None` if it does not take several in one send.
+    #[inline]
+    fn put(&self, bytes: &[u8], packets: usize) -> Option<SendOutcome> {
+        let count = packets as u64;
+        for _ in 0..TRIES * count {
+            match self.socket.send(bytes) {
                 Ok(_) => {
-                    add(&self.sent, 1);
-                    add(&self.bytes, packet.len() as u64);
+                    add(&self.sent, count);
+                    add(&self.bytes, bytes.len() as u64);
+                    if packets > 1 {
+                        add(&self.bursts, 1);
+                        add(&self.burst_packets, count);
+                    }
                     if self.state.load(Relaxed) != 0 {
                         self.state.store(0, Relaxed);
                     }
-                    return SendOutcome::Sent;
+                    return Some(SendOutcome::Sent);
                 }
                 Err(error) if has_no_room(&error) => {
                     add(&self.would_block, 1);
                     std::hint::spin_loop();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A plain packet too is refused where the size to cut at does not fit the interface.
+                Err(error) if self.stop_segmenting(&error) => {
+                    if packets > 1 {
+                        return None;
+                    }
+                }
                 Err(error) => {
-                    add(&self.errors, 1);
-                    self.state
-                        .store(error.raw_os_error().unwrap_or(libc::EIO), Relaxed);
-                    return SendOutcome::Failed;
+                    add(&self.errors, count);
+                    self.state.store(number(&error), Relaxed);
+                    return Some(SendOutcome::Failed);
                 }
             }
         }
-        add(&self.dropped, 1);
-        SendOutcome::Dropped
+        add(&self.dropped, count);
+        Some(SendOutcome::Dropped)
+    }
+
+    /// Waits until so much may go out by the rate limit.
+    #[inline]
+    fn wait(&self, packets: usize, bytes: usize) {
+        if let Some(pace) = &self.pace {
+            let now = self.start.elapsed();
+            let wait = pace.take(now.as_nanos() as u64, packets as u64, bytes as u64);
+            if wait > 0 {
+                self.wait_until(now + Duration::from_nanos(wait));
+            }
+        }
+    }
+
+    #[cold]
+    fn wait_until(&self, until: Duration) {
+        loop {
+            let left = until.saturating_sub(self.start.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            match left.checked_sub(SPIN) {
+                Some(sleep) => std::thread::sleep(sleep),
+                None => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    /// True if bursts go in one send each: that was asked for, and nobody has refused it.
+    #[inline]
+    pub fn segments(&self) -> bool {
+        self.segmentation.load(Relaxed) == SEGMENTS
+    }
+
+    /// No more bursts in one send, if `error` may be due to them; false if it is not, or they were given up before.
+    #[cold]
+    fn stop_segmenting(&self, error: &io::Error) -> bool {
+        let refused = matches!(
+            error.raw_os_error(),
+            Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
+        );
+        // The option is taken back, or plain packets would go on being refused.
+        if !refused || !self.segments() || segmentation(&self.socket, 0).is_err() {
+            return false;
+        }
+        self.segmentation.store(number(error), Relaxed);
+        true
+    }
+
+    /// Why bursts were given up, if they were since the last call. A control thread asks now and then and says so.
+    pub fn segmentation_refused(&self) -> Option<io::Error> {
+        let state = self.segmentation.load(Relaxed);
+        let told = self.segmentation_told.swap(state, Relaxed);
+        (state != told && state > SEGMENTS).then(|| io::Error::from_raw_os_error(state))
     }
 
     /// Where it sends to.
@@ -196,8 +337,21 @@ impl LineSender {
             would_block: self.would_block.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
             errors: self.errors.load(Relaxed),
+            bursts: self.bursts.load(Relaxed),
+            burst_packets: self.burst_packets.load(Relaxed),
         }
     }
+}
+
+/// Lets the kernel cut up what is longer than `size`; 0: it no longer does.
+fn segmentation(socket: &Socket, size: usize) -> io::Result<()> {
+    let size = i32::try_from(size).unwrap_or(i32::MAX);
+    sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, size)
+}
+
+/// The error's number, which is not 0.
+fn number(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(libc::EIO)
 }
 
 /// True where trying again may help.
@@ -209,4 +363,48 @@ fn has_no_room(error: &io::Error) -> bool {
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Relaxed) + n, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{LineReceiver, ReceiverOptions};
+
+    #[test]
+    fn a_kernel_that_refuses_bursts_gets_their_packets_one_by_one_from_then_on_and_it_is_said_once() {
+        let port = 40_000 + (std::process::id() % 20_000) as u16;
+        let line: LineAddress = format!("239.100.9.1:{port}@lo").parse().unwrap();
+        let receiver = LineReceiver::open(&line, &ReceiverOptions::default()).unwrap();
+        let options = SenderOptions {
+            segment: Some(128),
+            ..SenderOptions::default()
+        };
+        let sender = LineSender::open(&line, options).unwrap();
+        // Datagrams without a checksum cannot be cut up: the kernel says EINVAL, as for an interface that cannot.
+        sys::set_option(sender.socket.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        assert!(sender.segments() && sender.segmentation_refused().is_none());
+        let packets: Vec<u8> = (0..300).map(|at| (at / 128) as u8).collect();
+        for _ in 0..2 {
+            assert_eq!(sender.send_burst(Burst::new(&packets, 128)), 3);
+        }
+        assert!(!sender.segments());
+        let why = sender
+            .segmentation_refused()
+            .and_then(|error| error.raw_os_error());
+        assert_eq!(why, Some(libc::EINVAL));
+        assert!(sender.segmentation_refused().is_none(), "said once");
+        let counts = sender.counts();
+        assert_eq!(
+            (counts.sent, counts.bytes, counts.errors, counts.bursts),
+            (6, 600, 0, 0)
+        );
+        assert!(sender.health_change().is_none(), "the line works");
+        let mut buffer = [0; 1024];
+        let mut heard = Vec::new();
+        while let Some(length) = receiver.recv(&mut buffer) {
+            heard.push((length, buffer[0]));
+        }
+        let each = [(128, 0), (128, 1), (44, 2)];
+        assert_eq!(heard, [each, each].concat());
+    }
 }

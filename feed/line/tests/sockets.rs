@@ -3,8 +3,10 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use twinline_line::{
-    LineAddress, LineError, LineHealth, LineReceiver, LineSender, ReceiverOptions, SendOutcome, SenderOptions,
+    Burst, DEFAULT_RECEIVE_BUFFER, LineAddress, LineError, LineHealth, LineReceiver, LineSender, MAX_RECEIVE,
+    ReceiverOptions, SendOutcome, SenderOptions,
 };
+use twinline_wire::{OpenPacket, Stamp};
 
 /// A group and port on loopback that other tests, and other runs of these tests, do not use.
 fn address(test: u8, group: u8) -> LineAddress {
@@ -118,11 +120,11 @@ fn the_receive_buffer_is_what_was_asked_for_or_a_warning_names_the_sysctl() {
     assert_eq!(report.warning(), None);
 
     let report = receiver(&address(5, 1)).buffer();
-    assert_eq!(report.asked, 8 << 20);
+    assert_eq!(report.asked, DEFAULT_RECEIVE_BUFFER);
     if report.granted < report.asked {
         let warning = report.warning().unwrap();
         assert!(
-            warning.contains("sysctl -w net.core.rmem_max=8388608"),
+            warning.contains("sysctl -w net.core.rmem_max=33554432"),
             "{warning}"
         );
     }
@@ -209,4 +211,122 @@ fn a_send_that_fails_is_counted_and_told_once_a_change() {
     assert!(matches!(to.health_change(), Some(LineHealth::Well)));
     assert!(to.health_change().is_none());
     assert_eq!((to.counts().errors, to.counts().sent), (2, 1));
+}
+
+/// The size of the packets in the tests of bursts.
+const SIZE: usize = 1408;
+
+/// A packet of ours of `length` bytes.
+fn packet(sequence: u64, length: usize) -> Vec<u8> {
+    let stamp = Stamp {
+        channel: 1,
+        session: 1,
+        epoch: 1,
+        epoch_base: 1,
+        sequence,
+        ..Stamp::default()
+    };
+    let mut bytes = vec![0; length];
+    OpenPacket::new().finish_whole(&mut bytes, stamp, length);
+    bytes
+}
+
+fn bursting(address: &LineAddress, segment: Option<usize>) -> LineSender {
+    let options = SenderOptions {
+        segment,
+        ..SenderOptions::default()
+    };
+    LineSender::open(address, options).unwrap()
+}
+
+/// A receiver that takes bursts.
+fn taking(address: &LineAddress) -> LineReceiver {
+    let options = ReceiverOptions {
+        bursts: true,
+        ..ReceiverOptions::default()
+    };
+    LineReceiver::open(address, &options).unwrap()
+}
+
+/// What the receiver has, a list of packets for each receive.
+fn receives(receiver: &LineReceiver, longest: usize) -> Vec<Vec<Vec<u8>>> {
+    let mut buffer = vec![0; MAX_RECEIVE];
+    let mut all = Vec::new();
+    while let Some(burst) = receiver.recv_burst(&mut buffer, longest) {
+        all.push(burst.packets().map(<[u8]>::to_vec).collect());
+    }
+    all
+}
+
+#[test]
+fn a_burst_goes_in_one_send_comes_in_one_receive_and_is_single_packets_to_all_others() {
+    let line = address(11, 0);
+    let (bursts, singles) = (taking(&line), receiver(&line));
+    let to = bursting(&line, Some(SIZE));
+    let mut sent: Vec<Vec<u8>> = (0..46).map(|n| packet(n + 1, SIZE)).collect();
+    *sent.last_mut().unwrap() = packet(46, 100);
+    let bytes = sent.concat();
+    assert_eq!(Burst::most(SIZE), 46);
+    assert_eq!(to.send(&packet(100, 200)), SendOutcome::Sent);
+    assert_eq!(to.send_burst(Burst::new(&bytes, SIZE)), 46);
+    assert_eq!(to.send(&packet(101, SIZE)), SendOutcome::Sent);
+    assert!(to.segments());
+    let alone = |packet| vec![packet];
+    assert_eq!(
+        receives(&bursts, SIZE),
+        [alone(packet(100, 200)), sent.clone(), alone(packet(101, SIZE))]
+    );
+    let mut each = sent.clone();
+    each.insert(0, packet(100, 200));
+    each.push(packet(101, SIZE));
+    for wanted in each {
+        assert_eq!(next(&singles).unwrap(), wanted);
+    }
+    let (from, to) = (bursts.counts(), to.counts());
+    assert_eq!((to.sent, to.bursts, to.burst_packets), (48, 1, 46));
+    assert_eq!((from.received, from.bursts, from.truncated), (48, 1, 0));
+    assert_eq!((from.bytes, to.bytes), (bytes.len() as u64 + 1608, from.bytes));
+}
+
+#[test]
+fn without_segmentation_a_burst_is_a_send_for_each_of_its_packets() {
+    let line = address(12, 0);
+    let from = taking(&line);
+    let sent: Vec<Vec<u8>> = (0..5).map(|n| packet(n + 1, SIZE)).collect();
+    for to in [bursting(&line, None), bursting(&line, Some(2 * SIZE))] {
+        assert_eq!(to.send_burst(Burst::new(&sent.concat(), SIZE)), 5);
+        let each: Vec<_> = sent.iter().map(|packet| vec![packet.clone()]).collect();
+        assert_eq!(receives(&from, SIZE), each);
+        let counts = to.counts();
+        assert_eq!((counts.sent, counts.bursts, counts.burst_packets), (5, 0, 0));
+    }
+}
+
+#[test]
+fn what_is_no_burst_of_ours_stays_one_datagram() {
+    let line = address(13, 0);
+    let (from, to) = (taking(&line), sender(&line));
+    let trailing = [packet(1, 200), vec![0; 50]].concat();
+    let short = packet(1, 64)[..30].to_vec();
+    let foreign = vec![7; 5000];
+    let mut wrong_length = packet(1, 200);
+    wrong_length[40..42].copy_from_slice(&3u16.to_le_bytes());
+    for datagram in [&trailing, &short, &foreign, &wrong_length] {
+        to.send(datagram);
+    }
+    let expected = [vec![trailing], vec![short], vec![foreign], vec![wrong_length]];
+    assert_eq!(receives(&from, 5000), expected);
+    assert_eq!(from.counts().received, 4);
+}
+
+#[test]
+fn packets_that_are_too_long_are_counted_one_by_one_and_are_no_packets() {
+    let line = address(14, 0);
+    let (from, to) = (taking(&line), bursting(&line, Some(SIZE)));
+    let long: Vec<u8> = (0..4).flat_map(|n| packet(n + 1, SIZE)).collect();
+    to.send_burst(Burst::new(&long, SIZE));
+    to.send(&packet(5, 192));
+    assert_eq!(receives(&from, 192), [[Vec::new()], [packet(5, 192)]]);
+    let counts = from.counts();
+    assert_eq!((counts.received, counts.truncated), (5, 4));
 }

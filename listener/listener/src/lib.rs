@@ -15,6 +15,7 @@ pub mod lines;
 mod output;
 #[cfg_attr(not(feature = "planted-bugs"), doc(hidden))]
 pub mod planted;
+mod poller;
 mod record;
 pub mod report;
 
@@ -24,5 +25,6 @@ pub use fair::{FairConfig, FairRelease, FairReport};
 pub use gaps::{GapConfig, GapPolicy, Request};
 pub use join::{StateConfig, StatePolicy};
 pub use lines::LineStats;
+pub use poller::LinePoller;
 pub use record::{NoticeCounts, Record};
 pub use report::{Live, Report, RingReport, Standing};

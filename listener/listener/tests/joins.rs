@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use twinline_book::Follower;
 use twinline_book::snapshot::{Snapshot, decode};
-use twinline_feed::publisher::{self, Lines, Opened, Place, PublisherConfig};
+use twinline_feed::publisher::{self, Burst, Lines, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, RunConfig, RunEnd, run, unix_now};
 use twinline_feed::source::Source;
 use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
@@ -46,8 +46,8 @@ const TICK: u64 = 1_000_000;
 struct NoLines;
 
 impl Lines for NoLines {
-    fn send(&mut self, _: Line, _: &[u8]) -> bool {
-        true
+    fn send(&mut self, _: Line, burst: Burst<'_>) -> usize {
+        burst.count()
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Plant {
     Replica(ReplicaBug),
     /// Heartbeats name sequences that are not sent yet.
     HeartbeatOvertakes,
+    /// The last packet of a burst is never sent.
+    BurstCutShort,
     /// Gaps are declared lost while a service has them.
     LossTooEarly,
     /// The journal takes a packet of its torn end for good.
@@ -46,6 +48,7 @@ impl Plant {
         Plant::Arbiter(Bug::CutStateAccepted),
         Plant::Arbiter(Bug::SkipNotSaid),
         Plant::HeartbeatOvertakes,
+        Plant::BurstCutShort,
         Plant::LossTooEarly,
         Plant::TornTailAccepted,
         Plant::EventLeftOut,

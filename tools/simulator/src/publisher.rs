@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 use twinline_feed::publisher::{
-    Line, Lines, MIN_BLOCK, Phase, Place, PublishError, Publisher, PublisherConfig, open_without_thread,
+    Burst, Line, Lines, MIN_BLOCK, Phase, Place, PublishError, Publisher, PublisherConfig,
+    open_without_thread,
 };
 use twinline_journal::epoch::{EpochStore, Grant, Holder};
 use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
@@ -35,8 +36,12 @@ pub(crate) struct Outgoing {
     sent: Vec<(usize, Rc<[u8]>)>,
     /// Sends left until the publisher is killed in one.
     kill_in: Option<u32>,
+    /// The sequence behind the last packet sent on each line.
+    end: [u64; 2],
     /// The planted bug: heartbeats name sequences that are not sent yet.
     overtaking: bool,
+    /// The planted bug: the last packet of a burst is not sent.
+    forgetful: bool,
 }
 
 /// The publisher's end of the lines.
@@ -44,7 +49,22 @@ pub(crate) struct Outgoing {
 pub(crate) struct Wires(Rc<RefCell<Outgoing>>);
 
 impl Lines for Wires {
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
+        let count = burst.count();
+        let sent = match self.0.borrow().forgetful {
+            true if count > 1 => count - 1,
+            _ => count,
+        };
+        burst
+            .packets()
+            .take(sent)
+            .for_each(|packet| self.send_one(line, packet));
+        count
+    }
+}
+
+impl Wires {
+    fn send_one(&self, line: Line, packet: &[u8]) {
         let mut out = self.0.borrow_mut();
         if let Some(left) = &mut out.kill_in {
             if *left == 0 {
@@ -58,8 +78,10 @@ impl Lines for Wires {
             Some((_, last)) if **last == *packet => Rc::clone(last),
             _ => packet.into(),
         };
+        if let Ok((header, _)) = PacketHeader::ref_from_prefix(packet) {
+            out.end[line.index()] = header.end();
+        }
         out.sent.push((line as usize, bytes));
-        true
     }
 }
 
@@ -133,6 +155,7 @@ impl PublisherHost {
         let messages = options.messages;
         let out = Rc::new(RefCell::new(Outgoing {
             overtaking: is_planted!(options, HeartbeatOvertakes),
+            forgetful: is_planted!(options, BurstCutShort),
             ..Outgoing::default()
         }));
         let mut rng = Rng::new(seed, "publisher");
@@ -282,6 +305,7 @@ impl PublisherHost {
             }
             Err(panic) => resume_unwind(panic),
         }
+        self.check_sent(&live.publisher)?;
         if dies {
             if self.rng.one_in(2) {
                 self.die_before_commit(live, now)?;
@@ -320,6 +344,17 @@ impl PublisherHost {
             live.publisher.journal().sync()?;
             let tail = live.publisher.journal().tail();
             self.synced = tail.map_or((0, 1), |tail| (tail.session, tail.next));
+        }
+        Ok(())
+    }
+
+    /// That all that is committed is sent: nothing waits, and recovery must not hide what was forgotten.
+    fn check_sent(&self, publisher: &Publisher<Wires>) -> Result<(), String> {
+        let (end, next) = (self.out.borrow().end, publisher.next_sequence());
+        if publisher.phase() == Phase::Live && end != [next; 2] {
+            return Err(format!(
+                "sequences below {next} are committed, those from {end:?} on were not sent"
+            ));
         }
         Ok(())
     }

@@ -134,6 +134,7 @@ impl Listen {
             receiver: ReceiverOptions {
                 receive_buffer: self.receive_buffer,
                 sources: self.sender.clone(),
+                ..ReceiverOptions::default()
             },
             recovery: recovery.collect::<Result<_, Failure>>()?,
             client: ClientConfig::new(&self.name, lines.channel),

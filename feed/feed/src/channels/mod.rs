@@ -23,7 +23,7 @@ use std::thread;
 
 /// A channel to run.
 #[derive(Debug)]
-pub struct ChannelJob<L> {
+pub struct ChannelJob<L: Lines> {
     /// Its number.
     pub channel: u16,
     /// Its publisher, as it was opened.
@@ -106,7 +106,7 @@ pub enum SetupError {
 
 /// What a run leaves: the jobs' parts in their order, each with how it ended.
 #[derive(Debug)]
-pub struct Ended<L, S> {
+pub struct Ended<L: Lines, S> {
     /// The channels.
     pub channels: Vec<(Publisher<L>, Result<RunEnd, RunError>)>,
     /// The sources.

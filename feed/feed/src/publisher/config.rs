@@ -30,6 +30,9 @@ pub struct PublisherConfig {
     /// What source times count from for SessionStart, in nanoseconds since the Unix epoch; `None`: midnight of the
     /// venue's day.
     pub source_time_origin: Option<u64>,
+    /// Most packets that are sent in one piece while more waits, as far as one send can carry them; 1: each is sent on its
+    /// own, as soon as it is full.
+    pub burst: usize,
     /// The source number of what [`Publisher::publish`](super::Publisher::publish) is given.
     pub source: u16,
 }
@@ -45,6 +48,7 @@ impl Default for PublisherConfig {
             name: "twinline".into(),
             trading_date: None,
             source_time_origin: None,
+            burst: usize::MAX,
             source: 0,
         }
     }

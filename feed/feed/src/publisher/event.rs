@@ -1,6 +1,7 @@
 //! How source events and single messages get into the open packet.
 
 use super::packing::{FlagsOf, POSITION_LEN, Packing};
+use super::sending::After;
 use super::{Lines, Phase, PublishError, Publisher, slot};
 use crate::source::EventSink;
 use twinline_wire::header::HEADER_LEN;
@@ -10,7 +11,8 @@ use twinline_wire::{Frame, Message, MessageDef};
 
 impl<L: Lines> Publisher<L> {
     /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
-    /// A packet that is full is sent, the last one only by [`flush`](Self::flush). An event that `fill` does not end is
+    /// A packet that is full is committed and sent, together with others that follow at once; the last one only by
+    /// [`flush`](Self::flush). An event that `fill` does not end is
     /// dropped. During the lead-in this ends it.
     ///
     /// # Errors
@@ -25,12 +27,19 @@ impl<L: Lines> Publisher<L> {
         if self.phase != Phase::Live {
             self.go_live(now)?;
         }
-        self.check_reserve()?;
+        self.send_overdue(now);
+        if let Err(error) = self.check_reserve() {
+            self.send_unsent(now);
+            return Err(error);
+        }
         let result = fill(&mut Sink { publisher: self, now });
         self.packing.drop_event();
         match self.error.take() {
             None => Ok(result),
-            Some(error) => Err(error),
+            Some(error) => {
+                self.send_unsent(now);
+                Err(error)
+            }
         }
     }
 
@@ -157,14 +166,14 @@ impl<L: Lines> Publisher<L> {
         self.put(now, |packing, room| packing.end_event(room, source, position))
     }
 
-    /// Sends the open packet without the current event, which moves to the next packet.
+    /// Closes the open packet without the current event, which moves to the next packet.
     #[cold]
     fn move_event(&mut self, now: u64) -> Result<(), PublishError> {
         if self.packing.is_empty() {
             return Err(self.too_large());
         }
         self.packing.set_aside(slot(&mut self.journal, &mut self.phase)?);
-        self.flush(now)?;
+        self.close(now, After::More)?;
         self.packing.bring_back(slot(&mut self.journal, &mut self.phase)?);
         Ok(())
     }
@@ -179,7 +188,7 @@ impl<L: Lines> Publisher<L> {
 
 /// What source events are put into; lent by [`Publisher::event`].
 #[derive(Debug)]
-pub struct Sink<'p, L> {
+pub struct Sink<'p, L: Lines> {
     publisher: &'p mut Publisher<L>,
     now: u64,
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Publisher`] is a state machine: it owns the journal, is told the time, and sends through [`Lines`]. It stamps,
 //! encodes straight into the journal's memory, commits, sends on line A, sends on line B: nothing goes out that cannot be
-//! recovered. Threads, clocks and sockets are in [`run`](crate::run); [`open`](open()) puts it together with the epoch
+//! recovered. While more waits, full packets go out several in one send. Threads, clocks and sockets are in [`run`](crate::run); [`open`](open()) puts it together with the epoch
 //! store.
 
 mod checkpoint;
@@ -13,6 +13,7 @@ mod open;
 mod packing;
 mod reserve;
 mod resume;
+mod sending;
 mod session;
 
 pub use config::{MIN_PACKET_LIMIT, OpenError, PublishError, PublisherConfig};
@@ -22,16 +23,17 @@ pub use open::{HeldEpoch, Opened, Place, open, open_without_thread};
 pub use packing::Position;
 pub use reserve::{DEFAULT_BLOCK, MIN_BLOCK, Reserve, Reserver};
 pub use resume::{Resume, resume};
-pub use twinline_line::Line;
+pub use twinline_line::{Burst, Line};
 
 use checkpoint::{Checkpoint, Progress};
 use packing::Packing;
+use sending::{After, Unsent};
 use std::collections::HashSet;
 use std::sync::Arc;
 use twinline_journal::epoch::Grant;
-use twinline_journal::{JournalError, JournalWatch, JournalWriter, Tail, failpoint};
+use twinline_journal::{JournalError, JournalWatch, JournalWriter, Tail};
+use twinline_wire::Stamp;
 use twinline_wire::flags;
-use twinline_wire::{OpenPacket, Stamp};
 
 /// How often the control thread is told what is published, in nanoseconds.
 const LEAVE_EVERY: u64 = 100_000_000;
@@ -41,9 +43,9 @@ const INSTRUMENTS: usize = 1 << 14;
 
 /// Where packets go after the journal: two sockets, or a simulated network.
 pub trait Lines {
-    /// Sends `packet` on `line`, behind everything sent on it before; false if the line did not take it. It must not
-    /// wait: what a line does not take, recovery has.
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool;
+    /// Sends the packets of `burst` on `line`, behind everything sent on it before; returns how many of them the line took.
+    /// It must not wait, but for a limit of the line's rate: what a line does not take, recovery has.
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize;
 }
 
 /// What a publisher is doing.
@@ -67,7 +69,7 @@ pub enum Phase {
 ///
 /// ```
 /// use std::time::{Duration, SystemTime, UNIX_EPOCH};
-/// use twinline_feed::publisher::{self, Line, Lines, Opened, Phase, Place, PublisherConfig};
+/// use twinline_feed::publisher::{self, Burst, Line, Lines, Opened, Phase, Place, PublisherConfig};
 /// use twinline_journal::epoch::Holder;
 /// use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
 /// use twinline_wire::field::{EventFlags, Optional, Price};
@@ -75,7 +77,7 @@ pub enum Phase {
 ///
 /// # struct Nowhere;
 /// # impl Lines for Nowhere {
-/// #     fn send(&mut self, _: Line, _: &[u8]) -> bool { true }
+/// #     fn send(&mut self, _: Line, burst: Burst<'_>) -> usize { burst.count() }
 /// # }
 /// # let lines = Nowhere; // `SocketLines` in production
 /// # let dir = tempfile::tempdir()?;
@@ -121,7 +123,7 @@ pub enum Phase {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct Publisher<L> {
+pub struct Publisher<L: Lines> {
     config: PublisherConfig,
     journal: JournalWriter,
     lines: L,
@@ -133,6 +135,8 @@ pub struct Publisher<L> {
     /// The session before this one; 0: none is known.
     previous: u32,
     packing: Packing,
+    /// What is committed and not sent yet.
+    unsent: Unsent,
     /// The first error of the current event: the rest of the event is ignored.
     error: Option<PublishError>,
     reserve: Arc<Reserve>,
@@ -229,6 +233,7 @@ impl<L: Lines> Publisher<L> {
             margin: 2 * packing.most_messages() + 2,
             reserve: Arc::new(Reserve::new(stamp.sequence, stamp.sequence)),
             packing,
+            unsent: Unsent::new(&config),
             config,
             journal,
             lines,
@@ -368,16 +373,17 @@ impl<L: Lines> Publisher<L> {
         }
     }
 
-    /// Sends what the open packet holds, if anything.
+    /// Sends everything that was published: the packets that wait, and what the open packet holds.
     ///
     /// # Errors
     /// If it cannot; see [`PublishError`].
     #[inline]
     pub fn flush(&mut self, now: u64) -> Result<(), PublishError> {
         if self.packing.is_empty() {
+            self.send_unsent(now);
             return Ok(());
         }
-        self.close(now)
+        self.close(now, After::Nothing)
     }
 
     /// [`flush`](Self::flush), and publishes how far sources got that said nothing on this channel since: where they are
@@ -388,19 +394,29 @@ impl<L: Lines> Publisher<L> {
     pub fn record_positions(&mut self, now: u64) -> Result<(), PublishError> {
         self.flush(now)?;
         while self.packing.list_silent() {
-            self.close(now)?;
+            self.close(now, After::Nothing)?;
         }
         Ok(())
     }
 
-    /// Closes the open packet and sends it.
+    /// Closes the open packet and sends it, or leaves it to be sent with what comes `after`. After an error nothing is left
+    /// unsent.
     #[inline]
-    fn close(&mut self, now: u64) -> Result<(), PublishError> {
+    fn close(&mut self, now: u64, after: After) -> Result<(), PublishError> {
+        let closed = self.try_close(now, after);
+        if closed.is_err() {
+            self.send_unsent(now);
+        }
+        closed
+    }
+
+    #[inline]
+    fn try_close(&mut self, now: u64, after: After) -> Result<(), PublishError> {
         let end = self.stamp.sequence + self.packing.sequences();
         self.check_end(end)?;
         let slot = slot(&mut self.journal, &mut self.phase)?;
         let (packet, events) = self.packing.close(slot);
-        self.commit(packet, now)?;
+        self.commit(packet, now, after)?;
         self.source_messages += events;
         self.counters.source_messages.add(events);
         if now.abs_diff(self.left) >= LEAVE_EVERY {
@@ -429,37 +445,6 @@ impl<L: Lines> Publisher<L> {
             Phase::Failed => Err(PublishError::Stopped),
             _ if end > self.reserve.end() => Err(self.reserve_error()),
             _ => Ok(()),
-        }
-    }
-
-    /// Stamp, checksum, commit, send A, send B.
-    #[inline]
-    fn commit(&mut self, packet: OpenPacket, now: u64) -> Result<(), PublishError> {
-        self.stamp.sending_time = now;
-        let slot = slot(&mut self.journal, &mut self.phase)?;
-        let length = packet.finish(slot, self.stamp, 0);
-        failpoint::hit("publisher.stamp");
-        let bytes = self.journal.commit(length, self.stamp.flags);
-        failpoint::hit("publisher.after_commit");
-        self.stamp.sequence += u64::from(packet.count());
-        self.reserve.set_next(self.stamp.sequence);
-        let a = self.lines.send(Line::A, bytes);
-        failpoint::hit("publisher.between_lines");
-        let b = self.lines.send(Line::B, bytes);
-        failpoint::hit("publisher.after_send");
-        self.sent = Some(now);
-        self.counters.packets.add(1);
-        self.counters.messages.add(u64::from(packet.count()));
-        self.counters.bytes.add(length as u64);
-        self.count_failures(a, b);
-        Ok(())
-    }
-
-    fn count_failures(&self, a: bool, b: bool) {
-        for (failures, taken) in self.counters.send_failures.iter().zip([a, b]) {
-            if !taken {
-                failures.add(1);
-            }
         }
     }
 }

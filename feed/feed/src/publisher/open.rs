@@ -30,7 +30,7 @@ pub type HeldEpoch = (EpochStore, Grant);
 
 /// A publisher, ready to be ticked.
 #[derive(Debug)]
-pub struct Opened<L> {
+pub struct Opened<L: Lines> {
     /// The publisher. In [`Phase::LeadIn`](super::Phase::LeadIn), or in [`Phase::Ending`](super::Phase::Ending) if the
     /// session is complete in the journal already: then there is nothing to publish.
     pub publisher: Publisher<L>,

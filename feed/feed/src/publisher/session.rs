@@ -1,7 +1,8 @@
 //! What a publisher says besides its sources' messages: how an epoch and a session begin and end, and heartbeats.
 
 use super::config::nanos;
-use super::{Line, Lines, Phase, PublishError, Publisher, failed, slot};
+use super::sending::After;
+use super::{Burst, Line, Lines, Phase, PublishError, Publisher, failed, slot};
 use twinline_wire::field::{Optional, Text};
 use twinline_wire::header::{HEADER_LEN, flags};
 use twinline_wire::session::{EndOfSession, EpochStart, SessionStart};
@@ -63,7 +64,7 @@ impl<L: Lines> Publisher<L> {
         if let Some(session) = session {
             packet.push(slot, session);
         }
-        self.commit(packet, now)
+        self.commit(packet, now, After::Nothing)
     }
 
     /// Does what is due at `now`: heartbeats, the end of the lead-in, the end of the linger time. Call it every few
@@ -75,6 +76,7 @@ impl<L: Lines> Publisher<L> {
     pub fn tick(&mut self, now: u64) -> Result<(), PublishError> {
         self.counters.turns.add(1);
         self.counters.phase.set(self.phase as u64);
+        self.send_overdue(now);
         let interval = match self.phase {
             Phase::Live => self.config.heartbeat_interval,
             Phase::LeadIn | Phase::Ending => self.config.announce_interval,
@@ -85,6 +87,7 @@ impl<L: Lines> Publisher<L> {
             None => true,
         };
         if due && self.reserve.is_deposed() {
+            self.send_unsent(now);
             self.phase = Phase::Failed;
             return Err(self.reserve_error());
         }
@@ -105,14 +108,16 @@ impl<L: Lines> Publisher<L> {
 
     /// A packet without messages, not journalled: what comes next on this line.
     fn heartbeat(&mut self, now: u64) {
+        self.send_unsent(now);
         self.stamp.sending_time = now;
         let mut packet = [0; HEADER_LEN];
         OpenPacket::new().finish_whole(&mut packet, self.stamp, 0);
-        let a = self.lines.send(Line::A, &packet);
-        let b = self.lines.send(Line::B, &packet);
+        let packet = Burst::one(&packet);
+        let a = self.lines.send(Line::A, packet);
+        let b = self.lines.send(Line::B, packet);
         self.sent = Some(now);
         self.counters.heartbeats.add(1);
-        self.count_failures(a, b);
+        self.count_failures(1, [a, b]);
     }
 
     /// Sends what is open and then the session's last message. From here on [`tick`](Self::tick) sends the heartbeats
@@ -129,7 +134,7 @@ impl<L: Lines> Publisher<L> {
         };
         let mut packet = OpenPacket::new();
         packet.push(slot(&mut self.journal, &mut self.phase)?, &end);
-        self.commit(packet, now)?;
+        self.commit(packet, now, After::Nothing)?;
         self.stamp.flags = flags::END_OF_SESSION;
         self.phase = Phase::Ending;
         self.since = now;

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use twinline_feed::publisher::{Line, Lines, Place, PublisherConfig};
+use twinline_feed::publisher::{Burst, Line, Lines, Place, PublisherConfig};
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
@@ -171,9 +171,10 @@ pub type Sent = Vec<(Line, Vec<u8>)>;
 pub struct Recorded(pub Arc<Mutex<Sent>>);
 
 impl Lines for Recorded {
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
-        self.0.lock().unwrap().push((line, packet.to_vec()));
-        true
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
+        let packets = burst.packets().map(|packet| (line, packet.to_vec()));
+        self.0.lock().unwrap().extend(packets);
+        burst.count()
     }
 }
 

@@ -1,0 +1,130 @@
+//! Which of the two lines is looked at when, and what comes of it packet by packet.
+
+use std::sync::Arc;
+use twinline_line::{Line, LineReceiver, MAX_RECEIVE};
+
+/// Empty polls of the line that was first last time, before the other one is looked at.
+const OTHER_LINE: u32 = 16;
+
+/// Polls both lines by turns, the one that is usually first by far the most often: an empty look at the other one costs
+/// more than it brings, since each message is delivered by whichever comes first.
+#[derive(Debug)]
+pub struct LinePoller {
+    receivers: Arc<[LineReceiver; 2]>,
+    buffer: Box<[u8]>,
+    /// Bytes of the longest packet.
+    longest: usize,
+    preferred: Line,
+    /// Polls since anything came.
+    empty: u32,
+}
+
+impl LinePoller {
+    /// Polls lines A and B, whose packets have at most `longest` bytes.
+    pub fn new(receivers: Arc<[LineReceiver; 2]>, longest: usize) -> Self {
+        Self {
+            receivers,
+            buffer: vec![0; MAX_RECEIVE].into_boxed_slice(),
+            longest,
+            preferred: Line::A,
+            empty: 0,
+        }
+    }
+
+    /// Looks at one line, and at both if that one has something or has had nothing for long; `take` is given each packet,
+    /// as it came. True if there was any.
+    #[inline]
+    pub fn poll(&mut self, mut take: impl FnMut(Line, &[u8])) -> bool {
+        let other = self.preferred.other();
+        let first = self.receive(self.preferred, &mut take);
+        if !first && !self.empty.is_multiple_of(OTHER_LINE) {
+            self.empty += 1;
+            return false;
+        }
+        let second = self.receive(other, &mut take);
+        // The line that alone had something is polled first from now on.
+        if second && !first {
+            self.preferred = other;
+        }
+        self.empty = match first || second {
+            true => 0,
+            false => 1,
+        };
+        first || second
+    }
+
+    /// Takes what `line` has in one piece: a packet, or under load many.
+    #[inline]
+    fn receive(&mut self, line: Line, take: &mut impl FnMut(Line, &[u8])) -> bool {
+        let Some(burst) = self.receivers[line.index()].recv_burst(&mut self.buffer, self.longest) else {
+            return false;
+        };
+        burst.packets().for_each(|packet| take(line, packet));
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinline_line::{Burst, LineAddress, LineSender, ReceiverOptions, SenderOptions};
+    use twinline_wire::{OpenPacket, Stamp};
+
+    const SIZE: usize = 192;
+
+    fn packet(sequence: u64) -> Vec<u8> {
+        let stamp = Stamp {
+            sequence,
+            ..Stamp::default()
+        };
+        let mut bytes = vec![0; SIZE];
+        OpenPacket::new().finish_whole(&mut bytes, stamp, SIZE);
+        bytes
+    }
+
+    #[test]
+    fn the_line_that_alone_has_something_is_polled_first_and_a_burst_is_taken_packet_by_packet() {
+        let port = 41_000 + (std::process::id() % 19_000) as u16;
+        let lines: [LineAddress; 2] = [1, 2].map(|n| format!("239.77.9.{n}:{port}@lo").parse().unwrap());
+        let options = ReceiverOptions {
+            bursts: true,
+            ..ReceiverOptions::default()
+        };
+        let receivers = lines
+            .each_ref()
+            .map(|line| LineReceiver::open(line, &options).unwrap());
+        let options = SenderOptions {
+            segment: Some(SIZE),
+            ..SenderOptions::default()
+        };
+        let [a, b] = lines
+            .each_ref()
+            .map(|line| LineSender::open(line, options).unwrap());
+        let mut poller = LinePoller::new(Arc::new(receivers), SIZE);
+        // Polls until something came, at most so often; says what, and after how many polls.
+        let mut polls = |most: u32| {
+            let mut came = Vec::new();
+            let needed = (1..=most).find(|_| poller.poll(|line, bytes| came.push((line, bytes.to_vec()))));
+            (needed, came)
+        };
+        assert_eq!(polls(20), (None, Vec::new()));
+        b.send(&packet(1));
+        let (needed, came) = polls(OTHER_LINE);
+        assert!(needed.is_some_and(|needed| needed > 1), "{needed:?}");
+        assert_eq!(came, [(Line::B, packet(1))]);
+        let burst: Vec<Vec<u8>> = (2..40).map(packet).collect();
+        assert_eq!(polls(5).0, None);
+        b.send_burst(Burst::new(&burst.concat(), SIZE));
+        let (needed, came) = polls(1);
+        assert_eq!(needed, Some(1), "B is first now");
+        assert!(
+            came.into_iter()
+                .eq(burst.into_iter().map(|packet| (Line::B, packet)))
+        );
+        assert_eq!(polls(5).0, None);
+        b.send(&packet(41));
+        a.send(&packet(41));
+        let (_, came) = polls(1);
+        assert_eq!(came, [(Line::B, packet(41)), (Line::A, packet(41))]);
+    }
+}
