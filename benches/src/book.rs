@@ -147,26 +147,26 @@ pub fn snapshot(orders: u64) -> SnapshotRun {
     }
 }
 
+/// A file of real market data, if this checkout stands beside it.
+#[cfg(test)]
+pub(crate) fn real(name: &str) -> Option<std::path::PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .map(|dir| dir.join("shared/data").join(name))
+        .find(|path| path.exists());
+    if path.is_none() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "in CI the real data must be there"
+        );
+        eprintln!("skipped: ../shared/data/{name} is not there");
+    }
+    path
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
-
-    /// A file of real market data, if this checkout stands beside it.
-    fn real(name: &str) -> Option<PathBuf> {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .ancestors()
-            .map(|dir| dir.join("shared/data").join(name))
-            .find(|path| path.exists());
-        if path.is_none() {
-            assert!(
-                std::env::var_os("CI").is_none(),
-                "in CI the real data must be there"
-            );
-            eprintln!("skipped: ../shared/data/{name} is not there");
-        }
-        path
-    }
 
     #[test]
     fn a_thousand_real_messages_with_replacements_give_the_books_that_others_find() {

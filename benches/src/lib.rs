@@ -7,6 +7,7 @@
 pub mod book;
 pub mod fair;
 pub mod harness;
+pub mod itch_day;
 pub mod snapshot;
 
 use std::hint::black_box;

@@ -15,6 +15,7 @@ use super::pace::{Pace, Pacer};
 use super::{EventSink, Outcome, Source, SourceError, SourceState, TypeCount};
 use frames::Frames;
 use layout::Head;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use zerocopy::FromBytes;
 
@@ -46,6 +47,11 @@ impl ItchFile {
     pub fn open(path: &Path, source: u16, pace: Pace) -> Result<Self, SourceError> {
         let (reader, progress) = file::open(path)?;
         Ok(Self::new(path, source, pace, reader, progress))
+    }
+
+    /// The messages that `reader` brings, plain, as source number `source`: memory, say. Errors call it `name`.
+    pub fn over(name: &Path, source: u16, pace: Pace, reader: impl Read + Send + 'static) -> Self {
+        Self::new(name, source, pace, Box::new(reader), Progress::default())
     }
 
     fn new(path: &Path, source: u16, pace: Pace, reader: Reader, progress: Progress) -> Self {

@@ -1,7 +1,6 @@
 //! Files that are whole, cut, corrupt or hostile, and real data.
 
 use super::Encoder;
-use crate::source::file::Progress;
 use crate::source::itch::{ItchFile, translate};
 use crate::source::pace::Pace;
 use crate::source::{Outcome, Recorder, Source, SourceError, SourceState};
@@ -42,13 +41,7 @@ fn deletes(n: u64) -> Vec<Vec<u8>> {
 }
 
 fn from_bytes(bytes: Vec<u8>) -> ItchFile {
-    ItchFile::new(
-        Path::new("memory"),
-        1,
-        Pace::Max,
-        Box::new(io::Cursor::new(bytes)),
-        Progress::default(),
-    )
+    ItchFile::over(Path::new("memory"), 1, Pace::Max, io::Cursor::new(bytes))
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -245,14 +238,8 @@ fn a_resumed_run_says_exactly_what_an_uninterrupted_one_would_have_said_next() {
 fn a_paced_file_waits_until_a_message_is_due_and_says_when_that_is() {
     let times = [1_000, 1_010, 1_500];
     let messages: Vec<_> = times.map(|time| Encoder::new(b'D', 1, time).u64(time).0).into();
-    let reader = Box::new(io::Cursor::new(framed(&messages)));
-    let mut file = ItchFile::new(
-        Path::new("memory"),
-        1,
-        Pace::Recorded(1.0),
-        reader,
-        Progress::default(),
-    );
+    let reader = io::Cursor::new(framed(&messages));
+    let mut file = ItchFile::over(Path::new("memory"), 1, Pace::Recorded(1.0), reader);
     let mut sink = Recorder::default();
     let mut said = |now| {
         let state = file.poll(now, &mut sink).unwrap();
