@@ -5,6 +5,7 @@
 //! the same packets. Rounds of all pieces are interleaved; the medians are reported.
 
 pub mod book;
+pub mod encode;
 pub mod fair;
 pub mod harness;
 pub mod itch_day;
