@@ -44,14 +44,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// Journals in shared memory where there is some, 100 symbols, 100 rounds of a few milliseconds a piece.
+    /// Journals in shared memory where there is some, 100 symbols, 1,000 rounds of some hundred microseconds a piece.
     pub fn new(hour: Option<PathBuf>) -> Self {
         let memory = PathBuf::from("/dev/shm");
         Self {
             hour,
             symbols: 100,
-            rounds: 100,
-            messages: 1 << 17,
+            rounds: 1000,
+            messages: 1 << 14,
             dir: if memory.is_dir() {
                 memory
             } else {

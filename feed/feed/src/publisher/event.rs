@@ -28,10 +28,16 @@ impl<L: Lines> Publisher<L> {
         self.check_reserve()?;
         let result = fill(&mut Sink { publisher: self, now });
         self.packing.drop_event();
-        match self.error.take() {
-            None => Ok(result),
-            Some(error) => Err(error),
+        if self.error.is_some() {
+            return self.refuse(result);
         }
+        Ok(result)
+    }
+
+    /// The event's error, in place of what came of it.
+    #[cold]
+    fn refuse<R>(&mut self, result: R) -> Result<R, PublishError> {
+        self.error.take().map_or(Ok(result), Err)
     }
 
     /// Publishes one market message, a source event of its own, at once. Its position is the number of messages
@@ -133,6 +139,16 @@ impl<L: Lines> Publisher<L> {
         if push(&mut self.packing, room) {
             return Ok(());
         }
+        self.put_behind(now, push)
+    }
+
+    /// [`put`](Self::put) where the packet has no room.
+    #[cold]
+    fn put_behind(
+        &mut self,
+        now: u64,
+        mut push: impl FnMut(&mut Packing, &mut [u8]) -> bool,
+    ) -> Result<(), PublishError> {
         self.move_event(now)?;
         let room = slot(&mut self.journal, &mut self.phase)?;
         if push(&mut self.packing, room) {
@@ -158,7 +174,6 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// Sends the open packet without the current event, which moves to the next packet.
-    #[cold]
     fn move_event(&mut self, now: u64) -> Result<(), PublishError> {
         if self.packing.is_empty() {
             return Err(self.too_large());
