@@ -1,6 +1,7 @@
 //! Benchmarks: what each piece of a message's way costs ([`micro`](mod@micro)), and how the whole behaves.
 
 pub mod book;
+pub mod encode;
 pub mod fair;
 pub mod fanout;
 pub mod harness;

@@ -30,6 +30,8 @@ pub struct JournalWriter {
     index: u64,
     /// Where the next packet goes in it.
     at: usize,
+    /// True from [`slot`](Self::slot) to [`commit`](Self::commit): there is room for a packet at `at`.
+    open: bool,
     /// Blocks of its index that are written.
     indexed: usize,
     /// How the journal stands. `ended` is not decided while `last` is set.
@@ -111,6 +113,7 @@ impl JournalWriter {
             map: recovered.map,
             index: recovered.index,
             at: recovered.at,
+            open: false,
             indexed: recovered.indexed,
             chain: recovered.chain,
             last: None,
@@ -181,17 +184,27 @@ impl JournalWriter {
     }
 
     /// Where the next packet goes: `max_packet` bytes, the first four zero; they must stay zero (a reader looks there).
-    /// What is written here counts only once it is committed.
+    /// What is written here counts only once it is committed. The same slot, and what was written there, until then: to
+    /// ask for it again costs nothing.
     ///
     /// # Errors
     /// If the next segment could not be made (full disk), or syncing failed. The call can be repeated.
     #[inline]
     pub fn slot(&mut self) -> Result<&mut [u8], JournalError> {
+        if !self.open {
+            self.open_slot()?;
+        }
+        Ok(self.map.slot(self.at, self.geometry.max_packet))
+    }
+
+    /// Sees to it that there is a slot. Once a packet.
+    fn open_slot(&mut self) -> Result<(), JournalError> {
         self.shared.check()?;
         if self.is_full() {
             self.switch()?;
         }
-        Ok(self.map.slot(self.at, self.geometry.max_packet))
+        self.open = true;
+        Ok(())
     }
 
     /// Commits the packet of `length` bytes in the slot, whose header has `flags`: readers see it from now on. Returns
@@ -204,7 +217,7 @@ impl JournalWriter {
     pub fn commit(&mut self, length: usize, flags: u8) -> &[u8] {
         let at = self.at;
         assert!(
-            length <= self.geometry.max_packet && at + self.geometry.max_packet <= self.geometry.data_end,
+            self.open && length <= self.geometry.max_packet,
             "a packet is committed in the slot that was asked for"
         );
         debug_assert_eq!(
@@ -242,6 +255,7 @@ impl JournalWriter {
         }
         self.time = time;
         self.at = next;
+        self.open = false;
         self.publish_position();
         if self.sync == SyncPolicy::EveryPacket
             && let Err(error) = self.sync()
@@ -374,6 +388,7 @@ impl JournalWriter {
         let old = std::mem::replace(&mut self.map, fresh);
         let index = self.index;
         (self.index, self.at, self.indexed) = (index + 1, 0, 0);
+        self.open = false;
         self.publish_position();
         match &mut self.supply {
             Supply::Thread(helper) => helper.finished(index, self.time, old),
@@ -415,6 +430,7 @@ impl JournalWriter {
         };
         (self.map, self.index, self.at) = (cut.map, cut.index, cut.at);
         (self.indexed, self.chain, self.last) = (cut.indexed, cut.chain, None);
+        self.open = false;
         self.time = cut.time.unwrap_or(self.time);
         self.publish_position();
         self.supply = self.resupply(preparer, threaded)?;

@@ -34,13 +34,17 @@ impl<L: Lines> Publisher<L> {
         }
         let result = fill(&mut Sink { publisher: self, now });
         self.packing.drop_event();
-        match self.error.take() {
-            None => Ok(result),
-            Some(error) => {
-                self.send_unsent(now);
-                Err(error)
-            }
+        if self.error.is_some() {
+            return self.refuse(result, now);
         }
+        Ok(result)
+    }
+
+    /// The event's error, in place of what came of it.
+    #[cold]
+    fn refuse<R>(&mut self, result: R, now: u64) -> Result<R, PublishError> {
+        self.send_unsent(now);
+        self.error.take().map_or(Ok(result), Err)
     }
 
     /// Publishes one market message, a source event of its own, at once. Its position is the number of messages
@@ -142,6 +146,16 @@ impl<L: Lines> Publisher<L> {
         if push(&mut self.packing, room) {
             return Ok(());
         }
+        self.put_behind(now, push)
+    }
+
+    /// [`put`](Self::put) where the packet has no room.
+    #[cold]
+    fn put_behind(
+        &mut self,
+        now: u64,
+        mut push: impl FnMut(&mut Packing, &mut [u8]) -> bool,
+    ) -> Result<(), PublishError> {
         self.move_event(now)?;
         let room = slot(&mut self.journal, &mut self.phase)?;
         if push(&mut self.packing, room) {
@@ -167,7 +181,6 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// Closes the open packet without the current event, which moves to the next packet.
-    #[cold]
     fn move_event(&mut self, now: u64) -> Result<(), PublishError> {
         if self.packing.is_empty() {
             return Err(self.too_large());

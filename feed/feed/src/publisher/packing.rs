@@ -59,9 +59,13 @@ pub(super) struct Packing {
     events: u64,
     /// Most bytes that a packet may have.
     limit: usize,
+    /// Where messages end at most: the closing positions come behind.
+    room: usize,
     entries: Vec<Entry>,
     /// Entries that are `in_packet`.
     sources: usize,
+    /// The entry of the source that spoke last.
+    recent: usize,
     /// The current event's frames while it changes packets.
     aside: Vec<u8>,
 }
@@ -81,8 +85,10 @@ impl Packing {
             flags_at: 0,
             events: 0,
             limit,
+            room: limit - POSITION_LEN,
             entries,
             sources: 0,
+            recent: 0,
             aside: Vec::with_capacity(limit),
         }
     }
@@ -117,9 +123,8 @@ impl Packing {
     /// Appends a market message to the current event; false, with nothing changed, if the packet has no room for it.
     #[inline]
     pub(super) fn push<M: Message>(&mut self, slot: &mut [u8], message: &M) -> bool {
-        let room = self.limit - POSITION_LEN * self.sources.max(1);
         let at = self.open.len();
-        if !self.open.push(&mut slot[..room], message) {
+        if !self.open.push(&mut slot[..self.room], message) {
             return false;
         }
         self.flags_at = at + FlagsOf::<M>::AT.unwrap_or_default();
@@ -129,9 +134,8 @@ impl Packing {
     /// [`push`](Self::push) of a framed market message whose event flags stand at `flags_at` in its block.
     #[inline]
     pub(super) fn push_frame(&mut self, slot: &mut [u8], frame: &Frame<'_>, flags_at: usize) -> bool {
-        let room = self.limit - POSITION_LEN * self.sources.max(1);
         let at = self.open.len();
-        if !self.open.push_frame(&mut slot[..room], frame.bytes()) {
+        if !self.open.push_frame(&mut slot[..self.room], frame.bytes()) {
             return false;
         }
         self.flags_at = at + FRAME_HEADER_LEN + flags_at;
@@ -142,6 +146,27 @@ impl Packing {
     #[inline]
     pub(super) fn end_event(&mut self, slot: &mut [u8], source: u16, position: u64) -> bool {
         let silent = self.open.count() == self.whole.count();
+        match self.entries.get_mut(self.recent) {
+            Some(entry) if entry.at.source == source && entry.in_packet && !silent => {
+                entry.at.position = position;
+                self.keep_event(slot);
+                true
+            }
+            _ => self.end_event_of(slot, source, position, silent),
+        }
+    }
+
+    /// The current event's messages, of a source that is listed, stay in the packet.
+    #[inline]
+    fn keep_event(&mut self, slot: &mut [u8]) {
+        self.events += 1;
+        slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
+        self.whole = self.open;
+    }
+
+    /// [`end_event`](Self::end_event) of a source that the packet does not list yet, or without a message.
+    #[cold]
+    fn end_event_of(&mut self, slot: &mut [u8], source: u16, position: u64, silent: bool) -> bool {
         let known = self.entries.iter().position(|entry| entry.at.source == source);
         let listed = known.is_some_and(|index| self.entries[index].in_packet);
         if !silent && !listed && self.open.len() + POSITION_LEN * (self.sources + 1) > self.limit {
@@ -155,16 +180,20 @@ impl Packing {
             });
             self.entries.len() - 1
         });
+        self.recent = index;
         let entry = &mut self.entries[index];
         entry.at.position = position;
         if !silent {
             entry.in_packet = true;
-            self.sources += usize::from(!listed);
-            self.events += 1;
-            slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
-            self.whole = self.open;
+            self.set_sources(self.sources + usize::from(!listed));
+            self.keep_event(slot);
         }
         true
+    }
+
+    fn set_sources(&mut self, sources: usize) {
+        self.sources = sources;
+        self.room = self.limit - POSITION_LEN * sources.max(1);
     }
 
     /// Lists the sources that got further without a message in the packet, as many as fit it; false if there are none.
@@ -173,10 +202,8 @@ impl Packing {
         let fit = (self.limit - HEADER_LEN) / POSITION_LEN - self.sources;
         let silent = |entry: &&mut Entry| !entry.in_packet && entry.at.position > entry.closed;
         let silent = self.entries.iter_mut().filter(silent);
-        for entry in silent.take(fit) {
-            entry.in_packet = true;
-            self.sources += 1;
-        }
+        let listed = silent.take(fit).map(|entry| entry.in_packet = true).count();
+        self.set_sources(self.sources + listed);
         self.sources > 0
     }
 
@@ -219,7 +246,7 @@ impl Packing {
             debug_assert!(fits, "room for positions is kept free");
         }
         let events = core::mem::take(&mut self.events);
-        self.sources = 0;
+        self.set_sources(0);
         self.whole = OpenPacket::new();
         self.open = OpenPacket::new();
         (packet, events)

@@ -16,8 +16,10 @@ pub(super) struct Frames<R> {
     /// Bytes not yet consumed: `buffer[start..end]`.
     start: usize,
     end: usize,
-    /// Place of `buffer[start]` in the stream.
-    offset: u64,
+    /// Bytes of the message that is ready, behind its length at `start`; 0: none is.
+    length: usize,
+    /// Place of `buffer[0]` in the stream.
+    base: u64,
 }
 
 impl<R: Read> Frames<R> {
@@ -27,7 +29,8 @@ impl<R: Read> Frames<R> {
             buffer: vec![0; BUFFER].into(),
             start: 0,
             end: 0,
-            offset: 0,
+            length: 0,
+            base: 0,
         }
     }
 
@@ -35,6 +38,19 @@ impl<R: Read> Frames<R> {
     /// at [`offset`](Self::offset).
     #[inline]
     pub(super) fn ready(&mut self) -> Result<bool, String> {
+        if let [high, low, rest @ ..] = &self.buffer[self.start..self.end] {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            if length > 0 && length <= rest.len() {
+                self.length = length;
+                return Ok(true);
+            }
+        }
+        self.read_on()
+    }
+
+    /// [`ready`](Self::ready) where what is buffered does not do.
+    #[cold]
+    fn read_on(&mut self) -> Result<bool, String> {
         loop {
             let held = &self.buffer[self.start..self.end];
             let length = match held {
@@ -42,10 +58,11 @@ impl<R: Read> Frames<R> {
                 [high, low, ..] => Some(usize::from(u16::from_be_bytes([*high, *low]))),
                 _ => None,
             };
-            if length.is_some_and(|length| held.len() >= 2 + length) {
+            let held = held.len();
+            if let Some(length) = length.filter(|length| held >= 2 + length) {
+                self.length = length;
                 return Ok(true);
             }
-            let held = held.len();
             match (self.fill(), length) {
                 (Ok(0), _) if held == 0 => return Ok(false),
                 (Ok(0), None) => return Err("it is cut off within a message's length".into()),
@@ -62,26 +79,19 @@ impl<R: Read> Frames<R> {
     /// The message that is ready, without its length.
     #[inline]
     pub(super) fn message(&self) -> &[u8] {
-        match &self.buffer[self.start..self.end] {
-            [high, low, rest @ ..] => {
-                let length = usize::from(u16::from_be_bytes([*high, *low]));
-                &rest[..length.min(rest.len())]
-            }
-            _ => &[],
-        }
+        let begin = self.start + 2;
+        &self.buffer[begin..begin + self.length]
     }
 
     /// Done with the message that was ready.
     #[inline]
     pub(super) fn advance(&mut self) {
-        let length = 2 + self.message().len();
-        self.start += length;
-        self.offset += length as u64;
+        self.start += 2 + self.length;
     }
 
     /// Bytes of the stream before the message that is, or is not, ready.
     pub(super) fn offset(&self) -> u64 {
-        self.offset
+        self.base + self.start as u64
     }
 
     /// Reads more; returns how much, 0 at the end.
@@ -89,6 +99,7 @@ impl<R: Read> Frames<R> {
         if self.end + READ > self.buffer.len() {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
+            self.base += self.start as u64;
             self.start = 0;
         }
         loop {
