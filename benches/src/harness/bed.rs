@@ -61,7 +61,8 @@ impl Default for BedConfig {
 }
 
 impl BedConfig {
-    /// Pins the calling thread to the publisher's (0) or the listener's (1) core.
+    /// Pins the calling thread to the publisher's (0) or the listener's (1) core. Threads that it starts later are bound to
+    /// that core too: so this comes last, [on a thread of its own](on_own_thread).
     ///
     /// # Errors
     /// If there is no such core.
@@ -253,6 +254,15 @@ impl Bed {
     }
 }
 
+/// Does `work` on a thread of its own, which may be pinned and ends with it.
+///
+/// # Errors
+/// What `work` says.
+pub fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T, BenchError> + Send) -> Result<T, BenchError> {
+    let done = thread::scope(|scope| scope.spawn(work).join());
+    done.unwrap_or_else(|_| Err(BenchError::Broken("the measuring thread panicked".into())))
+}
+
 /// A group of 239.64.0.0/10 that no other process of this machine uses.
 pub fn own_group(interface: &str, number: u8) -> LineAddress {
     let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -306,11 +316,6 @@ impl Listening {
         &self.live
     }
 
-    /// True once it has returned.
-    pub fn is_finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
-    }
-
     /// Halts its line thread until what is returned is dropped.
     ///
     /// # Errors
@@ -320,6 +325,16 @@ impl Listening {
             Some(thread) => halt(thread),
             None => Err(BenchError::Broken("the listener has ended".into())),
         }
+    }
+
+    /// What ended it, if it has ended.
+    pub fn trouble(&mut self) -> Option<BenchError> {
+        let thread = self.thread.take_if(|thread| thread.is_finished())?;
+        Some(match thread.join() {
+            Ok(Err(error)) => error.into(),
+            Ok(Ok(_)) => BenchError::Broken("the listener has ended before its time".into()),
+            Err(_) => BenchError::Broken("the listener's thread panicked".into()),
+        })
     }
 
     /// Waits until it returns; with `stop` it is told to.

@@ -12,7 +12,7 @@ mod stages;
 
 pub use load::{FULL, Mix, SAMPLE_LEN, Sample, Size};
 
-use crate::harness::bed::BedConfig;
+use crate::harness::bed::{BedConfig, on_own_thread};
 use crate::harness::clock::Clock;
 use crate::harness::error::BenchError;
 use crate::harness::pairs::Pairs;
@@ -102,24 +102,29 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
         ],
         ..Section::default()
     };
-    options.bed.pin(0)?;
-    let mut ours = Ours::new(&options.bed, &clock)?;
-    let mut floor = Floor::new(&options.bed, &clock)?;
-    for mix in &options.mixes {
-        let mut feed = Feed::new(mix, options.slice)?;
-        let run = rounds(options, mix, &mut feed, &mut ours, &mut floor, &clock, watch)?;
-        describe(options, mix, &run, &mut section);
-    }
-    drop(floor);
-    let report = ours.finish()?;
+    let report = on_own_thread(|| {
+        // Ours ends first: the floor's thread may need the listener's core to end.
+        let mut floor = Floor::new(&options.bed, &clock)?;
+        let mut ours = Ours::new(&options.bed, &clock)?;
+        options.bed.pin(0)?;
+        for mix in &options.mixes {
+            let mut feed = Feed::new(mix, options.slice)?;
+            let run = rounds(options, mix, &mut feed, &mut ours, &mut floor, &clock, watch)?;
+            describe(options, mix, &run, &mut section);
+        }
+        ours.finish()
+    })?;
     section.figures.push(Figure {
         name: "messages delivered, lost".into(),
         unit: String::new(),
         value: Value::Single(report.messages() as f64),
         goal: None,
         note: Some(format!(
-            "{} lost, {} filled by recovery",
-            report.arbiter.lost, report.arbiter.delivered[2]
+            "{} lost; {} first by line A, {} by line B, {} filled by recovery",
+            report.arbiter.lost,
+            report.arbiter.delivered[0],
+            report.arbiter.delivered[1],
+            report.arbiter.delivered[2]
         )),
     });
     if report.is_incomplete() {
@@ -131,7 +136,8 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     for mix in options.mixes.iter().filter(|_| options.stages > 0) {
         let name = mix.name();
         let mut feed = Feed::new(mix, options.slice)?;
-        let stages = stages::measure(&options.bed, &clock, &mut feed, options.stages, watch, &name)?;
+        let stages =
+            on_own_thread(|| stages::measure(&options.bed, &clock, &mut feed, options.stages, watch, &name))?;
         section.stages.extend(stages);
     }
     Ok(section)
@@ -164,6 +170,8 @@ fn how(options: &Options) -> Vec<String> {
         ),
         "Rounds in which more than 1% of a slice was stolen (a thread did not turn for 30 us, or what was sent took 30 us more \
          to be delivered) are dropped from both and counted."
+            .into(),
+        "Stages are stamped in slices of their own, by about 10 ns a stamp; what line B brings first includes the send on line A."
             .into(),
         "The ring's reader is the publisher's thread between sends: a hop counts from when the record is written and that \
          thread is back from its sends."
@@ -258,13 +266,16 @@ fn describe(options: &Options, mix: &Mix, run: &Run, section: &mut Section) {
         figure("floor p99", "ns", quantile(FLOOR, 0.99), None, None),
         figure("ring hop p50", "ns", Value::Single(hop), None, None),
     ]);
-    section.distributions.extend([
+    let distributions = [
         Distribution::of(format!("{name}: floor"), &pairs.latency(FLOOR)),
         Distribution::of(format!("{name}: to delivery"), &pairs.latency(OURS)),
         Distribution::of(format!("{name}: to the ring's reader"), &run.to_reader),
         Distribution::of(format!("{name}: ring hop"), &run.hop),
         Distribution::of(format!("{name}: to delivery, no round dropped"), &run.all),
-    ]);
+    ];
+    section
+        .distributions
+        .extend(distributions.into_iter().filter(|all| all.count > 0));
     let line = |what: &str, unit: &str, of: usize| Timeline {
         name: format!("{name}: {what}"),
         unit: unit.into(),

@@ -139,7 +139,10 @@ impl Ours {
                     return Ok(());
                 }
             }
-            if start.elapsed() > PATIENCE || self.listening.is_finished() {
+            if let Some(trouble) = self.listening.trouble() {
+                return Err(trouble);
+            }
+            if start.elapsed() > PATIENCE {
                 return Err(BenchError::Broken(
                     "the listener does not hear the publisher: see that multicast works on the interfaces"
                         .into(),
@@ -169,12 +172,13 @@ impl Ours {
         for send in sends {
             let due = start + send.at;
             let began = loop {
+                // Also where this thread is late: or the reader falls behind.
+                self.read()?;
                 let now = self.clock.now();
                 gaps.look(now);
                 if now >= due {
                     break now;
                 }
-                self.read()?;
             };
             let sequence = self.sending.publisher.next_sequence();
             self.sending.publish(feed, send.what, tie.unix(began))?;
@@ -186,6 +190,9 @@ impl Ours {
             gaps.look(self.clock.now());
             self.read()?;
             if waiting.elapsed() > PATIENCE {
+                if let Some(trouble) = self.listening.trouble() {
+                    return Err(trouble);
+                }
                 let missing = self.sent.len() - self.heard.len();
                 return Err(BenchError::Broken(format!(
                     "{missing} of {} packets were not delivered within {} s, neither line nor recovery brought them",

@@ -170,9 +170,10 @@ pub(super) fn measure(
             config.pin(1)?;
             receive(&receivers, sink, &stop)
         });
-        let sent = send(sending, reader, clock, feed, slices, &|done| {
-            watch.step(name, done, slices)
-        });
+        let step = |done| watch.step(name, done, slices);
+        let sent = config
+            .pin(0)
+            .and_then(|()| send(sending, reader, clock, feed, slices, &step));
         stop.store(true, Ordering::Relaxed);
         let got = receiving.join();
         let got = got.map_err(|_| BenchError::Broken("the receiving thread panicked".into()))??;
@@ -267,11 +268,11 @@ fn send(
         let (start, real) = (clock.now() + 200_000, unix_now());
         for send in &sends {
             let began = loop {
+                read(&mut seen);
                 let now = clock.now();
                 if now >= start + send.at {
                     break now;
                 }
-                read(&mut seen);
             };
             let sequence = sending.publisher.next_sequence();
             sending.publish(feed, send.what, real + send.at)?;
@@ -300,6 +301,7 @@ fn send(
 /// Medians of the parts.
 fn stages(name: &str, sent: &[Sent], got: &[Got], seen: &HashMap<u64, u64>) -> [Stages; 2] {
     let got: HashMap<u64, &Got> = got.iter().map(|got| (got.sequence, got)).collect();
+    let mut by_b = 0;
     let (mut way, mut own): (Vec<[f64; 7]>, Vec<[f64; 3]>) = (Vec::new(), Vec::new());
     for sent in sent {
         let between = |from: u64, to: u64| to.saturating_sub(from) as f64;
@@ -312,15 +314,10 @@ fn stages(name: &str, sent: &[Sent], got: &[Got], seen: &HashMap<u64, u64>) -> [
         let (Some(got), Some(seen)) = (got.get(&sent.sequence), seen.get(&sent.sequence)) else {
             continue;
         };
-        // What B brings first left when A's send was done.
-        let left = if got.origin == Origin::LineB {
-            behind_a
-        } else {
-            before
-        };
+        by_b += usize::from(got.origin == Origin::LineB);
         way.push([
             between(sent.began, before),
-            between(left, got.received),
+            between(before, got.received),
             between(got.received, got.checked),
             between(got.checked, got.arbitrated),
             between(got.arbitrated, got.journalled),
@@ -337,6 +334,7 @@ fn stages(name: &str, sent: &[Sent], got: &[Got], seen: &HashMap<u64, u64>) -> [
         "ring write",
         "reader",
     ];
+    let share = 100.0 * by_b as f64 / way.len().max(1) as f64;
     let median = |values: Vec<f64>| Median::of(&values).median;
     let way = parts
         .iter()
@@ -348,7 +346,7 @@ fn stages(name: &str, sent: &[Sent], got: &[Got], seen: &HashMap<u64, u64>) -> [
         .map(|(part, name)| ((*name).into(), median(own.iter().map(|all| all[part]).collect())));
     [
         Stages {
-            name: format!("{name}: the way of a message"),
+            name: format!("{name}: the way of a message, {share:.0}% first by line B"),
             parts: way.collect(),
         },
         Stages {

@@ -61,7 +61,6 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     watch.step("throughput: preparing the messages", 0, 1)?;
     let day = ItchDay::new(options.itch.as_deref(), options.symbols);
     let day = day.map_err(BenchError::io("read the ITCH file"))?;
-    options.bed.pin(0)?;
     let mut section = Section {
         name: "throughput".into(),
         title: "Throughput: parse to in-order delivery".into(),

@@ -1,6 +1,6 @@
 //! One run: ITCH messages in memory, parsed, published on both lines, delivered in order by a listener, both journals on.
 
-use crate::harness::bed::{Bed, BedConfig, Ended};
+use crate::harness::bed::{Bed, BedConfig, Ended, on_own_thread};
 use crate::harness::error::BenchError;
 use crate::itch_day::ItchDay;
 use hdrhistogram::Histogram;
@@ -70,6 +70,10 @@ pub(super) fn run_one(
     pace: Pace,
     span: Duration,
 ) -> Result<Trial, BenchError> {
+    on_own_thread(|| publish(config, day, pace, span))
+}
+
+fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, span: Duration) -> Result<Trial, BenchError> {
     let bed = Bed::new(config)?;
     let [a, b] = bed.lines();
     let lines = SocketLines::open(a, b, SenderOptions::default())?;
@@ -88,17 +92,15 @@ pub(super) fn run_one(
     let start = Instant::now();
     let (ran, line) = thread::scope(|scope| {
         let sampling = scope.spawn(|| sample(&live, start, &over));
-        let ran = run(
-            &mut publisher,
-            reserver,
-            &mut source,
-            &RunConfig {
+        let ran = config.pin(0).and_then(|()| {
+            let run_config = RunConfig {
                 idle: Idle::Spin,
                 // A disk that is slow to reserve sequences is not what is measured.
                 reserve_patience: Duration::from_secs(10),
-            },
-            &AtomicBool::new(false),
-        );
+            };
+            let never = AtomicBool::new(false);
+            Ok(run(&mut publisher, reserver, &mut source, &run_config, &never)?)
+        });
         over.store(true, Ordering::Relaxed);
         (ran, sampling.join().unwrap_or_default())
     });

@@ -4,6 +4,7 @@
 //! What is measured is in the package `twinline-benches`; each benchmark there returns a [`Section`]. Here they become
 //! a report: a table, JSON, histogram files, a page.
 
+mod fanout;
 mod ground;
 mod hgrm;
 mod html;
@@ -12,6 +13,7 @@ mod machine;
 mod micro;
 mod output;
 mod progress;
+mod recovery;
 mod show;
 mod table;
 mod throughput;
@@ -26,11 +28,13 @@ use output::Output;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use twinline_benches::fanout::Options as FanoutOptions;
 use twinline_benches::harness::clock::Clock;
 use twinline_benches::harness::error::BenchError;
 use twinline_benches::harness::result::{Report, Section};
 use twinline_benches::harness::watch::Watch;
 use twinline_benches::latency::{Mix, Options as LatencyOptions};
+use twinline_benches::recovery::Options as RecoveryOptions;
 use twinline_benches::throughput::Options as ThroughputOptions;
 
 /// Measure latency, throughput and the rest on this machine, each beside a floor of the same run.
@@ -53,6 +57,8 @@ pub(crate) struct Bench {
 enum Which {
     Latency(latency::Latency),
     Throughput(throughput::Throughput),
+    Recovery(recovery::Recovery),
+    Fanout(fanout::Fanout),
     Micro(micro::Micro),
     All(All),
 }
@@ -82,6 +88,8 @@ impl All {
         vec![
             latency::part(latency, ground, brief),
             throughput::part(ThroughputOptions::default(), itch, ground, brief),
+            recovery::part(RecoveryOptions::default(), ground, brief),
+            fanout::part(FanoutOptions::default(), brief),
             micro::part(brief),
         ]
     }
@@ -95,6 +103,8 @@ pub(crate) fn run(args: &Bench, global: &Global) -> Result<Finish, Failure> {
     match &args.which {
         Which::Latency(args) => report("bench latency", vec![args.part()], &args.output, global),
         Which::Throughput(args) => report("bench throughput", vec![args.part()], &args.output, global),
+        Which::Recovery(args) => report("bench recovery", vec![args.part()], &args.output, global),
+        Which::Fanout(args) => report("bench fanout", vec![args.part()], &args.output, global),
         Which::Micro(args) => report("bench micro", vec![args.part()], &args.output, global),
         Which::All(args) => report("bench all", args.parts(), &args.output, global),
     }

@@ -77,7 +77,9 @@ pub(super) fn goal(figure: &Figure) -> Option<String> {
 
 /// Whether it is.
 pub(super) fn reached(figure: &Figure) -> Option<&'static str> {
-    Some(match figure.goal?.reached(figure.value.middle()) {
+    let (goal, value) = (figure.goal?, figure.value.middle());
+    Some(match goal.reached(value) {
+        _ if !value.is_finite() => "not measured",
         Reached::Goal => "reached",
         Reached::Within => "within limit",
         Reached::Missed => "MISSED",
