@@ -10,6 +10,7 @@ use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use twinline_feed::publisher::{Line, Lines, Place, Publisher, PublisherConfig, open_without_thread};
+use twinline_feed::run::poll;
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::pace::Pace;
 use twinline_feed::source::{EventSink, Source};
@@ -25,8 +26,6 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Bytes of a segment of the journals, and segments of the one that recycles them.
 const SEGMENT: usize = 16 << 20;
 const KEPT: usize = 6;
-/// Messages to one look at the clock, about as many as a full packet holds.
-const TURN: u64 = 32;
 
 /// How to measure.
 #[derive(Clone, Debug)]
@@ -329,10 +328,7 @@ impl Piece for Whole {
         let end = self.source.position() + count;
         while self.source.position() < end {
             self.now += 1000;
-            for _ in 0..TURN {
-                let (publisher, source) = (&mut self.publisher, &mut self.source);
-                publisher.event(self.now, |sink| source.poll(self.now, sink))??;
-            }
+            poll(&mut self.publisher, &mut self.source, self.now, self.now)?;
         }
         Ok(())
     }

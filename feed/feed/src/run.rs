@@ -194,6 +194,71 @@ pub fn run<L: Lines, S: Source>(
     )
 }
 
+/// Events that are taken to one look at the clock at most, about as many as a packet holds: a look costs as much as an
+/// event.
+const EVENTS: usize = 32;
+
+/// What polling a source came to.
+#[derive(Debug)]
+pub enum Polled {
+    /// There may be more at once.
+    Ready,
+    /// Nothing before this time of the source's clock.
+    Idle {
+        /// When to poll again.
+        until: u64,
+    },
+    /// Everything is said.
+    End,
+    /// The source cannot go on.
+    Broken(SourceError),
+}
+
+/// Puts what `source` has into the publisher's open packet: until it has nothing more, or a packet was sent (the next one
+/// is stamped with a time of its own), or some events are in. `mono` is the source's time, `unix` the publisher's.
+///
+/// # Errors
+/// As [`Publisher::event`]; all events before that one are in.
+#[inline]
+pub fn poll<L: Lines, S: Source>(
+    publisher: &mut Publisher<L>,
+    source: &mut S,
+    mono: u64,
+    unix: u64,
+) -> Result<Polled, PublishError> {
+    let first = publisher.next_sequence();
+    let mut other = Polled::Ready;
+    for _ in 0..EVENTS {
+        // The usual answer is passed on as a flag: moving all that an answer can be costs more than an event does.
+        let ready = publisher.event(unix, |sink| match source.poll(mono, sink) {
+            Ok(SourceState::Ready) => true,
+            polled => {
+                other = Polled::other(polled);
+                false
+            }
+        })?;
+        if !ready {
+            return Ok(other);
+        }
+        if publisher.next_sequence() != first {
+            break;
+        }
+    }
+    Ok(Polled::Ready)
+}
+
+impl Polled {
+    #[cold]
+    fn other(polled: Result<SourceState, SourceError>) -> Self {
+        match polled {
+            Ok(SourceState::Ready) => Self::Ready,
+            Ok(SourceState::Idle { until }) => Self::Idle { until },
+            Ok(SourceState::End) => Self::End,
+            Err(error) => Self::Broken(error),
+        }
+    }
+}
+
 /// What a turn of a publishing thread came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Turn {
@@ -283,23 +348,23 @@ impl<'r, L: Lines> Shell<'r, L> {
         self.starved = None;
     }
 
-    /// One poll of the source.
+    /// Polls the source to one look at the clock.
     #[inline]
     fn turn<S: Source>(&mut self, source: &mut S, now: Now) -> Result<Turn, RunError> {
-        match self.publisher.event(now.unix, |sink| source.poll(now.mono, sink)) {
-            Ok(Ok(SourceState::Ready)) => {
+        match poll(self.publisher, source, now.mono, now.unix) {
+            Ok(Polled::Ready) => {
                 self.fed();
                 self.acknowledge(source);
                 Ok(Turn::Goes)
             }
-            Ok(Ok(SourceState::Idle { until })) => {
+            Ok(Polled::Idle { until }) => {
                 self.publisher.flush(now.unix)?;
                 self.acknowledge(source);
                 self.config.idle.idle(until.saturating_sub(now.mono));
                 Ok(Turn::Goes)
             }
-            Ok(Ok(SourceState::End)) => Ok(Turn::Complete),
-            Ok(Err(broken)) => {
+            Ok(Polled::End) => Ok(Turn::Complete),
+            Ok(Polled::Broken(broken)) => {
                 self.publisher.flush(now.unix)?;
                 Err(broken.into())
             }

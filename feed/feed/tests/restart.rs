@@ -571,8 +571,9 @@ fn told_to_stop_it_sends_what_it_has_and_leaves_the_session_open() {
             sink: &mut impl EventSink,
         ) -> Result<SourceState, twinline_feed::source::SourceError> {
             let state = self.0.poll(now, sink);
-            let stop = matches!(state, Ok(SourceState::Ready)) && self.0.next % 1000 == 999;
-            self.1.store(stop, std::sync::atomic::Ordering::Relaxed);
+            if matches!(state, Ok(SourceState::Ready)) && self.0.next % 900 == 899 {
+                self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
             state
         }
         fn counts(&self) -> Vec<twinline_feed::source::TypeCount> {

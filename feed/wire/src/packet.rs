@@ -263,11 +263,11 @@ impl Stamp {
 }
 
 /// A packet that is being filled. It holds no memory: the buffer (a slot of the journal, say) is given to each call.
+///
+/// One word: the bytes so far, and [`ONE`](Self::ONE) for each message. So a copy of what was just written is one move,
+/// and does not wait for the parts to be put together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenPacket {
-    at: usize,
-    count: u16,
-}
+pub struct OpenPacket(u64);
 
 impl Default for OpenPacket {
     fn default() -> Self {
@@ -276,33 +276,42 @@ impl Default for OpenPacket {
 }
 
 impl OpenPacket {
+    /// A message in the count.
+    const ONE: u64 = 1 << 32;
+
     /// An empty packet.
     pub const fn new() -> Self {
-        Self {
-            at: HEADER_LEN,
-            count: 0,
-        }
+        Self(HEADER_LEN as u64)
     }
 
     /// Messages so far.
+    #[inline]
     pub fn count(&self) -> u16 {
-        self.count
+        (self.0 >> 32) as u16
     }
 
     /// Bytes so far, header included.
+    #[inline]
     pub fn len(&self) -> usize {
-        self.at
+        self.0 as u32 as usize
     }
 
     /// True without messages.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.count() == 0
+    }
+
+    /// One message more, of `length` bytes.
+    #[inline]
+    fn add(&mut self, length: usize) {
+        self.0 += Self::ONE + length as u64;
     }
 
     /// Appends `message`; `false`, with nothing changed, if `buffer` has no room for it.
     #[inline]
     pub fn push<M: Message>(&mut self, buffer: &mut [u8], message: &M) -> bool {
-        let Some(room) = buffer.get_mut(self.at..self.at + M::FRAME_LEN) else {
+        let Some(room) = buffer.get_mut(self.len()..self.len() + M::FRAME_LEN) else {
             return false;
         };
         let header = FrameHeader {
@@ -313,20 +322,18 @@ impl OpenPacket {
         let (frame, block) = room.split_at_mut(FRAME_HEADER_LEN);
         let fits = header.write_to(frame).is_ok() && message.write_to(block).is_ok();
         debug_assert!(fits, "the room is as long as the frame");
-        self.at += M::FRAME_LEN;
-        self.count += 1;
+        self.add(M::FRAME_LEN);
         true
     }
 
     /// Appends a message that is framed already; `false`, with nothing changed, if there is no room.
     #[inline]
     pub fn push_frame(&mut self, buffer: &mut [u8], frame: &[u8]) -> bool {
-        let Some(room) = buffer.get_mut(self.at..self.at + frame.len()) else {
+        let Some(room) = buffer.get_mut(self.len()..self.len() + frame.len()) else {
             return false;
         };
         room.copy_from_slice(frame);
-        self.at += frame.len();
-        self.count += 1;
+        self.add(frame.len());
         true
     }
 
@@ -337,15 +344,15 @@ impl OpenPacket {
     /// # Panics
     /// If `buffer` is shorter than what was pushed into it, or than `padded`, or longer than a packet can be.
     pub fn finish(self, buffer: &mut [u8], stamp: Stamp, padded: usize) -> usize {
-        let length = self.at.max(padded);
-        buffer[self.at..length].fill(0);
+        let length = self.len().max(padded);
+        buffer[self.len()..length].fill(0);
         let notice = stamp.flags & flags::LOCAL != 0;
         let mut header = PacketHeader {
             magic: U16::new(MAGIC),
             version: VERSION,
             flags: stamp.flags,
             channel: U16::new(stamp.channel),
-            count: U16::new(if notice { 0 } else { self.count }),
+            count: U16::new(if notice { 0 } else { self.count() }),
             session: U32::new(stamp.session),
             epoch: U32::new(stamp.epoch),
             sequence: U64::new(stamp.sequence),

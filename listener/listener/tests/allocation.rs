@@ -1,33 +1,12 @@
 //! Fair release allocates nothing once it is made: counted by an allocator that counts.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use twinline_counting_allocator::{Counting, allocations};
 use twinline_listener::arbiter::NoticeKind;
 use twinline_listener::fair::{FairReport, Times};
 use twinline_listener::{Delivery, FairConfig, FairRelease, Notice, Origin, Sink};
 use twinline_wire::field::{LineName, LineState};
 use twinline_wire::market::PriceTick;
 use twinline_wire::{Message, OpenPacket, Packet, Stamp};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: passes everything on to the system's allocator; the count is a plain thread-local number without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's own contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's own contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -63,7 +42,7 @@ fn holding_and_releasing_allocates_nothing() {
         next: 1,
         kind: NoticeKind::Line(LineName::A, LineState::STALLED),
     };
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     for n in 0..200_000_u64 {
         // Bursts fill the buffer, pauses empty it; some are late.
         let time = 1_000_000_000 + n * 20 + n / 10_000 * 300_000;
@@ -99,7 +78,7 @@ fn holding_and_releasing_allocates_nothing() {
             fair.fill(&mut report);
         }
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(allocations() - before, 0);
     let stats = fair.stats();
     assert!(
         stats.on_time > 0 && stats.late > 0 && stats.early_full > 0,

@@ -3,36 +3,15 @@
 mod common;
 
 use common::*;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+use twinline_counting_allocator::{Counting, allocations};
 use twinline_reader::{Batch, Event, Instruments, Options, Overrun, Reader, Start};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: passes everything on to the system's allocator; the count is a plain thread-local number without a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's own contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's own contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 /// Reads all that there is. Returns the messages, and the allocations that it took.
 fn read(reader: &mut Reader, batches: bool) -> (u64, u64) {
-    let (before, mut messages) = (ALLOCATIONS.get(), 0);
+    let (before, mut messages) = (allocations(), 0);
     loop {
         if batches {
             match reader.poll_batch().unwrap() {
@@ -53,7 +32,7 @@ fn read(reader: &mut Reader, batches: bool) -> (u64, u64) {
             }
         }
     }
-    (messages, ALLOCATIONS.get() - before)
+    (messages, allocations() - before)
 }
 
 fn options() -> Options {

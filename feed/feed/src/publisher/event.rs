@@ -2,7 +2,7 @@
 
 use super::packing::{FlagsOf, POSITION_LEN, Packing};
 use super::sending::After;
-use super::{Lines, Phase, PublishError, Publisher, slot};
+use super::{Lines, Phase, PublishError, Publisher, failed, slot};
 use crate::source::EventSink;
 use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::InstrumentDefinition;
@@ -81,26 +81,36 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// One message of the current event.
-    #[inline]
+    ///
+    /// Inlined, and nothing that is not is given the message: so one that its source has just made goes from registers into
+    /// the slot. Out of the stack it would be read back in larger parts than it was written in, which a processor waits for.
+    #[inline(always)]
     fn push<M: Message>(&mut self, message: &M, now: u64) {
         if self.error.is_some() {
             return;
         }
-        if let Err(error) = self.try_push(message, now) {
-            self.error = Some(error);
-        }
-    }
-
-    #[inline]
-    fn try_push<M: Message>(&mut self, message: &M, now: u64) -> Result<(), PublishError> {
         if FlagsOf::<M>::AT.is_none() {
-            return Err(PublishError::NotMarketData { name: M::DEF.name });
+            self.error = Some(PublishError::NotMarketData { name: M::DEF.name });
+            return;
         }
         if M::TEMPLATE == InstrumentDefinition::TEMPLATE {
             let named = view_block::<InstrumentDefinition>(message.as_bytes());
             self.name_instrument(named.instrument.get());
         }
-        self.put(now, |packing, room| packing.push(room, message))
+        let mut moved = false;
+        loop {
+            let pushed = match self.journal.slot() {
+                Ok(room) => self.packing.push(room, message),
+                Err(error) => {
+                    self.error = Some(failed(&mut self.phase, error));
+                    return;
+                }
+            };
+            if pushed || !self.moves_event(moved, now) {
+                return;
+            }
+            moved = true;
+        }
     }
 
     /// One framed message of the current event.
@@ -136,7 +146,6 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// Appends to the current event with `push`, which says whether there was room; without, the event moves on first.
-    #[inline]
     fn put(
         &mut self,
         now: u64,
@@ -146,16 +155,6 @@ impl<L: Lines> Publisher<L> {
         if push(&mut self.packing, room) {
             return Ok(());
         }
-        self.put_behind(now, push)
-    }
-
-    /// [`put`](Self::put) where the packet has no room.
-    #[cold]
-    fn put_behind(
-        &mut self,
-        now: u64,
-        mut push: impl FnMut(&mut Packing, &mut [u8]) -> bool,
-    ) -> Result<(), PublishError> {
         self.move_event(now)?;
         let room = slot(&mut self.journal, &mut self.phase)?;
         if push(&mut self.packing, room) {
@@ -165,19 +164,33 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// The current event is complete.
-    #[inline]
+    #[inline(always)]
     fn end_event(&mut self, source: u16, position: u64, now: u64) {
         if self.error.is_some() {
             return;
         }
-        if let Err(error) = self.try_end_event(source, position, now) {
+        if !self.packing.end_marked_event(source, position) {
+            self.end_event_in_slot(source, position, now);
+        }
+    }
+
+    #[cold]
+    fn end_event_in_slot(&mut self, source: u16, position: u64, now: u64) {
+        let ended = self.put(now, |packing, room| packing.end_event(room, source, position));
+        if let Err(error) = ended {
             self.error = Some(error);
         }
     }
 
-    #[inline]
-    fn try_end_event(&mut self, source: u16, position: u64, now: u64) -> Result<(), PublishError> {
-        self.put(now, |packing, room| packing.end_event(room, source, position))
+    /// The packet has no room: [`move_event`](Self::move_event), unless the event was `moved` already. True if there is room
+    /// now; otherwise the error is noted.
+    #[cold]
+    fn moves_event(&mut self, moved: bool, now: u64) -> bool {
+        let result = match moved {
+            true => Err(self.too_large()),
+            false => self.move_event(now),
+        };
+        result.map_err(|error| self.error = Some(error)).is_ok()
     }
 
     /// Closes the open packet without the current event, which moves to the next packet.
@@ -207,7 +220,7 @@ pub struct Sink<'p, L: Lines> {
 }
 
 impl<L: Lines> EventSink for Sink<'_, L> {
-    #[inline]
+    #[inline(always)]
     fn push<M: Message>(&mut self, message: &M) {
         self.publisher.push(message, self.now);
     }
@@ -217,7 +230,7 @@ impl<L: Lines> EventSink for Sink<'_, L> {
         self.publisher.push_frame(frame, self.now);
     }
 
-    #[inline]
+    #[inline(always)]
     fn end_event(&mut self, source: u16, position: u64) {
         self.publisher.end_event(source, position, self.now);
     }

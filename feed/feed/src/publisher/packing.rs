@@ -26,6 +26,13 @@ impl<M: Message> FlagsOf<M> {
         Some(offset) => Some(FRAME_HEADER_LEN + offset),
         None => None,
     };
+
+    /// True if `message` is marked as the last of its event.
+    #[inline]
+    pub(super) fn is_last(message: &M) -> bool {
+        let flags = Self::AT.and_then(|at| message.as_bytes().get(at - FRAME_HEADER_LEN));
+        flags.is_some_and(|flags| flags & EventFlags::END_OF_EVENT.0 != 0)
+    }
 }
 
 /// How far into a source the stream reaches.
@@ -53,7 +60,7 @@ pub(super) struct Packing {
     open: OpenPacket,
     /// As it was after the last whole event.
     whole: OpenPacket,
-    /// Where in the slot the last message's flags are.
+    /// Where in the slot the last message's flags are; 0: its source has marked it as the event's last already.
     flags_at: usize,
     /// Whole events with messages in the packet.
     events: u64,
@@ -121,13 +128,16 @@ impl Packing {
     }
 
     /// Appends a market message to the current event; false, with nothing changed, if the packet has no room for it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push<M: Message>(&mut self, slot: &mut [u8], message: &M) -> bool {
         let at = self.open.len();
         if !self.open.push(&mut slot[..self.room], message) {
             return false;
         }
-        self.flags_at = at + FlagsOf::<M>::AT.unwrap_or_default();
+        self.flags_at = match FlagsOf::<M>::AT {
+            Some(flags) if !FlagsOf::is_last(message) => at + flags,
+            _ => 0,
+        };
         true
     }
 
@@ -142,31 +152,27 @@ impl Packing {
         true
     }
 
-    /// Ends the current event; false, with nothing changed, if its position does not fit the packet any more.
+    /// [`end_event`](Self::end_event) where it takes nothing but a note: the source is listed and has marked the event's last
+    /// message itself. False, with nothing changed, otherwise.
     #[inline]
-    pub(super) fn end_event(&mut self, slot: &mut [u8], source: u16, position: u64) -> bool {
-        let silent = self.open.count() == self.whole.count();
+    pub(super) fn end_marked_event(&mut self, source: u16, position: u64) -> bool {
         match self.entries.get_mut(self.recent) {
-            Some(entry) if entry.at.source == source && entry.in_packet && !silent => {
-                entry.at.position = position;
-                self.keep_event(slot);
-                true
+            Some(entry) if entry.at.source == source && entry.in_packet => {
+                let marked = self.flags_at == 0 && self.open.count() != self.whole.count();
+                if marked {
+                    entry.at.position = position;
+                    self.events += 1;
+                    self.whole = self.open;
+                }
+                marked
             }
-            _ => self.end_event_of(slot, source, position, silent),
+            _ => false,
         }
     }
 
-    /// The current event's messages, of a source that is listed, stay in the packet.
-    #[inline]
-    fn keep_event(&mut self, slot: &mut [u8]) {
-        self.events += 1;
-        slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
-        self.whole = self.open;
-    }
-
-    /// [`end_event`](Self::end_event) of a source that the packet does not list yet, or without a message.
-    #[cold]
-    fn end_event_of(&mut self, slot: &mut [u8], source: u16, position: u64, silent: bool) -> bool {
+    /// Ends the current event; false, with nothing changed, if its position does not fit the packet any more.
+    pub(super) fn end_event(&mut self, slot: &mut [u8], source: u16, position: u64) -> bool {
+        let silent = self.open.count() == self.whole.count();
         let known = self.entries.iter().position(|entry| entry.at.source == source);
         let listed = known.is_some_and(|index| self.entries[index].in_packet);
         if !silent && !listed && self.open.len() + POSITION_LEN * (self.sources + 1) > self.limit {
@@ -186,7 +192,11 @@ impl Packing {
         if !silent {
             entry.in_packet = true;
             self.set_sources(self.sources + usize::from(!listed));
-            self.keep_event(slot);
+            self.events += 1;
+            if self.flags_at > 0 {
+                slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
+            }
+            self.whole = self.open;
         }
         true
     }
@@ -217,7 +227,9 @@ impl Packing {
         self.aside.clear();
         self.aside
             .extend_from_slice(&slot[self.whole.len()..self.open.len()]);
-        self.flags_at = self.flags_at.saturating_sub(self.whole.len() - HEADER_LEN);
+        if self.flags_at > 0 {
+            self.flags_at -= self.whole.len() - HEADER_LEN;
+        }
         self.open = self.whole;
     }
 

@@ -196,6 +196,8 @@ impl<S: Source, F: FnMut() -> Result<S, SourceError>> Source for Retrying<S, F> 
             }
         }
         match polled {
+            // By name: what is moved as a whole was just written in parts, and is waited for.
+            Ok(SourceState::Ready) => Ok(SourceState::Ready),
             Err(error) => self.broke(error, now),
             Ok(SourceState::End) => {
                 self.status.broken.store(false, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 //! Field names follow the specification. Types that have no template of ours stand in [`TYPES`] only.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Every type of the specification: its letter and the length of its messages in bytes.
 pub const TYPES: [(u8, usize); 23] = [
@@ -53,7 +53,7 @@ pub fn length_of(kind: u8) -> Option<usize> {
 }
 
 /// What every message begins with.
-#[derive(Clone, Copy, Debug, FromBytes, KnownLayout, Immutable, Unaligned)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub struct Head {
     /// The type's letter.
@@ -70,8 +70,9 @@ impl Head {
     /// Nanoseconds since midnight.
     #[inline]
     pub fn nanoseconds(&self) -> u64 {
-        let [a, b, c, d, e, f] = self.time;
-        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+        // The eight bytes that end here in one load; the first two are the field before.
+        let [_, _, _, tracking_and_time @ ..]: [u8; size_of::<Self>()] = zerocopy::transmute!(*self);
+        u64::from_be_bytes(tracking_and_time) & ((1 << 48) - 1)
     }
 }
 

@@ -77,6 +77,7 @@ impl ItchFile {
     }
 
     /// Nothing more comes: tells the sink the position if it does not know it.
+    #[cold]
     fn end(&mut self, sink: &mut impl EventSink) {
         self.ended = true;
         if self.position > self.said {
