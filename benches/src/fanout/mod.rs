@@ -14,7 +14,7 @@ use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Figure, Section, Value};
 use crate::harness::slice::latencies;
 use crate::harness::watch::Watch;
-use crate::recovery::feed::{Feed, Way, bytes_of, join, spawn, unpinned};
+use crate::recovery::feed::{Feed, Way, bytes_of, join, spawn};
 use hdrhistogram::Histogram;
 use listeners::{Bare, End, Had, Light, Receive};
 use namespaces::Hosts;
@@ -90,7 +90,7 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
          listeners the spread is mostly the time that they take to wake one after the other.",
         options.messages, options.rounds
     ));
-    unpinned(|| measure(options, watch, &mut section))?;
+    measure(options, watch, &mut section)?;
     section
         .not_measured
         .push("Whole listener daemons in each namespace: they would share the cores too.".into());

@@ -2,7 +2,6 @@
 
 use crate::harness::bed::Bed;
 use crate::harness::error::BenchError;
-use rustix::thread::{CpuSet, sched_setaffinity};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -57,19 +56,6 @@ pub(crate) fn spawn<'s, T: Send + 's>(
 pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, BenchError>>) -> Result<T, BenchError> {
     let ended = thread.join();
     ended.unwrap_or_else(|_| Err(BenchError::Broken("a thread of the benchmark panicked".into())))
-}
-
-/// Runs `work` on a thread that may use every core of this process, whatever the calling one is pinned to.
-pub(crate) fn unpinned<T: Send>(
-    work: impl FnOnce() -> Result<T, BenchError> + Send,
-) -> Result<T, BenchError> {
-    on_core("benchmark", None, || {
-        let mut all = CpuSet::new();
-        (0..CpuSet::MAX_CPU).for_each(|core| all.set(core));
-        // The system takes those that there are.
-        sched_setaffinity(None, &all).map_err(|error| BenchError::io("use all cores")(error.into()))?;
-        work()
-    })
 }
 
 /// The bytes of the packets in `journal` that hold the sequences `from..to`, as recovery sends them: each padded to a

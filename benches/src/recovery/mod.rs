@@ -88,7 +88,7 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
         },
         ..options.clone()
     };
-    feed::unpinned(|| measure(&options, watch))
+    measure(&options, watch)
 }
 
 fn measure(options: &Options, watch: &Watch) -> Result<Section, BenchError> {

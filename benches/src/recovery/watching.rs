@@ -20,7 +20,7 @@ impl Watching {
     pub(super) fn open(bed: &Bed, service: &Serving) -> Result<Self, BenchError> {
         let listening = bed.listen(service, false)?;
         let none = || BenchError::Broken("a bed without a ring".into());
-        let watching = Self {
+        let mut watching = Self {
             ring: RingReader::open(bed.ring().ok_or_else(none)?, CHANNEL, "bench")?,
             listening,
         };
@@ -31,10 +31,13 @@ impl Watching {
     }
 
     /// Waits until its counters say so.
-    fn wait_for(&self, what: &str, done: impl Fn(&Report) -> bool) -> Result<(), BenchError> {
+    fn wait_for(&mut self, what: &str, done: impl Fn(&Report) -> bool) -> Result<(), BenchError> {
         let until = Instant::now() + PATIENCE;
         while !done(&self.listening.live().report()) {
-            if Instant::now() > until || self.listening.is_finished() {
+            if let Some(trouble) = self.listening.trouble() {
+                return Err(trouble);
+            }
+            if Instant::now() > until {
                 return Err(BenchError::Broken(format!("waited in vain: {what}")));
             }
             thread::sleep(Duration::from_millis(2));
@@ -43,7 +46,7 @@ impl Watching {
     }
 
     /// A message on both lines, and waits until it and all before it are delivered.
-    pub(super) fn catch_up(&self, feed: &mut Feed) -> Result<(), BenchError> {
+    pub(super) fn catch_up(&mut self, feed: &mut Feed) -> Result<(), BenchError> {
         feed.publish(1, Way::Both, unix_now())?;
         let next = feed.next();
         self.wait_for("everything is delivered", |report| report.position.next >= next)
