@@ -1,10 +1,8 @@
 //! `cargo bench -p twinline-benches`: prints what each piece of a message's way costs on this machine.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    println!(
-        "{:<52} {:>10}  {:<12} {:>12}  {}",
-        "piece (median of 400 interleaved rounds)", "time", "", "of the floor", "goal"
-    );
+    let title = "piece (median of 400 interleaved rounds)";
+    println!("{title:<52}       time               of the floor  goal");
     for measure in twinline_benches::micro(400)? {
         let goal = measure.goal.map_or(String::new(), |goal| {
             let reached = goal.reached(measure.nanoseconds.median);

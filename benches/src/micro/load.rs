@@ -1,6 +1,6 @@
 //! What the pieces work on: full packets of a market's usual messages, as they lie in a journal.
 
-use twinline_wire::header::{DEFAULT_PACKET_LEN, HEADER_LEN, PacketHeader};
+use twinline_wire::header::{DEFAULT_PACKET_LEN, HEADER_LEN, PacketHeader, checksum};
 use twinline_wire::market::{AddOrder, DeleteOrder, ExecuteOrder, ReplaceOrder};
 use twinline_wire::session::EpochStart;
 use twinline_wire::{Message, OpenPacket, Packet, Price, Side, Stamp, U64};
@@ -41,12 +41,13 @@ impl Load {
     pub fn of_size(packets: usize, size: usize) -> Self {
         let mut bytes = vec![0; (packets + 1) * size];
         let begin = bytes.as_ptr().align_offset(64);
-        let mut mix = Mix(1);
+        let mut mix = Mix::default();
         let mut sequence = 2;
         let mut counts = Vec::with_capacity(packets);
-        for slot in bytes[begin..].chunks_exact_mut(size).take(packets) {
+        let emptying = packets - packets / 4;
+        for (at, slot) in bytes[begin..].chunks_exact_mut(size).take(packets).enumerate() {
             let mut open = OpenPacket::new();
-            while mix.push(&mut open, slot) {}
+            while mix.push(&mut open, slot, at >= emptying) {}
             open.finish_whole(slot, stamp(sequence), size);
             counts.push(open.count());
             sequence += u64::from(open.count());
@@ -72,20 +73,22 @@ impl Load {
             .take(self.counts.len())
     }
 
-    /// The packets, taken as checked.
+    /// The packets, checked.
     pub fn checked(&self) -> Vec<Packet<'_>> {
         self.each()
-            .map(|bytes| Packet::trusted_prefix(bytes).expect("just built"))
+            .map(|bytes| Packet::parse(bytes).expect("it was built to be sound"))
             .collect()
     }
 
-    /// Gives the packets the sequences behind those that they have. Their checksums are left as they were.
+    /// Gives the packets the sequences behind those that they have.
     pub fn go_on(&mut self) {
         let packets = self.bytes[self.begin..].chunks_exact_mut(self.size);
         for (slot, &count) in packets.zip(&self.counts) {
             let header =
                 PacketHeader::mut_from_bytes(&mut slot[..HEADER_LEN]).expect("a slot has room for a header");
             header.sequence = U64::new(self.next);
+            let sum = checksum(slot);
+            slot[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
             self.next += u64::from(count);
         }
     }
@@ -104,13 +107,15 @@ pub(super) fn stamp(sequence: u64) -> Stamp {
     }
 }
 
+const INSTRUMENTS: u64 = 16;
+
 /// An order.
 pub(super) fn order(number: u64) -> AddOrder {
     AddOrder {
         order_id: number.into(),
         quantity: 100.into(),
         price: Price::new(1_000 + number as i64 % 64),
-        instrument: (65_536 + 1 + (number % 16) as u32).into(),
+        instrument: (65_536 + 1 + (number % INSTRUMENTS) as u32).into(),
         side: if number.is_multiple_of(2) {
             Side::BUY
         } else {
@@ -134,38 +139,81 @@ pub fn epoch_start() -> Vec<u8> {
     buffer
 }
 
+/// Most orders that are live at once.
+const LIVE: usize = 256;
+
 /// Orders that come and go, in no regular order: nobody can guess the length of the next message. The same in every run.
-#[derive(Debug)]
-struct Mix(u64);
+#[derive(Debug, Default)]
+struct Mix {
+    random: u64,
+    number: u64,
+    live: Vec<u64>,
+}
 
 impl Mix {
-    fn push(&mut self, open: &mut OpenPacket, slot: &mut [u8]) -> bool {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let number = self.0 >> 40;
-        let order_id = U64::new(number);
-        match self.0 >> 60 {
-            0..=6 => open.push(slot, &order(number)),
-            7..=12 => open.push(
-                slot,
-                &DeleteOrder {
-                    order_id,
+    /// One more message; `emptying`: as far as there are live orders, one goes.
+    fn push(&mut self, open: &mut OpenPacket, slot: &mut [u8], emptying: bool) -> bool {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let kind = match self.random >> 60 {
+            _ if self.live.is_empty() => 0,
+            _ if emptying || self.live.len() == LIVE => 7,
+            kind => kind,
+        };
+        let fresh = self.number + 1;
+        let picked = (self.random >> 32) as usize % self.live.len().max(1);
+        let old = self.live.get(picked).copied().unwrap_or(0);
+        let instrument = order(old).instrument;
+        let pushed = match kind {
+            0..=6 => open.push(slot, &order(fresh)),
+            7..=12 => {
+                let message = DeleteOrder {
+                    order_id: old.into(),
+                    instrument,
                     ..DeleteOrder::NULL
-                },
-            ),
-            13 => open.push(
-                slot,
-                &ExecuteOrder {
-                    order_id,
+                };
+                open.push(slot, &message)
+            }
+            13 => {
+                let message = ExecuteOrder {
+                    order_id: old.into(),
+                    quantity: 1.into(),
+                    instrument,
                     ..ExecuteOrder::NULL
-                },
-            ),
-            _ => open.push(
-                slot,
-                &ReplaceOrder {
-                    order_id,
+                };
+                open.push(slot, &message)
+            }
+            _ => {
+                // The order that comes is of the same instrument.
+                let fresh = fresh.next_multiple_of(INSTRUMENTS) + old % INSTRUMENTS;
+                let message = ReplaceOrder {
+                    order_id: old.into(),
+                    new_order_id: fresh.into(),
+                    price: order(fresh).price,
+                    quantity: 100.into(),
+                    instrument,
                     ..ReplaceOrder::NULL
-                },
-            ),
+                };
+                open.push(slot, &message)
+            }
+        };
+        if !pushed {
+            return false;
         }
+        match kind {
+            0..=6 => {
+                self.live.push(fresh);
+                self.number = fresh;
+            }
+            7..=12 => _ = self.live.swap_remove(picked),
+            13 => {}
+            _ => {
+                self.number = fresh.next_multiple_of(INSTRUMENTS) + old % INSTRUMENTS;
+                self.live[picked] = self.number;
+            }
+        }
+        true
     }
 }

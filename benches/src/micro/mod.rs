@@ -10,7 +10,7 @@ pub mod pieces;
 use crate::harness::median::Median;
 use crate::harness::result::Goal;
 use load::{Load, ORDERS, PACKETS, SMALL, SMALL_PACKETS};
-use pieces::{Listening, Own, Publishing, Shared};
+use pieces::{Books, Listening, Own, Publishing, Shared};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ enum Unit {
 use Unit::{Message, Order, Packet, SmallPacket};
 
 /// The pieces, in the order in which a round measures them.
-const PIECES: [(&str, Unit, Option<Goal>); 13] = [
+const PIECES: [(&str, Unit, Option<Goal>); 14] = [
     ("floor: look at the headers", Packet, None),
     ("encode full packets of orders, checksum and all", Order, None),
     ("checksum of a full packet", Packet, None),
@@ -69,6 +69,7 @@ const PIECES: [(&str, Unit, Option<Goal>); 13] = [
         None,
     ),
     ("decode: view each message", Message, None),
+    ("keep books of them", Message, None),
     ("append a whole packet to the own journal", Packet, None),
     ("encode into the journal, checksum, commit", Order, None),
     ("write a full packet's messages into the ring", Packet, None),
@@ -85,6 +86,7 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
     let mut load = Load::new(PACKETS);
     let mut small = Load::of_size(SMALL_PACKETS, SMALL);
     let (mut listening, mut late) = (Listening::new(), Listening::new());
+    let mut books = Books::new();
     let mut own = Own::create(&dir.path().join("own"))?;
     let mut publishing = Publishing::create(&dir.path().join("published"))?;
     let mut ring = Shared::create(dir.path())?;
@@ -96,7 +98,7 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
         let (mut appended, mut encoded) = (Ok(()), Ok(()));
         let round = [
             time(|| pieces::floor(&load)),
-            time(|| pieces::encode(PACKETS)),
+            time(|| _ = pieces::encode(PACKETS)),
             time(|| pieces::checksums(&load)),
             time(|| pieces::walk(&packets)),
             time(|| pieces::parse(&load)),
@@ -104,6 +106,7 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
             warm_time(|packets| listening.duplicate(packets), warm, measured),
             warm_time(|packets| late.late(packets), warm, measured),
             time(|| pieces::decode(&packets)),
+            time(|| books.apply(&packets)),
             time(|| appended = own.append(&packets)),
             time(|| encoded = publishing.encode(PACKETS)),
             time(|| ring.write(&packets)),
@@ -169,6 +172,20 @@ mod tests {
                 .iter()
                 .all(|measure| measure.nanoseconds.median > 0.0 && measure.to_floor.median > 0.0)
         );
+    }
+
+    #[test]
+    fn the_books_are_as_good_as_empty_behind_the_last_packet() {
+        let load = Load::new(PACKETS);
+        let packets = load.checked();
+        let (most, rest) = packets.split_at(PACKETS / 2);
+        let mut books = Books::new();
+        for _ in 0..2 {
+            books.apply(most);
+            assert!(books.live_orders() > 100, "{}", books.live_orders());
+            books.apply(rest);
+            assert!(books.live_orders() < 2, "{}", books.live_orders());
+        }
     }
 
     #[test]

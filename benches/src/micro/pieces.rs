@@ -1,6 +1,6 @@
 //! The pieces. Each does its work once over all packets; who calls it takes the time, or counts instructions.
 
-use super::load::{Load, epoch_start, order, stamp};
+use super::load::{Load, ORDERS, epoch_start, order, stamp};
 use std::error::Error;
 use std::hint::black_box;
 use std::path::Path;
@@ -21,15 +21,16 @@ pub fn floor(load: &Load) {
     }
 }
 
-/// Fills packets with orders and finishes them, checksum and all.
+/// Fills packets with orders and finishes them, checksum and all. Returns how many orders that were.
 #[inline(never)]
-pub fn encode(packets: usize) {
+pub fn encode(packets: usize) -> usize {
     let mut buffer = [0; DEFAULT_PACKET_LEN];
     for sequence in 0..packets as u64 {
         let mut open = OpenPacket::new();
         while open.push(&mut buffer, &order(sequence)) {}
         black_box(open.finish_whole(&mut buffer, stamp(sequence + 1), 0));
     }
+    packets * ORDERS
 }
 
 /// The checksums alone.
@@ -70,6 +71,38 @@ pub fn decode(packets: &[Packet<'_>]) {
         }
     }
     black_box(sum);
+}
+
+/// The books that the messages add up to. The last packets empty them, so that the same ones can come again.
+#[derive(Debug)]
+pub struct Books(twinline_book::Books);
+
+impl Default for Books {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Books {
+    /// Empty ones.
+    pub fn new() -> Self {
+        Self(twinline_book::Books::new())
+    }
+
+    /// Applies every message.
+    #[inline(never)]
+    pub fn apply(&mut self, packets: &[Packet<'_>]) {
+        for packet in packets {
+            for (_, frame) in packet.messages() {
+                black_box(self.0.apply(&frame));
+            }
+        }
+    }
+
+    /// Orders that are live.
+    pub fn live_orders(&self) -> usize {
+        self.0.live_orders()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -128,13 +161,19 @@ impl Listening {
         self.arbiter.on_valid(line, *packet, now, &mut self.count);
     }
 
+    /// So much time has passed.
+    fn turn(&mut self, time: u64) {
+        self.now += time;
+        self.arbiter.tick(self.now, &mut self.count);
+    }
+
     /// Line A brings the packets, each the next one.
     #[inline(never)]
     pub fn in_order(&mut self, packets: &[Packet<'_>]) {
         for (at, packet) in packets.iter().enumerate() {
             self.bring(Origin::LineA, packet, at);
         }
-        self.now += 100 * packets.len() as u64;
+        self.turn(100 * packets.len() as u64);
     }
 
     /// Line B brings what line A has brought.
@@ -143,7 +182,7 @@ impl Listening {
         for (at, packet) in packets.iter().enumerate() {
             self.bring(Origin::LineB, packet, at);
         }
-        self.now += 100 * packets.len() as u64;
+        self.turn(100 * packets.len() as u64);
     }
 
     /// Line A loses one packet in 16, and line B brings it when four behind it wait.
@@ -160,6 +199,7 @@ impl Listening {
             }
             self.now += 1_600;
         }
+        self.turn(0);
     }
 }
 

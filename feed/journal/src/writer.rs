@@ -49,6 +49,25 @@ pub struct JournalWriter {
     _lock: File,
 }
 
+/// What a commit takes from a packet's header.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    flags: u8,
+    sequence: u64,
+    time: u64,
+}
+
+impl Committed {
+    #[inline]
+    fn of(header: &PacketHeader, flags: u8) -> Self {
+        Self {
+            flags,
+            sequence: header.sequence.get(),
+            time: header.sending_time.get(),
+        }
+    }
+}
+
 /// Where the next segment comes from.
 #[derive(Debug)]
 enum Supply {
@@ -235,7 +254,14 @@ impl JournalWriter {
             Ok(chain) => chain,
             Err(reason) => panic!("a packet is committed that does not continue the journal: {reason}"),
         };
-        let (sequence, time) = (header.sequence.get(), header.sending_time.get());
+        let header = Committed::of(header, flags);
+        self.put(length, header, chain)
+    }
+
+    /// Commits the packet in the slot, which is checked: `chain` is how the journal stands behind it.
+    #[inline]
+    fn put(&mut self, length: usize, header: Committed, chain: Chain) -> &[u8] {
+        let at = self.at;
         failpoint::hit("journal.commit.before");
         let next = at + align_up(length);
         // No reader, and nobody whom a region is sent to, sees what a recycled file held.
@@ -243,17 +269,17 @@ impl JournalWriter {
         if next < self.geometry.data_end {
             self.map.store_word(next, 0);
         }
-        self.map.store_word(at, first_word(flags));
+        self.map.store_word(at, first_word(header.flags));
         failpoint::hit("journal.commit.after");
-        segment::note_in_index(&self.map, &self.geometry, &mut self.indexed, at, sequence);
+        segment::note_in_index(&self.map, &self.geometry, &mut self.indexed, at, header.sequence);
         self.chain = Some(chain);
-        if flags & bits::LOCAL == 0 {
+        if header.flags & bits::LOCAL == 0 {
             self.last = Some(at);
         } else if chain.tail.ended {
             // The notice itself ended the session.
             self.last = None;
         }
-        self.time = time;
+        self.time = header.time;
         self.at = next;
         self.open = false;
         self.publish_position();
@@ -309,20 +335,45 @@ impl JournalWriter {
     /// # Errors
     /// Those of [`slot`](Self::slot), and [`JournalError::NotNext`] with nothing changed.
     pub fn append(&mut self, packet: &[u8]) -> Result<&[u8], JournalError> {
-        let header = self.check_next(packet).map_err(|reason| JournalError::NotNext {
+        let (header, chain) = match self.check_next(packet) {
+            Ok(next) => next,
+            Err(reason) => return self.not_next(reason),
+        };
+        let goes_on = self
+            .chain
+            .is_some_and(|before| before.tail.session == chain.tail.session);
+        if !goes_on || self.is_full() {
+            return self.append_in_next(packet, header.flags);
+        }
+        self.slot()?[4..packet.len()].copy_from_slice(&packet[4..]);
+        Ok(self.put(packet.len(), Committed::of(header, header.flags), chain))
+    }
+
+    #[cold]
+    fn not_next(&self, reason: String) -> Result<&[u8], JournalError> {
+        Err(JournalError::NotNext {
             dir: self.dir.clone(),
             reason,
-        })?;
-        let (session, flags) = (header.session.get(), header.flags);
-        if self.chain.is_some_and(|chain| session > chain.tail.session) {
+        })
+    }
+
+    /// Appends a packet with which a segment may begin: how the journal stands before it, the end of the one before decides.
+    #[cold]
+    fn append_in_next(&mut self, packet: &[u8], flags: u8) -> Result<&[u8], JournalError> {
+        let (header, _) = PacketHeader::ref_from_prefix(packet).expect("it was checked");
+        if self
+            .chain
+            .is_some_and(|chain| header.session.get() > chain.tail.session)
+        {
             self.start_session()?;
         }
         self.slot()?[4..packet.len()].copy_from_slice(&packet[4..]);
         Ok(self.commit(packet.len(), flags))
     }
 
-    /// Checks that a packet can be appended.
-    fn check_next<'a>(&self, bytes: &'a [u8]) -> Result<&'a PacketHeader, String> {
+    /// Checks that a packet can be appended: its header, and how the journal stands behind it.
+    #[inline]
+    fn check_next<'a>(&self, bytes: &'a [u8]) -> Result<(&'a PacketHeader, Chain), String> {
         let packet = Packet::trusted_prefix(bytes).map_err(|error| error.to_string())?;
         let header = packet.header();
         if packet.bytes().len() != bytes.len() {
@@ -342,7 +393,7 @@ impl JournalWriter {
             ));
         }
         chain::follow(self.chain.as_ref(), true, header, header.flags, bytes)
-            .map(|_| header)
+            .map(|chain| (header, chain))
             .map_err(|reason| {
                 let place = self.chain.map_or(0, |chain| chain.tail.next);
                 format!(

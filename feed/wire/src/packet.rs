@@ -34,6 +34,8 @@ pub enum PacketError {
 pub struct Packet<'a> {
     header: &'a PacketHeader,
     bytes: &'a [u8],
+    /// Where the frames end, and padding begins; 0: nobody has looked.
+    frames_end: u16,
 }
 
 impl<'a> Packet<'a> {
@@ -83,6 +85,7 @@ impl<'a> Packet<'a> {
         Ok(Self {
             header,
             bytes: &bytes[..length],
+            frames_end: 0,
         })
     }
 
@@ -92,27 +95,29 @@ impl<'a> Packet<'a> {
         if checksum(self.bytes) != self.header.checksum.get() {
             return Err(PacketError::Checksum);
         }
-        match self.is_consistent() {
-            true => Ok(self),
-            false => Err(PacketError::Malformed),
-        }
+        let frames_end = self.walk().ok_or(PacketError::Malformed)?;
+        Ok(Self { frames_end, ..self })
     }
 
     /// True if header, frames and padding hold together. The checksum is not looked at.
     #[inline]
     pub fn is_consistent(&self) -> bool {
+        self.walk().is_some()
+    }
+
+    /// Where the frames end, if header, frames and padding hold together.
+    #[inline]
+    fn walk(&self) -> Option<u16> {
         if !consistent(self.header) {
-            return false;
+            return None;
         }
         let mut rest = &self.bytes[HEADER_LEN..];
         for _ in 0..self.frame_count() {
-            let Some((_, behind)) = Frame::split(rest) else {
-                return false;
-            };
-            rest = behind;
+            (_, rest) = Frame::split(rest)?;
         }
         // Looks at every byte rather than stopping at the first that is not zero: that way it runs 16 at a time.
-        rest.iter().fold(0, |all, byte| all | byte) == 0
+        let padding = rest.iter().fold(0, |all, byte| all | byte);
+        (padding == 0).then(|| (self.bytes.len() - rest.len()) as u16)
     }
 
     /// Frames in the packet: its messages, or the one of a notice, which counts none.
@@ -151,6 +156,9 @@ impl<'a> Packet<'a> {
     /// The bytes of the frames of messages `skip..skip + take`, as far as the packet holds them.
     #[inline]
     pub fn frames(&self, skip: u16, take: u16) -> &'a [u8] {
+        if skip == 0 && take >= self.frame_count() && self.frames_end > 0 {
+            return &self.bytes[HEADER_LEN..usize::from(self.frames_end)];
+        }
         let body = &self.bytes[HEADER_LEN..];
         let (mut begin, mut end) = (0, 0);
         for frame in 0..skip.saturating_add(take).min(self.frame_count()) {
@@ -162,7 +170,7 @@ impl<'a> Packet<'a> {
                 None => break,
             }
         }
-        match skip < self.frame_count() {
+        match skip < self.frame_count() && take > 0 {
             true => &body[begin..end],
             false => &[],
         }

@@ -144,6 +144,17 @@ proptest! {
         prop_assert_eq!(packet.header().is_heartbeat(), pushed == 0);
         prop_assert_eq!(packet.end(), stamp.sequence + pushed as u64);
         prop_assert_eq!(packet.messages().count(), pushed);
+        // Whoever checked the packet knows where its frames end, whoever trusts it looks.
+        let trusted = Packet::trusted_prefix(&bytes).expect("a header");
+        for skip in 0..=pushed as u16 + 1 {
+            for take in 0..=pushed as u16 + 1 {
+                let frames = packet.frames(skip, take);
+                prop_assert_eq!(frames, trusted.frames(skip, take));
+                let parts = packet.messages().skip(skip.into()).take(take.into());
+                let parts: Vec<u8> = parts.flat_map(|(_, frame)| frame.bytes().to_vec()).collect();
+                prop_assert_eq!(frames, &parts[..]);
+            }
+        }
         for (n, ((sequence, frame), (at, block))) in packet.messages().zip(&messages).enumerate() {
             let typed = &types[*at];
             prop_assert_eq!(sequence, stamp.sequence + n as u64);

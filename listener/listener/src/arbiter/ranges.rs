@@ -29,32 +29,53 @@ impl Span {
 /// Disjoint ranges in order. Never holds more than the capacity it was made with.
 #[derive(Debug)]
 pub struct Spans {
+    /// The ranges, from `first` on. What is before that was given up; its room is taken back all at once, because that moves
+    /// the whole list.
     spans: Vec<Span>,
+    first: usize,
     capacity: usize,
+}
+
+/// Ranges that may be given up, of a list of `capacity`, before their room is taken back.
+const fn slack(capacity: usize) -> usize {
+    capacity / 8
 }
 
 impl Spans {
     /// An empty list with room for `capacity` ranges.
     pub fn with_capacity(capacity: usize) -> Self {
         Self {
-            spans: Vec::with_capacity(capacity),
+            spans: Vec::with_capacity(capacity + slack(capacity)),
+            first: 0,
             capacity,
         }
     }
 
     /// The ranges, in order.
     pub fn as_slice(&self) -> &[Span] {
-        &self.spans
+        &self.spans[self.first..]
     }
 
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.spans.clear();
+        self.first = 0;
+    }
+
+    /// Gives up the oldest range.
+    fn evict(&mut self) -> Option<Span> {
+        let evicted = self.as_slice().first().copied()?;
+        self.first += 1;
+        if self.first > slack(self.capacity) {
+            self.spans.drain(..self.first);
+            self.first = 0;
+        }
+        Some(evicted)
     }
 
     /// How many sequences are in all the ranges.
     pub fn total(&self) -> u64 {
-        self.spans.iter().map(|span| span.len()).sum()
+        self.as_slice().iter().map(|span| span.len()).sum()
     }
 
     /// Adds a range, joined with what it touches. Where there is no room left the oldest range makes it; it is returned.
@@ -62,8 +83,8 @@ impl Spans {
         if span.is_empty() {
             return None;
         }
-        let from = self.spans.partition_point(|other| other.end < span.begin);
-        let to = self.spans.partition_point(|other| other.begin <= span.end);
+        let from = self.place(|other| other.end < span.begin);
+        let to = self.place(|other| other.begin <= span.end);
         if from < to {
             let joined = Span::new(
                 span.begin.min(self.spans[from].begin),
@@ -73,11 +94,20 @@ impl Spans {
             self.spans.drain(from + 1..to);
             return None;
         }
-        let full = self.spans.len() == self.capacity;
-        let evicted = full.then(|| self.spans.remove(0));
-        self.spans
-            .insert(if full { from.saturating_sub(1) } else { from }, span);
+        if self.as_slice().len() < self.capacity {
+            self.spans.insert(from, span);
+            return None;
+        }
+        let evicted = self.evict();
+        // It may stand before the one that was given up.
+        let at = self.place(|other| other.end < span.begin);
+        self.spans.insert(at, span);
         evicted
+    }
+
+    /// The first place of the list whose range is not `before`.
+    fn place(&self, before: impl Fn(&Span) -> bool) -> usize {
+        self.first + self.as_slice().partition_point(before)
     }
 
     /// Takes a range out; returns how many of its sequences were in.
@@ -86,7 +116,7 @@ impl Spans {
             return 0;
         }
         let mut removed = 0;
-        let mut at = self.spans.partition_point(|other| other.end <= span.begin);
+        let mut at = self.place(|other| other.end <= span.begin);
         while at < self.spans.len() && self.spans[at].begin < span.end {
             let old = self.spans[at];
             let (left, right) = (Span::new(old.begin, span.begin), Span::new(span.end, old.end));
@@ -99,7 +129,7 @@ impl Spans {
                 (false, true) => self.spans[at] = left,
                 (true, false) => self.spans[at] = right,
                 // A hole in the middle needs one more place. Without one the older part is given up.
-                (false, false) if self.spans.len() == self.capacity => self.spans[at] = right,
+                (false, false) if self.as_slice().len() == self.capacity => self.spans[at] = right,
                 (false, false) => {
                     self.spans[at] = left;
                     self.spans.insert(at + 1, right);
@@ -112,7 +142,7 @@ impl Spans {
 
     /// The range that holds `sequence`.
     pub fn containing(&self, sequence: u64) -> Option<Span> {
-        let at = self.spans.partition_point(|span| span.end <= sequence);
+        let at = self.place(|span| span.end <= sequence);
         self.spans.get(at).copied().filter(|span| span.begin <= sequence)
     }
 
@@ -135,6 +165,24 @@ mod tests {
         assert_eq!(spans.insert(Span::new(5, 6)), None);
         assert_eq!(spans.insert(Span::new(9, 10)), Some(Span::new(1, 3)));
         assert_eq!(spans.as_slice(), [Span::new(5, 6), Span::new(9, 10)]);
+    }
+
+    #[test]
+    fn a_list_that_is_long_full_has_the_newest_ranges_and_never_grows() {
+        let mut spans = Spans::with_capacity(16);
+        let room = spans.spans.capacity();
+        for begin in (0..2_000).map(|number| 10 * number) {
+            let evicted = spans.insert(Span::new(begin, begin + 5));
+            let oldest = (begin >= 160).then(|| Span::new(begin - 160, begin - 155));
+            assert_eq!(evicted, oldest);
+            assert_eq!(spans.as_slice().last(), Some(&Span::new(begin, begin + 5)));
+            assert_eq!(spans.as_slice().len() as u64, (begin / 10 + 1).min(16));
+            assert_eq!(spans.containing(begin + 1), Some(Span::new(begin, begin + 5)));
+            assert_eq!(spans.containing(begin.saturating_sub(159)).is_some(), begin < 160);
+        }
+        assert_eq!(spans.remove(Span::new(19_992, 19_994)), 2);
+        assert_eq!(spans.as_slice().len(), 16, "the older part made room");
+        assert_eq!(spans.spans.capacity(), room);
     }
 
     proptest! {
