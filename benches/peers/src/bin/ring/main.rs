@@ -7,7 +7,6 @@ mod pairs;
 mod payload;
 mod readers;
 mod report;
-mod stats;
 mod stream;
 mod task;
 
@@ -27,9 +26,9 @@ use std::time::Duration;
 #[derive(Debug, Parser)]
 #[command(name = "ring", version)]
 struct Args {
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    /// Write the figures to this file too, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// A few seconds: enough to see that everybody's messages arrive, too short to trust the figures
     #[arg(long)]
     brief: bool,
@@ -61,21 +60,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(dir) = &args.reader {
         return readers::reader_process(dir);
     }
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let &[near, far, ..] = cores.as_slice() else {
-        let missing = "two cores are needed, one for each end";
-        if std::env::var_os("CI").is_some() {
-            return Err(missing.into());
-        }
-        println!("skipped: {missing}");
+    let Some([near, far]) = twinline_peers::two_cores()? else {
         return Ok(());
     };
     let report = measure(&args, near, far)?;
-    match args.json {
-        true => println!("{}", serde_json::to_string(&report)?),
-        false => report.print(),
-    }
-    Ok(())
+    report.print();
+    twinline_peers::say_brief(args.brief);
+    Ok(twinline_peers::write_json(args.json.as_deref(), &report)?)
 }
 
 fn measure(args: &Args, near: CoreId, far: CoreId) -> Result<Report, Box<dyn Error>> {

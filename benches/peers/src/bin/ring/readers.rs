@@ -6,7 +6,6 @@
 
 use crate::ends::{Received, create_ring, read_record, write_record};
 use crate::payload::{Payloads, SMALL};
-use crate::stats::Median;
 use serde::Serialize;
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -14,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+use twinline_benches::harness::median::Median;
 use twinline_ring::{Liveness, RingReader, RingWriter};
 
 /// Attached readers of each group.

@@ -2,8 +2,9 @@
 
 use crate::pairs::Peer;
 use crate::readers::WriterCost;
-use crate::stats::Median;
 use serde::Serialize;
+use twinline_benches::harness::median::Median;
+use twinline_peers::interval;
 
 /// A peer's figures.
 #[derive(Clone, Debug, Serialize)]
@@ -144,8 +145,4 @@ fn table(all: &[Compared]) {
             ratio(&compared.to_iceoryx2, "iceoryx2"),
         );
     }
-}
-
-fn interval(ratio: &Median) -> String {
-    format!("{:.2} ({:.2}-{:.2})", ratio.median, ratio.low, ratio.high)
 }
