@@ -22,8 +22,8 @@ const CLIENT_TURN: u32 = 256;
 const NEVER: Duration = Duration::from_secs(600);
 /// How long a driver may take to answer its client.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Bytes of one of the three buffers of a stream, as by default, and of the sockets' buffers, as our lines'.
-const SOCKET_BUFFER: usize = twinline_line::DEFAULT_RECEIVE_BUFFER;
+/// Bytes of the sockets' buffers and of the flow control's window: its defaults are for smaller rates.
+const BUFFER: usize = 2 << 20;
 
 /// A driver and its client.
 struct End {
@@ -42,8 +42,9 @@ impl End {
         context.set_dir_delete_on_shutdown(true)?;
         context.set_threading_mode(AERON_THREADING_MODE_INVOKER)?;
         context.set_term_buffer_sparse_file(false)?;
-        context.set_socket_so_rcvbuf(SOCKET_BUFFER)?;
-        context.set_socket_so_sndbuf(SOCKET_BUFFER)?;
+        context.set_socket_so_rcvbuf(BUFFER)?;
+        context.set_socket_so_sndbuf(BUFFER)?;
+        context.set_rcv_initial_window_length(BUFFER)?;
         let never = NEVER.as_nanos() as u64;
         context.set_client_liveness_timeout_ns(never)?;
         context.set_publication_unblock_timeout_ns(2 * never)?;

@@ -19,7 +19,7 @@ const PATIENCE: u64 = 300_000_000;
 /// The same where it is not measured, but tried whether messages arrive at all: however busy the machine is.
 const LONG_PATIENCE: u64 = 3_000_000_000;
 /// Messages that must arrive then, and how many a second.
-const TRIED: u64 = 100;
+const TRIED: u64 = 20;
 const TRIED_RATE: u64 = 1_000;
 /// A sender that has less time than this until its next message is due does nothing but wait, in nanoseconds.
 const LEFT_ALONE: u64 = 3_000;
@@ -144,7 +144,7 @@ impl<S: Sending> Sends for S {
                 }
                 continue;
             }
-            let behind = (now - order.start) * order.rate / 1_000_000_000 - sent;
+            let behind = ((now - order.start) * order.rate / 1_000_000_000).saturating_sub(sent);
             if behind == 0 {
                 sent += u64::from(self.send(order.message(sent, due))?);
                 continue;

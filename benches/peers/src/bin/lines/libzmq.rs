@@ -47,6 +47,8 @@ pub(crate) enum Setting {
     ReceiveQueue = 24,
     /// Milliseconds.
     ReceiveTimeout = 27,
+    /// 1: a publisher whose queue is full takes no message, rather than dropping it.
+    NoDrop = 69,
 }
 
 /// A socket, and the context with the thread that serves it.

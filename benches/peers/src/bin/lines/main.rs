@@ -59,7 +59,7 @@ struct Args {
     /// Rounds of latency, a fifth of a second each
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(3..))]
     rounds: u16,
-    /// Messages a second beside Aeron; beside ZeroMQ there are fewer
+    /// Messages a second whose latency is measured
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     rate: u32,
     /// Searches for each one's highest rate; 0: none
@@ -156,7 +156,7 @@ fn measure(args: &Args, near: CoreId, far: CoreId) -> Result<Vec<Section>, Failu
         let rounds = if args.brief { BRIEF_ROUNDS } else { args.rounds };
         let mut sections = vec![
             latency::beside_aeron(&mut bench, rounds, args.rate.into())?,
-            latency::beside_zeromq(&mut bench, rounds)?,
+            latency::beside_zeromq(&mut bench, rounds, args.rate.into())?,
         ];
         if args.searches > 0 {
             sections.push(throughput::measure(&mut bench, args.brief, args.searches)?);

@@ -9,9 +9,13 @@ use twinline_benches::harness::result::{Figure, Section, Value};
 const LOWEST: f64 = 50_000.0;
 /// The highest.
 const HIGHEST: f64 = 100_000_000.0;
-/// A rate that holds is raised by this factor, until one does not; then the steps between are halved so often.
+/// A rate is raised by this factor until so many in a row do not hold: who packs messages only when it is behind may hold a
+/// high rate and not a low one. Then the steps between are halved so often.
 const UP: f64 = 1.5;
+const MISSES: u32 = 3;
 const HALVINGS: u32 = 3;
+/// Who has held none up to this one holds none.
+const LAST: f64 = 2_000_000.0;
 /// A rate that holds for a moment only is lowered by this factor, at most so often.
 const DOWN: f64 = 0.95;
 const LOWERINGS: u32 = 12;
@@ -37,6 +41,10 @@ pub(crate) fn measure(bench: &mut Bench<'_>, brief: bool, searches: u16) -> Resu
 
 /// True if `candidate` holds this rate.
 fn holds(bench: &mut Bench<'_>, candidate: usize, rate: f64, seconds: f64) -> Result<bool, Failure> {
+    // What waits in queues from a try before is over then.
+    if !bench.arrives(candidate)? {
+        return Ok(false);
+    }
     let count = (rate * seconds) as u64;
     let outcome = bench.run(candidate, rate as u64, count, count)?;
     let limit = seconds * 1e9 * (1.0 + LATE);
@@ -53,14 +61,25 @@ fn first(bench: &mut Bench<'_>, candidate: usize) -> Result<f64, Failure> {
 }
 
 fn search(bench: &mut Bench<'_>, candidate: usize) -> Result<f64, Failure> {
-    let (mut low, mut factor) = (LOWEST, UP);
     // A moment that the machine took away must not end it: each rate has two tries.
     let mut held = |rate: f64| -> Result<bool, Failure> {
         Ok(holds(bench, candidate, rate, TRY)? || holds(bench, candidate, rate, TRY)?)
     };
-    while low * factor < HIGHEST && held(low * factor)? {
-        low *= factor;
+    let (mut best, mut rate, mut missed) = (None, LOWEST, 0);
+    while rate < HIGHEST && (missed < MISSES || best.is_none() && rate < LAST) {
+        missed = match held(rate)? {
+            true => 0,
+            false => missed + 1,
+        };
+        if missed == 0 {
+            best = Some(rate);
+        }
+        rate *= UP;
     }
+    let Some(mut low) = best else {
+        return Ok(f64::NAN);
+    };
+    let mut factor = UP;
     for _ in 0..HALVINGS {
         factor = factor.sqrt();
         if held(low * factor)? {

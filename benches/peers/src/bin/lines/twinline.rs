@@ -24,6 +24,8 @@ const OTHER_LINE: u32 = 16;
 const GAP_TURN: u64 = 200_000;
 /// Turns between two looks of the publisher at whether a heartbeat is due.
 const TICK_TURN: u32 = 64;
+/// Messages of a piece of a source: as many as a packet holds, or so.
+const PIECE: u64 = 16;
 /// A line may be silent for this long, in nanoseconds: while others are measured it is.
 const STALL: u64 = 600_000_000_000;
 /// Sequences to reserve at once: all that a run uses, as the thread that reserves more may find no core free.
@@ -40,6 +42,8 @@ pub(crate) struct TwinlineSend {
     _reserver: Option<Reserver>,
     message: Imbalance,
     position: u64,
+    /// The time as of the last look.
+    now: u64,
     turns: u32,
 }
 
@@ -99,6 +103,7 @@ pub(crate) fn sender(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineSen
             ..Imbalance::NULL
         },
         position: 0,
+        now: unix_now(),
         turns: 0,
     })
 }
@@ -146,8 +151,12 @@ impl Sending for TwinlineSend {
     #[inline]
     fn push(&mut self, message: Message) -> Result<bool, Failure> {
         self.write(message);
+        // As the publisher's own loop does, which looks once a piece of its source.
+        if self.position.is_multiple_of(PIECE) {
+            self.now = unix_now();
+        }
         let (message, position) = (&self.message, self.position);
-        self.publisher.event(unix_now(), |sink| {
+        self.publisher.event(self.now, |sink| {
             sink.push(message);
             sink.end_event(SOURCE, position);
         })?;
@@ -163,7 +172,8 @@ impl Sending for TwinlineSend {
     fn turn(&mut self) -> Result<(), Failure> {
         self.turns = self.turns.wrapping_add(1);
         if self.turns.is_multiple_of(TICK_TURN) {
-            self.publisher.tick(unix_now())?;
+            self.now = unix_now();
+            self.publisher.tick(self.now)?;
         }
         Ok(())
     }

@@ -5,10 +5,12 @@ use crate::ends::{Message, Receiving, SIZE, Sending};
 use crate::libzmq::{Kind, Setting, Socket};
 use std::net::SocketAddrV4;
 
-/// Kilobits a second that it may send: more than it can. Its default is 100.
-const RATE: i32 = 10_000_000;
-/// Milliseconds for which what was sent can be had again; sizes its windows.
-const RECOVERY: i32 = 100;
+/// Kilobits a second that it may send, and milliseconds for which what was sent can be had again; together they size its
+/// windows. The rate is more than it reaches (its default is 100); ten times that, and it never catches up once it is behind.
+const RATE: i32 = 1_000_000;
+const RECOVERY: i32 = 1_000;
+/// Messages that wait to be sent, before no more are taken.
+const QUEUE: i32 = 10_000;
 /// Bytes of the sockets' buffers, as our lines have.
 const BUFFER: i32 = twinline_line::DEFAULT_RECEIVE_BUFFER as i32;
 /// Milliseconds that a receive sleeps at most.
@@ -28,8 +30,8 @@ fn socket(kind: Kind, group: SocketAddrV4) -> Result<Socket, Failure> {
     for (setting, value) in [
         (Setting::Rate, RATE),
         (Setting::Recovery, RECOVERY),
-        // No limit: what is lost is lost on the way, not in a queue.
-        (Setting::SendQueue, 0),
+        // What is lost is to be lost on the way, not in a queue.
+        (Setting::SendQueue, QUEUE),
         (Setting::ReceiveQueue, 0),
         (Setting::SendBuffer, BUFFER),
         (Setting::ReceiveBuffer, BUFFER),
@@ -37,6 +39,9 @@ fn socket(kind: Kind, group: SocketAddrV4) -> Result<Socket, Failure> {
         (Setting::ReceiveTimeout, SLEEP),
     ] {
         socket.set(setting, value)?;
+    }
+    if let Kind::Publish = kind {
+        socket.set(Setting::NoDrop, 1)?;
     }
     socket.connect(&format!("epgm://127.0.0.1;{}:{}", group.ip(), group.port()))?;
     Ok(socket)
@@ -61,7 +66,11 @@ impl Sending for ZeromqSend {
     const ALONE: bool = false;
 
     fn push(&mut self, message: Message) -> Result<bool, Failure> {
-        Ok(self.0.try_send(&message.bytes())?)
+        let sent = self.0.try_send(&message.bytes())?;
+        if !sent {
+            self.turn()?;
+        }
+        Ok(sent)
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
