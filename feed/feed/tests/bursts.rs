@@ -20,9 +20,12 @@ const START: u64 = 1_000_000_000_000;
 /// How long a packet may wait for others, in nanoseconds.
 const LONGEST_WAIT: u64 = 50_000;
 
-/// Every send, as the packets that it carried.
+/// The packets that a send carried.
+type Send = (Line, Vec<Vec<u8>>);
+
+/// Every send.
 #[derive(Clone, Debug, Default)]
-struct Sends(Rc<RefCell<Vec<(Line, Vec<Vec<u8>>)>>>);
+struct Sends(Rc<RefCell<Vec<Send>>>);
 
 impl Lines for Sends {
     fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {

@@ -37,8 +37,8 @@ pub struct SenderOptions {
     pub ttl: u8,
     /// The socket's send buffer in bytes; `None`: the system's default.
     pub send_buffer: Option<usize>,
-    /// The size of a burst's packets: one send carries them all, and the kernel cuts it up. `None`: every packet has a send
-    /// of its own.
+    /// The size of a burst's packets, which is the publisher's packet limit: one send carries them all, and the kernel cuts
+    /// it up. `None`: every packet has a send of its own.
     pub segment: Option<usize>,
     /// Most bits a second on the wire; a send waits until it may go. `None`: as many as come.
     pub rate: Option<NonZeroU64>,
@@ -166,7 +166,7 @@ impl LineSender {
         socket
             .connect(&SocketAddrV4::new(address.group, address.port).into())
             .map_err(fail("connect a sending socket"))?;
-        let segment = options.segment.unwrap_or_default();
+        let segment = options.segment.unwrap_or(usize::MAX);
         let segmentation = match options.segment {
             None => SINGLES,
             Some(size) => segmentation(&socket, size).map_or_else(|error| number(&error), |()| SEGMENTS),
@@ -194,6 +194,10 @@ impl LineSender {
     /// Sends one packet. Never waits for longer than a bounded number of tries, and for the rate limit if there is one.
     #[inline]
     pub fn send(&self, packet: &[u8]) -> SendOutcome {
+        if packet.len() > self.segment && self.segments() {
+            // It would be cut up, too.
+            self.stop_segmenting(&io::Error::from_raw_os_error(libc::EMSGSIZE));
+        }
         self.wait(1, packet.len());
         // One packet is refused as a packet only.
         self.put(packet, 1).unwrap_or(SendOutcome::Failed)
@@ -240,7 +244,7 @@ impl LineSender {
                     std::hint::spin_loop();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A plain packet too is refused where the size to cut at does not fit the interface.
+                // Older kernels refuse a plain packet too where the size to cut at does not fit the interface.
                 Err(error) if self.stop_segmenting(&error) => {
                     if packets > 1 {
                         return None;
@@ -366,45 +370,4 @@ pub(crate) fn add(counter: &AtomicU64, n: u64) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{LineReceiver, ReceiverOptions};
-
-    #[test]
-    fn a_kernel_that_refuses_bursts_gets_their_packets_one_by_one_from_then_on_and_it_is_said_once() {
-        let port = 40_000 + (std::process::id() % 20_000) as u16;
-        let line: LineAddress = format!("239.100.9.1:{port}@lo").parse().unwrap();
-        let receiver = LineReceiver::open(&line, &ReceiverOptions::default()).unwrap();
-        let options = SenderOptions {
-            segment: Some(128),
-            ..SenderOptions::default()
-        };
-        let sender = LineSender::open(&line, options).unwrap();
-        // Datagrams without a checksum cannot be cut up: the kernel says EINVAL, as for an interface that cannot.
-        sys::set_option(sender.socket.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
-        assert!(sender.segments() && sender.segmentation_refused().is_none());
-        let packets: Vec<u8> = (0..300).map(|at| (at / 128) as u8).collect();
-        for _ in 0..2 {
-            assert_eq!(sender.send_burst(Burst::new(&packets, 128)), 3);
-        }
-        assert!(!sender.segments());
-        let why = sender
-            .segmentation_refused()
-            .and_then(|error| error.raw_os_error());
-        assert_eq!(why, Some(libc::EINVAL));
-        assert!(sender.segmentation_refused().is_none(), "said once");
-        let counts = sender.counts();
-        assert_eq!(
-            (counts.sent, counts.bytes, counts.errors, counts.bursts),
-            (6, 600, 0, 0)
-        );
-        assert!(sender.health_change().is_none(), "the line works");
-        let mut buffer = [0; 1024];
-        let mut heard = Vec::new();
-        while let Some(length) = receiver.recv(&mut buffer) {
-            heard.push((length, buffer[0]));
-        }
-        let each = [(128, 0), (128, 1), (44, 2)];
-        assert_eq!(heard, [each, each].concat());
-    }
-}
+mod tests;

@@ -56,7 +56,11 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u64) -> Jo
         },
         block: publisher::DEFAULT_BLOCK,
     };
-    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default()).unwrap();
+    let options = SenderOptions {
+        segment: Some(1408),
+        ..SenderOptions::default()
+    };
+    let lines = SocketLines::open(&lines[0], &lines[1], options).unwrap();
     thread::spawn(move || {
         let config = PublisherConfig {
             linger: Duration::from_secs(2),
@@ -158,6 +162,26 @@ fn messages(dir: &Path) -> Vec<(u32, u32, u64, Vec<u8>)> {
         }
     }
     all
+}
+
+#[test]
+fn bursts_are_taken_as_one_and_delivered_packet_by_packet() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = lines();
+    let (address, stop_service) = serve(dir.path());
+    let listener = listen(config(dir.path(), "listener", &lines, &[address]));
+    publish(dir.path(), &lines, 100_000, 50_000_000).join().unwrap();
+    let report = listener.join().unwrap().unwrap();
+    stop_service();
+    assert!(messages(&dir.path().join("listener")) == messages(&dir.path().join("publisher")));
+    for line in Line::ALL.map(Line::index) {
+        let socket = report.sockets[line];
+        assert!(socket.bursts > 0 && socket.received > socket.bursts, "{socket:?}");
+        if socket.kernel_drops == 0 {
+            assert_eq!(report.lines[line].packets, socket.received);
+            assert_eq!(report.lines[line].lost, 0);
+        }
+    }
 }
 
 #[test]

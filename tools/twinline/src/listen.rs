@@ -46,7 +46,7 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
     sender: Vec<Ipv4Addr>,
     /// Bytes that each line's socket can hold while the thread is busy
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = units::size_in_memory, help_heading = "Lines")]
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = units::size_in_memory, help_heading = "Lines")]
     receive_buffer: usize,
     /// Do to the lines' packets what a bad network does, repeatably: a share of packets that is lost, lost on both
     /// lines, doubled, overtaken, damaged, and how much later all of them come (delay, and up to jitter more); as in

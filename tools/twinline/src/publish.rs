@@ -2,6 +2,7 @@
 
 mod heal;
 mod left_out;
+mod sending;
 mod source;
 pub(crate) mod watch;
 
@@ -15,6 +16,7 @@ use crate::summary::SourceSummary;
 use crate::units;
 use clap::Args;
 use heal::HealArgs;
+use sending::SendingArgs;
 use source::{OpenSource, SourceArgs};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,7 +31,6 @@ use twinline_feed::publisher::{self, DEFAULT_BLOCK, Phase, Place, PublisherConfi
 use twinline_feed::run::{self, RunConfig, RunEnd, RunError, unix_now};
 use twinline_feed::source::Source;
 use twinline_journal::epoch::Holder;
-use twinline_line::SenderOptions;
 use watch::{Watch, WatchedChannel, WatchedSource};
 
 /// Publish a source on both lines and into a journal.
@@ -86,9 +87,8 @@ pub(crate) struct Publish {
     /// Say for this long after the end of the session that it has ended
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::duration, help_heading = "Session")]
     linger: Duration,
-    /// Routers that packets may cross; 1: this network only
-    #[arg(long, value_name = "HOPS", default_value_t = 1, help_heading = "Lines", value_parser = clap::value_parser!(u8).range(1..))]
-    ttl: u8,
+    #[command(flatten)]
+    sending: SendingArgs,
     /// Warn when a source has said nothing for this long
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Source")]
     source_stall: Duration,
@@ -116,13 +116,9 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         .iter()
         .map(|spec| spec.open(least.unwrap_or_default()))
         .collect::<Result<Vec<_>, _>>()?;
-    let options = SenderOptions {
-        ttl: args.ttl,
-        ..SenderOptions::default()
-    };
     let sockets = all_lines
         .iter()
-        .map(|lines| SocketLines::open(&lines.line_a, &lines.line_b, options))
+        .map(|lines| SocketLines::open(&lines.line_a, &lines.line_b, args.sending.options(lines)))
         .collect::<Result<Vec<_>, _>>()?;
     let (mut channels, mut watched) = (Vec::new(), Vec::new());
     for (place, (lines, sockets)) in all_lines.iter().zip(sockets).enumerate() {
@@ -194,6 +190,7 @@ fn open(
         linger: args.linger,
         name: args.name.clone(),
         trading_date: args.date,
+        burst: args.sending.burst(),
         ..PublisherConfig::default()
     };
     let opened = publisher::open(config, home, sockets, unix_now())?;

@@ -185,6 +185,8 @@ pub(crate) struct SentSummary {
     pub(crate) send_failures: u64,
     /// Times that the kernel had no room at once.
     pub(crate) would_block: u64,
+    /// Sends that carried several packets.
+    pub(crate) bursts: u64,
 }
 
 /// The receiving end of a line. In messages, but for what says otherwise.

@@ -16,6 +16,9 @@ const SIZES: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("
 
 const RATES: &[(&str, u64)] = &[("k", 1_000), ("M", 1_000_000)];
 
+const LINE_RATES: &[(&str, u64)] = &[("M", 1_000_000), ("G", 1_000_000_000)];
+const LEAST_LINE_RATE: u64 = 10_000_000;
+
 /// A duration: a number and one of `ns us ms s m h`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     with_unit(text, DURATIONS)
@@ -40,6 +43,17 @@ pub(crate) fn rate(text: &str) -> Result<NonZeroU64, String> {
     let rate = number.parse().ok().or_else(|| with_unit(number, RATES));
     rate.and_then(NonZeroU64::new)
         .ok_or_else(|| format!("{text:?} is not a rate: write 500, 20k or 1.5M, messages a second"))
+}
+
+/// Bits a second of a line: a whole number, or a number and one of `M G`. Not so few that one burst would hold up the
+/// heartbeats.
+pub(crate) fn line_rate(text: &str) -> Result<NonZeroU64, String> {
+    let rate = text.parse().ok().or_else(|| with_unit(text, LINE_RATES));
+    rate.filter(|rate| *rate >= LEAST_LINE_RATE)
+        .and_then(NonZeroU64::new)
+        .ok_or_else(|| {
+            format!("{text:?} is not a line's rate: write 800M or 9.5G, bits a second, 10M or more")
+        })
 }
 
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -97,6 +111,17 @@ mod tests {
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
         for wrong in ["100", "", "ms", "-1s", "1d", "1.2.3s", "99999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_lines_rate_takes_a_unit_or_none_and_has_a_least() {
+        let rate = |text| line_rate(text).map(NonZeroU64::get).ok();
+        assert_eq!(rate("9.5G"), Some(9_500_000_000));
+        assert_eq!(rate("800M"), Some(800_000_000));
+        assert_eq!(rate("10000000"), Some(10_000_000));
+        for wrong in ["9999999", "0", "9.9M", "10", "1T", "fast", "1G/s"] {
+            assert_eq!(rate(wrong), None, "{wrong}");
         }
     }
 

@@ -114,14 +114,7 @@ impl<'a> Cluster<'a> {
                 "--segment-size",
                 SEGMENT_SIZE,
             ];
-            arguments.extend([
-                "--sync",
-                "none",
-                "--receive-buffer",
-                "16MiB",
-                "--recovery",
-                &address,
-            ]);
+            arguments.extend(["--sync", "none", "--recovery", &address]);
             arguments.extend(lines.iter().map(String::as_str));
             let spec = impairment.map(|spec| spec.for_receiver(number as u64 - 1).to_string());
             if let Some(spec) = &spec {

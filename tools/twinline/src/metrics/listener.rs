@@ -190,8 +190,13 @@ fn line(of: &mut Labelled<'_>, report: &Report, line: Line) {
         ),
         (
             "twinline_line_kernel_dropped_packets_total",
-            "Packets that the kernel dropped because the socket's receive buffer was full",
+            "Packets that the kernel dropped because the socket's receive buffer was full; a burst counts as one",
             socket.kernel_drops,
+        ),
+        (
+            "twinline_line_received_bursts_total",
+            "Receives that brought several packets",
+            socket.bursts,
         ),
     ] {
         of.counter(name, help, count);

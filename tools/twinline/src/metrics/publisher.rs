@@ -118,9 +118,24 @@ fn channel(of: &mut Labelled<'_>, channel: &WatchedChannel) {
                 "Times that the kernel had no room at once",
                 counts.would_block,
             ),
+            (
+                "twinline_line_sent_bursts_total",
+                "Sends that carried several packets",
+                counts.bursts,
+            ),
+            (
+                "twinline_line_sent_burst_packets_total",
+                "Packets that the kernel took in such sends",
+                counts.burst_packets,
+            ),
         ] {
             of.counter(name, help, count);
         }
+        of.flag(
+            "twinline_line_segmentation",
+            "1 while one send may carry several packets: that is not switched off, and was not refused",
+            channel.lines.sender(line).segments(),
+        );
     }
     journal::fill(
         of,

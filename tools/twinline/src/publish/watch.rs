@@ -134,6 +134,7 @@ impl WatchedChannel {
             sent: Some(SentSummary {
                 send_failures: counts.dropped + counts.errors,
                 would_block: counts.would_block,
+                bursts: counts.bursts,
             }),
             heard: None,
         }
@@ -149,6 +150,13 @@ impl WatchedChannel {
                 }
                 Some(LineHealth::Well) => progress.warn(format!("line {} works", sender.address())),
                 None => {}
+            }
+            if let Some(cause) = sender.segmentation_refused() {
+                progress.warn(format!(
+                    "line {} does not take several packets at a time ({cause}): from now on each is sent on its own, which \
+                     is slower; --segmentation off says so from the start",
+                    sender.address()
+                ));
             }
         }
     }

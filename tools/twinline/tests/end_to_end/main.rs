@@ -3,6 +3,7 @@
 mod bad_input;
 mod bed;
 mod book;
+mod bursts;
 mod channels;
 mod config;
 mod decode;

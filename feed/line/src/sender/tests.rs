@@ -1,0 +1,70 @@
+//! Where bursts, or the size that they are cut at, are refused.
+
+use super::*;
+use crate::{LineReceiver, ReceiverOptions};
+
+/// Both ends of a line on loopback; the sender cuts at this size.
+fn ends(test: u8, segment: usize) -> (LineSender, LineReceiver) {
+    let port = 40_000 + (std::process::id() % 20_000) as u16;
+    let line: LineAddress = format!("239.100.9.{test}:{port}@lo").parse().unwrap();
+    let receiver = LineReceiver::open(&line, &ReceiverOptions::default()).unwrap();
+    let options = SenderOptions {
+        segment: Some(segment),
+        ..SenderOptions::default()
+    };
+    (LineSender::open(&line, options).unwrap(), receiver)
+}
+
+/// Lengths and first bytes of what came.
+fn heard(receiver: &LineReceiver) -> Vec<(usize, u8)> {
+    let mut buffer = [0; 1024];
+    let mut heard = Vec::new();
+    while let Some(length) = receiver.recv(&mut buffer) {
+        heard.push((length, buffer[0]));
+    }
+    heard
+}
+
+#[test]
+fn a_kernel_that_refuses_bursts_gets_their_packets_one_by_one_from_then_on_and_it_is_said_once() {
+    let (sender, receiver) = ends(1, 128);
+    // Datagrams without a checksum cannot be cut up: the kernel says EINVAL, as for an interface that cannot.
+    sys::set_option(sender.socket.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+    assert!(sender.segments() && sender.segmentation_refused().is_none());
+    let packets: Vec<u8> = (0..300).map(|at| (at / 128) as u8).collect();
+    for _ in 0..2 {
+        assert_eq!(sender.send_burst(Burst::new(&packets, 128)), 3);
+    }
+    assert!(!sender.segments());
+    let why = sender
+        .segmentation_refused()
+        .and_then(|error| error.raw_os_error());
+    assert_eq!(why, Some(libc::EINVAL));
+    assert!(sender.segmentation_refused().is_none(), "said once");
+    let counts = sender.counts();
+    assert_eq!(
+        (counts.sent, counts.bytes, counts.errors, counts.bursts),
+        (6, 600, 0, 0)
+    );
+    assert!(sender.health_change().is_none(), "the line works");
+    let each = [(128, 0), (128, 1), (44, 2)];
+    assert_eq!(heard(&receiver), [each, each].concat());
+}
+
+#[test]
+fn packets_go_out_where_the_size_to_cut_at_does_not_fit_the_interface() {
+    // With its headers more than loopback's 65,536 bytes: some kernels refuse every send then, not only bursts.
+    let (sender, receiver) = ends(2, 65_520);
+    assert_eq!(sender.send(&[7; 100]), SendOutcome::Sent);
+    assert_eq!(sender.counts().errors, 0);
+    assert!(sender.health_change().is_none(), "the line works");
+    assert_eq!(heard(&receiver), [(100, 7)]);
+}
+
+#[test]
+fn a_packet_that_is_longer_than_the_size_to_cut_at_is_not_cut() {
+    let (sender, receiver) = ends(3, 128);
+    assert_eq!(sender.send(&[7; 300]), SendOutcome::Sent);
+    assert_eq!(heard(&receiver), [(300, 7)]);
+    assert!(!sender.segments());
+}
