@@ -244,7 +244,7 @@ impl LineSender {
                     std::hint::spin_loop();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A plain packet too is refused where the size to cut at does not fit the interface.
+                // Older kernels refuse a plain packet too where the size to cut at does not fit the interface.
                 Err(error) if self.stop_segmenting(&error) => {
                     if packets > 1 {
                         return None;

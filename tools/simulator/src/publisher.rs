@@ -27,8 +27,8 @@ pub(crate) const CHANNEL: u16 = 1;
 /// Bytes of a journal's segment: small, so that runs cross many.
 pub(crate) const SEGMENT: usize = 64 << 10;
 
-/// What a kill unwinds with.
-struct Killed;
+/// What a kill unwinds with: the line that was to be sent on.
+struct Killed(Line);
 
 /// What the publisher sent, until the network takes it.
 #[derive(Debug, Default)]
@@ -69,7 +69,7 @@ impl Wires {
         if let Some(left) = &mut out.kill_in {
             if *left == 0 {
                 drop(out);
-                resume_unwind(Box::new(Killed));
+                resume_unwind(Box::new(Killed(line)));
             }
             *left -= 1;
         }
@@ -296,14 +296,16 @@ impl PublisherHost {
         self.out.borrow_mut().kill_in = kill_in;
         match catch_unwind(AssertUnwindSafe(|| self.work(live, now))) {
             Ok(result) => result.map_err(|error| format!("the publisher failed: {error}"))?,
-            Err(panic) if panic.is::<Killed>() => {
-                counts.hit(match kill_in.unwrap_or(0) % 2 {
-                    0 => Fault::KillBeforeA,
-                    _ => Fault::KillBeforeB,
-                });
-                return Ok(Step::Killed);
-            }
-            Err(panic) => resume_unwind(panic),
+            Err(panic) => match panic.downcast_ref() {
+                Some(Killed(line)) => {
+                    counts.hit(match line {
+                        Line::A => Fault::KillBeforeA,
+                        Line::B => Fault::KillBeforeB,
+                    });
+                    return Ok(Step::Killed);
+                }
+                None => resume_unwind(panic),
+            },
         }
         self.check_sent(&live.publisher)?;
         if dies {

@@ -53,10 +53,10 @@ fn a_kernel_that_refuses_bursts_gets_their_packets_one_by_one_from_then_on_and_i
 
 #[test]
 fn packets_go_out_where_the_size_to_cut_at_does_not_fit_the_interface() {
-    // With its headers more than loopback's 65,536 bytes: the kernel refuses every send.
+    // With its headers more than loopback's 65,536 bytes: some kernels refuse every send then, not only bursts.
     let (sender, receiver) = ends(2, 65_520);
     assert_eq!(sender.send(&[7; 100]), SendOutcome::Sent);
-    assert!(!sender.segments() && sender.segmentation_refused().is_some());
+    assert_eq!(sender.counts().errors, 0);
     assert!(sender.health_change().is_none(), "the line works");
     assert_eq!(heard(&receiver), [(100, 7)]);
 }
