@@ -32,41 +32,40 @@ impl LinePoller {
     }
 
     /// Looks at one line, and at both if that one has something or has had nothing for long; `take` is given each packet,
-    /// as it came. True if there was any.
+    /// as it came, and says whether it brought anything new. True if there was any.
     #[inline]
-    pub fn poll(&mut self, mut take: impl FnMut(Line, &[u8])) -> bool {
+    pub fn poll(&mut self, mut take: impl FnMut(Line, &[u8]) -> bool) -> bool {
         let other = self.preferred.other();
         let first = self.receive(self.preferred, &mut take);
-        if !first && !self.empty.is_multiple_of(OTHER_LINE) {
+        if first.is_none() && !self.empty.is_multiple_of(OTHER_LINE) {
             self.empty += 1;
             return false;
         }
         let second = self.receive(other, &mut take);
-        // The line that alone had something is polled first from now on.
-        if second && !first {
+        // The line that alone brought something new is polled first from now on. Not the one that alone had something: that
+        // is B with each copy of what A has brought, and the next message would be found late on A.
+        if second == Some(true) && first != Some(true) {
             self.preferred = other;
         }
-        self.empty = match first || second {
-            true => 0,
-            false => 1,
-        };
-        first || second
+        let any = first.is_some() || second.is_some();
+        self.empty = u32::from(!any);
+        any
     }
 
-    /// Takes what `line` has in one piece: a packet, or under load many.
+    /// Takes what `line` has in one piece: a packet, or under load many. Whether that was new, if there was anything.
     #[inline]
-    fn receive(&mut self, line: Line, take: &mut impl FnMut(Line, &[u8])) -> bool {
-        let Some(burst) = self.receivers[line.index()].recv_burst(&mut self.buffer, self.longest) else {
-            return false;
-        };
-        burst.packets().for_each(|packet| take(line, packet));
-        true
+    fn receive(&mut self, line: Line, take: &mut impl FnMut(Line, &[u8]) -> bool) -> Option<bool> {
+        let burst = self.receivers[line.index()].recv_burst(&mut self.buffer, self.longest)?;
+        let mut new = false;
+        burst.packets().for_each(|packet| new |= take(line, packet));
+        Some(new)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
     use twinline_line::{Burst, LineAddress, LineSender, ReceiverOptions, SenderOptions};
     use twinline_wire::{OpenPacket, Stamp};
 
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_alone_has_something_is_polled_first_and_a_burst_is_taken_packet_by_packet() {
+    fn the_line_that_brings_something_new_is_polled_first_and_a_burst_is_taken_packet_by_packet() {
         let port = 41_000 + (std::process::id() % 19_000) as u16;
         let lines: [LineAddress; 2] = [1, 2].map(|n| format!("239.77.9.{n}:{port}@lo").parse().unwrap());
         let options = ReceiverOptions {
@@ -101,10 +100,16 @@ mod tests {
             .each_ref()
             .map(|line| LineSender::open(line, options).unwrap());
         let mut poller = LinePoller::new(Arc::new(receivers), SIZE);
+        let mut known = HashSet::new();
         // Polls until something came, at most so often; says what, and after how many polls.
         let mut polls = |most: u32| {
             let mut came = Vec::new();
-            let needed = (1..=most).find(|_| poller.poll(|line, bytes| came.push((line, bytes.to_vec()))));
+            let needed = (1..=most).find(|_| {
+                poller.poll(|line, bytes| {
+                    came.push((line, bytes.to_vec()));
+                    known.insert(bytes.to_vec())
+                })
+            });
             (needed, came)
         };
         assert_eq!(polls(20), (None, Vec::new()));
@@ -126,5 +131,14 @@ mod tests {
         a.send(&packet(41));
         let (_, came) = polls(1);
         assert_eq!(came, [(Line::B, packet(41)), (Line::A, packet(41))]);
+        a.send(&packet(41));
+        let (_, came) = polls(OTHER_LINE);
+        assert_eq!(came, [(Line::A, packet(41))]);
+        b.send(&packet(42));
+        assert_eq!(
+            polls(1).0,
+            Some(1),
+            "what A alone had was not new: B is still first"
+        );
     }
 }

@@ -100,11 +100,15 @@ impl Listener {
     #[inline]
     fn poll_lines(&mut self, now: u64) -> bool {
         let (arbiter, output, impairer) = (&mut self.arbiter, &mut self.output, &mut self.impairer);
-        self.poller.poll(|line, bytes| match impairer {
-            None => arbiter.on_packet(origin(line), bytes, now, output),
-            Some(impairer) => impairer.push(line, bytes, now, &mut |line, bytes| {
-                arbiter.on_packet(origin(line), bytes, now, output);
-            }),
+        self.poller.poll(|line, bytes| {
+            let next = arbiter.position().next;
+            match impairer {
+                None => arbiter.on_packet(origin(line), bytes, now, output),
+                Some(impairer) => impairer.push(line, bytes, now, &mut |line, bytes| {
+                    arbiter.on_packet(origin(line), bytes, now, output);
+                }),
+            }
+            arbiter.position().next != next
         })
     }
 

@@ -5,6 +5,7 @@
 use crate::Failure;
 use crate::ends::{Message, Receiving, SIZE, Sending};
 use std::path::Path;
+use std::sync::Arc;
 use twinline_feed::lines::SocketLines;
 use twinline_feed::publisher::{self, Opened, Publisher, PublisherConfig, Reserver};
 use twinline_feed::run::unix_now;
@@ -13,13 +14,13 @@ use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
 use twinline_line::{Line, LineAddress, LineReceiver, ReceiverOptions, SenderOptions};
 use twinline_listener::arbiter::Notice;
-use twinline_listener::{Arbiter, ArbiterConfig, Delivery, GapConfig, GapPolicy, Origin, Record, Sink};
+use twinline_listener::{
+    Arbiter, ArbiterConfig, Delivery, GapConfig, GapPolicy, LinePoller, Origin, Record, Sink,
+};
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 use twinline_wire::market::Imbalance;
 use twinline_wire::{Message as _, Optional, Price};
 
-/// As the daemon's: empty polls of the preferred line before the other one is looked at.
-const OTHER_LINE: u32 = 16;
 /// As the daemon's: the gap policy looks at the gaps this often, in nanoseconds.
 const GAP_TURN: u64 = 200_000;
 /// Turns between two looks of the publisher at whether a heartbeat is due.
@@ -49,14 +50,11 @@ pub(crate) struct TwinlineSend {
 
 /// A listener.
 pub(crate) struct TwinlineReceive {
-    lines: [LineReceiver; 2],
+    poller: LinePoller,
     arbiter: Arbiter,
     gaps: GapPolicy,
     record: Record,
-    preferred: Line,
-    empty: u32,
     gaps_at: u64,
-    buffer: Box<[u8]>,
 }
 
 fn journal_config() -> JournalConfig {
@@ -86,7 +84,11 @@ pub(crate) fn sender(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineSen
         },
         block: SEQUENCES,
     };
-    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default())?;
+    let options = SenderOptions {
+        segment: Some(DEFAULT_PACKET_LEN),
+        ..SenderOptions::default()
+    };
+    let lines = SocketLines::open(&lines[0], &lines[1], options)?;
     let Opened {
         publisher, reserver, ..
     } = publisher::open(PublisherConfig::default(), &place, lines, unix_now())?;
@@ -110,24 +112,25 @@ pub(crate) fn sender(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineSen
 
 /// A listener on `lines`, its journal in `dir`.
 pub(crate) fn receiver(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineReceive, Failure> {
-    let options = ReceiverOptions::default();
+    let options = ReceiverOptions {
+        bursts: true,
+        ..ReceiverOptions::default()
+    };
     let journal = JournalWriter::open(&dir.join("listener"), journal_config())?;
+    let receivers = [
+        LineReceiver::open(&lines[0], &options)?,
+        LineReceiver::open(&lines[1], &options)?,
+    ];
     let config = ArbiterConfig {
         stall: STALL,
         ..ArbiterConfig::default()
     };
     Ok(TwinlineReceive {
-        lines: [
-            LineReceiver::open(&lines[0], &options)?,
-            LineReceiver::open(&lines[1], &options)?,
-        ],
+        poller: LinePoller::new(Arc::new(receivers), config.max_packet),
         arbiter: Arbiter::new(config, None, 0),
         gaps: GapPolicy::new(GapConfig::default()),
         record: Record::new(journal, config.channel, config.max_packet),
-        preferred: Line::A,
-        empty: 0,
         gaps_at: 0,
-        buffer: vec![0; config.max_packet].into_boxed_slice(),
     })
 }
 
@@ -204,48 +207,21 @@ impl<F: FnMut(Option<Message>)> Sink for Delivered<'_, F> {
     }
 }
 
-impl TwinlineReceive {
-    /// Takes one datagram of a line; true if there was one.
-    #[inline]
-    fn poll_line(&mut self, line: Line, now: u64, took: &mut impl FnMut(Option<Message>)) -> bool {
-        let Some(length) = self.lines[line.index()].recv(&mut self.buffer) else {
-            return false;
-        };
-        let origin = match line {
-            Line::A => Origin::LineA,
-            Line::B => Origin::LineB,
-        };
-        let record = &mut self.record;
-        self.arbiter.on_packet(
-            origin,
-            &self.buffer[..length],
-            now,
-            &mut Delivered { record, took },
-        );
-        true
-    }
-}
-
 impl Receiving for TwinlineReceive {
     #[inline]
     fn poll(&mut self, now: u64, took: &mut impl FnMut(Option<Message>)) -> Result<(), Failure> {
-        let first = self.poll_line(self.preferred, now, took);
-        if first || self.empty.is_multiple_of(OTHER_LINE) {
-            let before = self.arbiter.position().next;
-            let other = self.poll_line(self.preferred.other(), now, took);
-            // The line that brought something new is polled first from now on. Not the one that alone had something: that
-            // is B with each copy of what A has brought, and the next message would be found late on A.
-            if other && self.arbiter.position().next > before {
-                self.preferred = self.preferred.other();
-            }
-            if first || other {
-                self.empty = u32::MAX;
-            }
-        }
-        self.empty = self.empty.wrapping_add(1);
+        let (arbiter, record) = (&mut self.arbiter, &mut self.record);
+        self.poller.poll(|line, bytes| {
+            let next = arbiter.position().next;
+            let origin = match line {
+                Line::A => Origin::LineA,
+                Line::B => Origin::LineB,
+            };
+            arbiter.on_packet(origin, bytes, now, &mut Delivered { record, took });
+            arbiter.position().next != next
+        });
         if now >= self.gaps_at {
             self.gaps_at = now + GAP_TURN;
-            let (arbiter, record) = (&mut self.arbiter, &mut self.record);
             let mut sink = Delivered { record, took };
             arbiter.tick(now, &mut sink);
             self.gaps.tick(arbiter, now, &mut sink, |_| {});
