@@ -3,10 +3,10 @@
 //! A connected, non-blocking UDP socket: the cheapest send there is, and one that never holds the publisher up. What a
 //! full socket or a dead interface swallows is counted; the other line and recovery carry the data meanwhile.
 //!
-//! A [`Burst`] goes out in one send, which the kernel or the network card cuts up (`UDP_SEGMENT`). The socket is told the
-//! size to cut at once, when it is opened: a send of no more than that is then a plain packet, which costs what it costs
-//! on any socket, and a burst needs no control message. Where the kernel or the interface refuses, a burst's packets are
-//! sent one by one from then on.
+//! A [`Burst`] goes out in one send, which the kernel or the network card cuts up (`UDP_SEGMENT`). The size to cut at is
+//! told with each burst: on a socket that knows it for good, the kernel builds plain packets, too, as if they were to be cut
+//! up, which makes one some 10% later. Where the kernel or the interface refuses, a burst's packets are sent one by one
+//! from then on.
 
 use crate::burst::Burst;
 use crate::pace::Pace;
@@ -37,9 +37,9 @@ pub struct SenderOptions {
     pub ttl: u8,
     /// The socket's send buffer in bytes; `None`: the system's default.
     pub send_buffer: Option<usize>,
-    /// The size of a burst's packets, which is the publisher's packet limit: one send carries them all, and the kernel cuts
-    /// it up. `None`: every packet has a send of its own.
-    pub segment: Option<usize>,
+    /// One send carries all packets of a burst, and the kernel cuts it up; where it refuses, or without this, every packet
+    /// has a send of its own.
+    pub segmentation: bool,
     /// Most bits a second on the wire; a send waits until it may go. `None`: as many as come.
     pub rate: Option<NonZeroU64>,
 }
@@ -49,7 +49,7 @@ impl Default for SenderOptions {
         Self {
             ttl: 1,
             send_buffer: None,
-            segment: None,
+            segmentation: true,
             rate: None,
         }
     }
@@ -110,8 +110,6 @@ pub struct LineSender {
     state: AtomicI32,
     /// `state` as it was last told.
     told: AtomicI32,
-    /// The size that bursts are cut at.
-    segment: usize,
     /// Whether a burst goes in one send: [`SEGMENTS`], [`SINGLES`], or why it no longer does.
     segmentation: AtomicI32,
     /// `segmentation` as it was last told.
@@ -166,11 +164,7 @@ impl LineSender {
         socket
             .connect(&SocketAddrV4::new(address.group, address.port).into())
             .map_err(fail("connect a sending socket"))?;
-        let segment = options.segment.unwrap_or(usize::MAX);
-        let segmentation = match options.segment {
-            None => SINGLES,
-            Some(size) => segmentation(&socket, size).map_or_else(|error| number(&error), |()| SEGMENTS),
-        };
+        let segmentation = if options.segmentation { SEGMENTS } else { SINGLES };
         Ok(Self {
             socket,
             address: address.clone(),
@@ -183,9 +177,8 @@ impl LineSender {
             burst_packets: AtomicU64::new(0),
             state: AtomicI32::new(0),
             told: AtomicI32::new(0),
-            segment,
             segmentation: AtomicI32::new(segmentation),
-            segmentation_told: AtomicI32::new(segmentation.min(SEGMENTS)),
+            segmentation_told: AtomicI32::new(segmentation),
             pace: options.rate.map(|rate| Pace::new(rate.get())),
             start: Instant::now(),
         })
@@ -194,42 +187,52 @@ impl LineSender {
     /// Sends one packet. Never waits for longer than a bounded number of tries, and for the rate limit if there is one.
     #[inline]
     pub fn send(&self, packet: &[u8]) -> SendOutcome {
-        if packet.len() > self.segment && self.segments() {
-            // It would be cut up, too.
-            self.stop_segmenting(&io::Error::from_raw_os_error(libc::EMSGSIZE));
-        }
         self.wait(1, packet.len());
-        // One packet is refused as a packet only.
-        self.put(packet, 1).unwrap_or(SendOutcome::Failed)
+        match self.put(packet.len(), 1, || self.socket.send(packet)) {
+            Ok(outcome) => outcome,
+            Err(error) => self.failed(1, &error),
+        }
     }
 
     /// Sends packets that stand back to back, in one send where that can be; returns how many of them the kernel took.
     /// Waits like [`send`](Self::send) for each.
     #[inline]
     pub fn send_burst(&self, burst: Burst<'_>) -> usize {
-        let count = burst.count();
+        let (count, size) = (burst.count(), burst.size());
         if count == 1 {
             return usize::from(self.send(burst.bytes()) == SendOutcome::Sent);
         }
-        if self.segments() && burst.size() == self.segment && count <= Burst::most(self.segment) {
-            self.wait(count, burst.bytes().len());
-            if let Some(outcome) = self.put(burst.bytes(), count) {
-                return if outcome == SendOutcome::Sent { count } else { 0 };
+        if self.segments() && count <= Burst::most(size) {
+            let bytes = burst.bytes();
+            self.wait(count, bytes.len());
+            match self.put(bytes.len(), count, || sys::send_segmented(self.socket.as_fd(), bytes, size as u16)) {
+                Ok(SendOutcome::Sent) => return count,
+                Ok(_) => return 0,
+                Err(error) if self.stop_segmenting(&error) => {}
+                Err(error) => {
+                    self.failed(count, &error);
+                    return 0;
+                }
             }
         }
         let sent = burst.packets().map(|packet| self.send(packet));
         sent.filter(|outcome| *outcome == SendOutcome::Sent).count()
     }
 
-    /// Hands `bytes`, which are so many packets, to the kernel; `None` if it does not take several in one send.
+    /// Hands so many packets of `bytes` in all to the kernel by `send`. An error that trying again does not mend is returned.
     #[inline]
-    fn put(&self, bytes: &[u8], packets: usize) -> Option<SendOutcome> {
+    fn put(
+        &self,
+        bytes: usize,
+        packets: usize,
+        send: impl Fn() -> io::Result<usize>,
+    ) -> io::Result<SendOutcome> {
         let count = packets as u64;
         for _ in 0..TRIES * count {
-            match self.socket.send(bytes) {
+            match send() {
                 Ok(_) => {
                     add(&self.sent, count);
-                    add(&self.bytes, bytes.len() as u64);
+                    add(&self.bytes, bytes as u64);
                     if packets > 1 {
                         add(&self.bursts, 1);
                         add(&self.burst_packets, count);
@@ -237,28 +240,25 @@ impl LineSender {
                     if self.state.load(Relaxed) != 0 {
                         self.state.store(0, Relaxed);
                     }
-                    return Some(SendOutcome::Sent);
+                    return Ok(SendOutcome::Sent);
                 }
                 Err(error) if has_no_room(&error) => {
                     add(&self.would_block, 1);
                     std::hint::spin_loop();
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Older kernels refuse a plain packet too where the size to cut at does not fit the interface.
-                Err(error) if self.stop_segmenting(&error) => {
-                    if packets > 1 {
-                        return None;
-                    }
-                }
-                Err(error) => {
-                    add(&self.errors, count);
-                    self.state.store(number(&error), Relaxed);
-                    return Some(SendOutcome::Failed);
-                }
+                Err(error) => return Err(error),
             }
         }
         add(&self.dropped, count);
-        Some(SendOutcome::Dropped)
+        Ok(SendOutcome::Dropped)
+    }
+
+    #[cold]
+    fn failed(&self, packets: usize, error: &io::Error) -> SendOutcome {
+        add(&self.errors, packets as u64);
+        self.state.store(number(error), Relaxed);
+        SendOutcome::Failed
     }
 
     /// Waits until so much may go out by the rate limit.
@@ -293,15 +293,14 @@ impl LineSender {
         self.segmentation.load(Relaxed) == SEGMENTS
     }
 
-    /// No more bursts in one send, if `error` may be due to them; false if it is not, or they were given up before.
+    /// No more bursts in one send, if `error` may be due to them; false if it is not.
     #[cold]
     fn stop_segmenting(&self, error: &io::Error) -> bool {
         let refused = matches!(
             error.raw_os_error(),
             Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
         );
-        // The option is taken back, or plain packets would go on being refused.
-        if !refused || !self.segments() || segmentation(&self.socket, 0).is_err() {
+        if !refused {
             return false;
         }
         self.segmentation.store(number(error), Relaxed);
@@ -345,12 +344,6 @@ impl LineSender {
             burst_packets: self.burst_packets.load(Relaxed),
         }
     }
-}
-
-/// Lets the kernel cut up what is longer than `size`; 0: it no longer does.
-fn segmentation(socket: &Socket, size: usize) -> io::Result<()> {
-    let size = i32::try_from(size).unwrap_or(i32::MAX);
-    sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, size)
 }
 
 /// The error's number, which is not 0.

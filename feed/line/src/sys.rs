@@ -105,6 +105,39 @@ pub(crate) fn receive_from(
     Ok((length, source, time))
 }
 
+/// Sends `bytes` as datagrams of `size` bytes each, the last of what is left, in one call (`UDP_SEGMENT`).
+pub(crate) fn send_segmented(socket: BorrowedFd<'_>, bytes: &[u8], size: u16) -> io::Result<usize> {
+    /// Room for one size, aligned as control messages must be.
+    #[repr(C, align(8))]
+    struct Control([u8; 24]);
+    let mut control = Control([0; 24]);
+    let mut part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: plain integers and pointers, for all of which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: computes a length from a length.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(size_of::<u16>() as u32) } as _;
+    // SAFETY: the control buffer has room for one header and a 16-bit size: CMSG_SPACE of that is 24 bytes.
+    let entry = unsafe { libc::CMSG_FIRSTHDR(&message) };
+    // SAFETY: `entry` is the header in that buffer, which is aligned for it; nobody else refers to it.
+    let entry = unsafe { &mut *entry };
+    entry.cmsg_level = libc::SOL_UDP;
+    entry.cmsg_type = libc::UDP_SEGMENT;
+    // SAFETY: computes a length from a length.
+    entry.cmsg_len = unsafe { libc::CMSG_LEN(size_of::<u16>() as u32) } as _;
+    // SAFETY: the data behind the header has room for the size, as said; written unaligned, so its place does not matter.
+    unsafe { libc::CMSG_DATA(entry).cast::<u16>().write_unaligned(size) };
+    // SAFETY: all that `message` points at lives here, and the kernel only reads it: `bytes`, too, although the type of
+    // its pointer would allow more.
+    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &message, libc::MSG_DONTWAIT) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Sets an integer socket option.
 pub(crate) fn set_option(socket: BorrowedFd<'_>, level: i32, option: i32, value: i32) -> io::Result<()> {
     // SAFETY: the option's value is an int, as all options that this module's users set are.

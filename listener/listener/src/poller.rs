@@ -92,13 +92,9 @@ mod tests {
         let receivers = lines
             .each_ref()
             .map(|line| LineReceiver::open(line, &options).unwrap());
-        let options = SenderOptions {
-            segment: Some(SIZE),
-            ..SenderOptions::default()
-        };
         let [a, b] = lines
             .each_ref()
-            .map(|line| LineSender::open(line, options).unwrap());
+            .map(|line| LineSender::open(line, SenderOptions::default()).unwrap());
         let mut poller = LinePoller::new(Arc::new(receivers), SIZE);
         let mut known = HashSet::new();
         // Polls until something came, at most so often; says what, and after how many polls.

@@ -56,11 +56,7 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u64) -> Jo
         },
         block: publisher::DEFAULT_BLOCK,
     };
-    let options = SenderOptions {
-        segment: Some(1408),
-        ..SenderOptions::default()
-    };
-    let lines = SocketLines::open(&lines[0], &lines[1], options).unwrap();
+    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default()).unwrap();
     thread::spawn(move || {
         let config = PublisherConfig {
             linger: Duration::from_secs(2),

@@ -1,18 +1,17 @@
-//! Where bursts, or the size that they are cut at, are refused.
+//! Where bursts are refused.
 
 use super::*;
 use crate::{LineReceiver, ReceiverOptions};
 
-/// Both ends of a line on loopback; the sender cuts at this size.
-fn ends(test: u8, segment: usize) -> (LineSender, LineReceiver) {
+/// Both ends of a line on loopback.
+fn ends(test: u8) -> (LineSender, LineReceiver) {
     let port = 40_000 + (std::process::id() % 20_000) as u16;
     let line: LineAddress = format!("239.100.9.{test}:{port}@lo").parse().unwrap();
     let receiver = LineReceiver::open(&line, &ReceiverOptions::default()).unwrap();
-    let options = SenderOptions {
-        segment: Some(segment),
-        ..SenderOptions::default()
-    };
-    (LineSender::open(&line, options).unwrap(), receiver)
+    (
+        LineSender::open(&line, SenderOptions::default()).unwrap(),
+        receiver,
+    )
 }
 
 /// Lengths and first bytes of what came.
@@ -27,7 +26,7 @@ fn heard(receiver: &LineReceiver) -> Vec<(usize, u8)> {
 
 #[test]
 fn a_kernel_that_refuses_bursts_gets_their_packets_one_by_one_from_then_on_and_it_is_said_once() {
-    let (sender, receiver) = ends(1, 128);
+    let (sender, receiver) = ends(1);
     // Datagrams without a checksum cannot be cut up: the kernel says EINVAL, as for an interface that cannot.
     sys::set_option(sender.socket.as_fd(), libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
     assert!(sender.segments() && sender.segmentation_refused().is_none());
@@ -49,22 +48,4 @@ fn a_kernel_that_refuses_bursts_gets_their_packets_one_by_one_from_then_on_and_i
     assert!(sender.health_change().is_none(), "the line works");
     let each = [(128, 0), (128, 1), (44, 2)];
     assert_eq!(heard(&receiver), [each, each].concat());
-}
-
-#[test]
-fn packets_go_out_where_the_size_to_cut_at_does_not_fit_the_interface() {
-    // With its headers more than loopback's 65,536 bytes: some kernels refuse every send then, not only bursts.
-    let (sender, receiver) = ends(2, 65_520);
-    assert_eq!(sender.send(&[7; 100]), SendOutcome::Sent);
-    assert_eq!(sender.counts().errors, 0);
-    assert!(sender.health_change().is_none(), "the line works");
-    assert_eq!(heard(&receiver), [(100, 7)]);
-}
-
-#[test]
-fn a_packet_that_is_longer_than_the_size_to_cut_at_is_not_cut() {
-    let (sender, receiver) = ends(3, 128);
-    assert_eq!(sender.send(&[7; 300]), SendOutcome::Sent);
-    assert_eq!(heard(&receiver), [(300, 7)]);
-    assert!(!sender.segments());
 }

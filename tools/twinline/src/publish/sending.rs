@@ -1,6 +1,5 @@
 //! How a publisher's lines are sent on.
 
-use crate::line_args::LineArgs;
 use crate::units;
 use clap::Args;
 use std::num::NonZeroU64;
@@ -44,10 +43,10 @@ impl FromStr for Segmentation {
 
 impl SendingArgs {
     /// The options of a channel's sockets.
-    pub(super) fn options(&self, lines: &LineArgs) -> SenderOptions {
+    pub(super) fn options(&self) -> SenderOptions {
         SenderOptions {
             ttl: self.ttl,
-            segment: (self.segmentation == Segmentation::Auto).then_some(lines.packet_size),
+            segmentation: self.segmentation == Segmentation::Auto,
             rate: self.line_rate,
             ..SenderOptions::default()
         }

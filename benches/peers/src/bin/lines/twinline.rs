@@ -84,11 +84,7 @@ pub(crate) fn sender(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineSen
         },
         block: SEQUENCES,
     };
-    let options = SenderOptions {
-        segment: Some(DEFAULT_PACKET_LEN),
-        ..SenderOptions::default()
-    };
-    let lines = SocketLines::open(&lines[0], &lines[1], options)?;
+    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default())?;
     let Opened {
         publisher, reserver, ..
     } = publisher::open(PublisherConfig::default(), &place, lines, unix_now())?;
