@@ -81,11 +81,11 @@ fn calls(dir: &Path, name: &str, thread: &str) -> Vec<String> {
         .collect();
     let first = calls
         .iter()
-        .position(|call| with_messages(&call))
+        .position(|call| with_messages(call))
         .expect("a packet");
     let last = calls
         .iter()
-        .rposition(|call| with_messages(&call))
+        .rposition(|call| with_messages(call))
         .expect("a packet");
     calls[first..=last].iter().map(ToString::to_string).collect()
 }
