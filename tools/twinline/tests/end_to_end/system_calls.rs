@@ -53,6 +53,14 @@ impl Drop for Traced {
     }
 }
 
+/// True if `call` sent or received a packet with messages.
+fn with_messages(call: &&str) -> bool {
+    let bytes = call
+        .rsplit_once(" = ")
+        .and_then(|(_, bytes)| bytes.trim().parse::<u64>().ok());
+    (call.starts_with("send") || call.starts_with("recv")) && bytes.is_some_and(|bytes| bytes > HEARTBEAT)
+}
+
 /// The calls of the thread `thread` of the process `name`, in order, from the first to the last one that sent or received a
 /// packet with messages: opening comes before that, and what ends a session after it.
 fn calls(dir: &Path, name: &str, thread: &str) -> Vec<String> {
@@ -69,24 +77,12 @@ fn calls(dir: &Path, name: &str, thread: &str) -> Vec<String> {
         .filter(|trace| trace.contains(&named));
     let trace = found.next().expect("a trace of the thread");
     assert!(found.next().is_none(), "one thread of that name");
-    let with_messages = |call: &&str| {
-        let bytes = call
-            .rsplit_once(" = ")
-            .and_then(|(_, bytes)| bytes.trim().parse::<u64>().ok());
-        (call.starts_with("send") || call.starts_with("recv")) && bytes.is_some_and(|bytes| bytes > HEARTBEAT)
-    };
     let calls: Vec<&str> = trace
         .lines()
         .filter(|line| !line.starts_with(['-', '+']))
         .collect();
-    let first = calls
-        .iter()
-        .position(|call| with_messages(call))
-        .expect("a packet");
-    let last = calls
-        .iter()
-        .rposition(|call| with_messages(call))
-        .expect("a packet");
+    let first = calls.iter().position(with_messages).expect("a packet");
+    let last = calls.iter().rposition(with_messages).expect("a packet");
     calls[first..=last].iter().map(ToString::to_string).collect()
 }
 
