@@ -71,9 +71,8 @@ mod tests {
     #[test]
     fn what_a_thread_allocates_grows_and_zeroes_is_counted_there_and_nowhere_else() {
         let before = allocations();
-        let mut values = Vec::with_capacity(1);
-        values.push(1_u64);
-        values.push(2);
+        let mut values = vec![1_u64];
+        values.reserve_exact(8);
         let zeros = vec![0_u8; 100];
         assert_eq!(allocations() - before, 3, "{values:?} {}", zeros.len());
         drop((values, zeros));

@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let sockets = all_lines
         .iter()
-        .map(|lines| SocketLines::open(&lines.line_a, &lines.line_b, args.sending.options(lines)))
+        .map(|lines| SocketLines::open(&lines.line_a, &lines.line_b, args.sending.options()))
         .collect::<Result<Vec<_>, _>>()?;
     let (mut channels, mut watched) = (Vec::new(), Vec::new());
     for (place, (lines, sockets)) in all_lines.iter().zip(sockets).enumerate() {

@@ -24,6 +24,7 @@ mod scrape;
 mod sessions;
 mod snapshot;
 mod sources;
+mod system_calls;
 mod tail;
 mod top;
 mod torture;
