@@ -65,7 +65,7 @@ pub(super) fn over_time(all: &[&Timeline]) -> Option<String> {
         across.start..across.end.max(across.start + 0.1),
         0.0..(up.end * 1.1).max(1e-3),
         &series,
-        ("seconds", &|value| format!("{value:.0}")),
+        ("seconds", &|value| show::short(*value, "")),
         &|value| show::short(value, unit),
     )
 }
@@ -127,7 +127,7 @@ where
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin(10)
-            .margin_right(24)
+            .margin_right(44)
             .x_label_area_size(56)
             .y_label_area_size(92)
             .build_cartesian_2d(across, up)
