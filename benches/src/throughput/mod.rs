@@ -102,8 +102,8 @@ fn how(options: &Options, day: &ItchDay) -> Vec<String> {
     vec![
         format!("{}, in memory, read again and again.", day.describe()),
         format!(
-            "Counted are source messages; from the first one's parsing until the listener has delivered the last one and made \
-             it durable. {} s each.",
+            "Counted are source messages; from the first one's parsing until the last one is in the listener's journal. \
+             {} s each.",
             options.span.as_secs_f64()
         ),
         format!("{} {}", options.bed.say_cores(), options.bed.say_journals()),
