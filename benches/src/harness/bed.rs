@@ -180,7 +180,7 @@ impl Bed {
         };
         let config = PublisherConfig {
             lead_in: Duration::ZERO,
-            linger: Duration::from_millis(500),
+            linger: Duration::from_millis(200),
             ..PublisherConfig::default()
         };
         Ok(publisher::open(config, &place, lines, unix_now())?)
