@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tempfile::TempDir;
 use twinline_feed::publisher::{self, Lines, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, pin, unix_now};
@@ -180,7 +180,7 @@ impl Bed {
         };
         let config = PublisherConfig {
             lead_in: Duration::ZERO,
-            linger: Duration::from_millis(500),
+            linger: Duration::from_millis(200),
             ..PublisherConfig::default()
         };
         Ok(publisher::open(config, &place, lines, unix_now())?)
@@ -240,11 +240,7 @@ impl Bed {
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()
             .name("listener".into())
-            .spawn(move || {
-                let report = listener.run(&stopped)?;
-                let at = Instant::now();
-                Ok(Ended { report, at })
-            })
+            .spawn(move || listener.run(&stopped))
             .map_err(BenchError::io("start the listener's thread"))?;
         Ok(Listening {
             live,
@@ -293,21 +289,12 @@ impl Drop for Serving {
     }
 }
 
-/// A listener that has ended.
-#[derive(Clone, Debug)]
-pub struct Ended {
-    /// What it counted.
-    pub report: Report,
-    /// When it returned: all was delivered and durable.
-    pub at: Instant,
-}
-
 /// A listener that runs; it stops where this is dropped.
 #[derive(Debug)]
 pub struct Listening {
     live: Live,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<Ended, ListenError>>>,
+    thread: Option<JoinHandle<Result<Report, ListenError>>>,
 }
 
 impl Listening {
@@ -341,7 +328,7 @@ impl Listening {
     ///
     /// # Errors
     /// What ended it.
-    pub fn finish(mut self, stop: bool) -> Result<Ended, BenchError> {
+    pub fn finish(mut self, stop: bool) -> Result<Report, BenchError> {
         self.stop.store(stop, Ordering::Relaxed);
         let Some(thread) = self.thread.take() else {
             return Err(BenchError::Broken("the listener has ended".into()));

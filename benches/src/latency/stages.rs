@@ -2,7 +2,8 @@
 //! the headline.
 //!
 //! The sending side is the publisher as it is, with lines that stamp around the sockets. The receiving side is driven from
-//! the parts that the daemon is made of: its sockets, polled as the daemon polls them, the check, the arbiter, a journal, a ring.
+//! the parts that the daemon is made of: its sockets, the check, the arbiter, a journal, a ring. It looks first at the line
+//! that brings things first.
 
 use super::load::Feed;
 use super::ours::Sending;
@@ -26,7 +27,7 @@ use twinline_ring::{Kind, Next, RingConfig, RingReader, RingWriter};
 use twinline_wire::Packet;
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 
-/// Empty polls of the preferred line before the other one is looked at, as in the daemon.
+/// Empty polls of the line that is first before the other one is looked at, as in the daemon.
 const OTHER_LINE: u32 = 16;
 /// What has not come after this is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -202,11 +203,13 @@ fn receive(
     let mut arbiter = Arbiter::new(ArbiterConfig::default(), None, 0);
     let mut buffer = vec![0; DEFAULT_PACKET_LEN];
     let clock = sink.clock.clone();
+    // Whether a line had something, and whether that was new.
     let mut poll = |line: Line| {
         let Some(length) = receivers[line.index()].recv(&mut buffer) else {
-            return false;
+            return (false, false);
         };
         sink.received = clock.now();
+        let delivered = sink.got.len();
         if let Ok(packet) = Packet::parse(&buffer[..length]) {
             sink.checked = clock.now();
             let origin = match line {
@@ -215,19 +218,21 @@ fn receive(
             };
             arbiter.on_valid(origin, packet, sink.received, &mut sink);
         }
-        true
+        (true, sink.got.len() > delivered)
     };
     let (mut preferred, mut empty) = (Line::A, 0_u32);
     while !stop.load(Ordering::Relaxed) {
-        let first = poll(preferred);
+        let (first, _) = poll(preferred);
+        empty = if first { 0 } else { empty.wrapping_add(1) };
         if first || empty.is_multiple_of(OTHER_LINE) {
-            let other = poll(preferred.other());
-            if other && !first {
+            let (other, new) = poll(preferred.other());
+            // The other one was there first, or may have been: both had it at this look.
+            if new || (first && other) {
                 preferred = preferred.other();
             }
-            empty = if first | other { 0 } else { empty.wrapping_add(1) };
-        } else {
-            empty = empty.wrapping_add(1);
+            if other {
+                empty = 0;
+            }
         }
     }
     match sink.error.take() {

@@ -1,7 +1,5 @@
 //! The highest rate that something still holds at, found in steps.
 
-/// Tries in all.
-const TRIES: usize = 12;
 /// The search ends once what holds and what does not are this close.
 const CLOSE: f64 = 1.05;
 
@@ -16,18 +14,22 @@ pub(super) struct Found {
     pub(super) tries: usize,
 }
 
-/// Searches from `first` on: up by a quarter while it holds, down by half while nothing does, then between the two.
+/// Searches from `first` on with so many `tries` at most: up by a quarter while it holds, down by half while nothing does, then between the two.
 ///
 /// # Errors
 /// The first one of `holds`.
-pub(super) fn highest<E>(first: f64, mut holds: impl FnMut(f64) -> Result<bool, E>) -> Result<Found, E> {
+pub(super) fn highest<E>(
+    first: f64,
+    tries: usize,
+    mut holds: impl FnMut(f64) -> Result<bool, E>,
+) -> Result<Found, E> {
     let mut found = Found {
         held: 0.0,
         failed: None,
         tries: 0,
     };
     let mut rate = first;
-    while found.tries < TRIES {
+    while found.tries < tries {
         found.tries += 1;
         match holds(rate)? {
             true => found.held = found.held.max(rate),
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     fn search(first: f64, limit: f64) -> Found {
-        highest(first, |rate| Ok::<_, ()>(rate <= limit)).unwrap()
+        highest(first, 12, |rate| Ok::<_, ()>(rate <= limit)).unwrap()
     }
 
     #[test]
@@ -66,7 +68,7 @@ mod tests {
     #[test]
     fn a_rate_that_never_holds_ends_with_nothing_and_an_error_ends_the_search() {
         let found = search(1e6, 0.0);
-        assert_eq!((found.held, found.tries), (0.0, TRIES));
-        assert_eq!(highest(1.0, |_| Err("broken")), Err("broken"));
+        assert_eq!((found.held, found.tries), (0.0, 12));
+        assert_eq!(highest(1.0, 12, |_| Err("broken")), Err("broken"));
     }
 }

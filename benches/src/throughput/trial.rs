@@ -1,6 +1,6 @@
 //! One run: ITCH messages in memory, parsed, published on both lines, delivered in order by a listener, both journals on.
 
-use crate::harness::bed::{Bed, BedConfig, Ended, on_own_thread};
+use crate::harness::bed::{Bed, BedConfig, on_own_thread};
 use crate::harness::error::BenchError;
 use crate::itch_day::ItchDay;
 use hdrhistogram::Histogram;
@@ -13,16 +13,21 @@ use twinline_feed::run::{Idle, RunConfig, run};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::pace::Pace;
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
+use twinline_journal::{JournalError, JournalReader};
 use twinline_line::{Line, SenderOptions};
 use twinline_listener::Live;
 
 /// The counters are looked at this often.
 const SAMPLE: Duration = Duration::from_millis(200);
+/// Whether everything is delivered is looked at this often.
+const LOOK: Duration = Duration::from_millis(2);
+/// Everything is delivered so long after all was sent, or never: gaps have had their time.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub(super) struct Trial {
-    /// From the first message's parsing to the end of the listener: all is delivered.
+    /// From the first message's parsing until the last one is in the listener's journal.
     pub(super) took: Duration,
     /// Source messages published, and delivered.
     pub(super) messages: u64,
@@ -90,8 +95,9 @@ fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, span: Duration) -> Res
     };
     let (over, live) = (AtomicBool::new(false), listening.live().clone());
     let start = Instant::now();
-    let (ran, line) = thread::scope(|scope| {
-        let sampling = scope.spawn(|| sample(&live, start, &over));
+    let journal = JournalReader::open(&bed.listener_journal())?;
+    let (ran, sampled) = thread::scope(|scope| {
+        let sampling = scope.spawn(|| sample(&live, journal, start, &over));
         let ran = config.pin(0).and_then(|()| {
             let run_config = RunConfig {
                 idle: Idle::Spin,
@@ -102,10 +108,18 @@ fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, span: Duration) -> Res
             Ok(run(&mut publisher, reserver, &mut source, &run_config, &never)?)
         });
         over.store(true, Ordering::Relaxed);
-        (ran, sampling.join().unwrap_or_default())
+        (ran, sampling.join())
     });
     ran?;
-    let Ended { report, at } = listening.finish(false)?;
+    let sampled = sampled.map_err(|_| BenchError::Broken("the sampling thread panicked".into()))?;
+    let (line, delivered) = sampled?;
+    let Some(at) = delivered else {
+        return Err(BenchError::Broken(format!(
+            "the end of the session was not delivered within {} s of its sending",
+            PATIENCE.as_secs()
+        )));
+    };
+    let report = listening.finish(false)?;
     let expected = publisher.next_sequence();
     if report.is_incomplete() || report.position.next != expected {
         return Err(BenchError::Broken(format!(
@@ -136,19 +150,35 @@ fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, span: Duration) -> Res
     })
 }
 
-/// Looks how much is delivered until it is over.
-fn sample(live: &Live, start: Instant, over: &AtomicBool) -> Vec<(f64, f64)> {
+/// Looks how much is delivered, until the session's end is.
+fn sample(
+    live: &Live,
+    mut journal: JournalReader,
+    start: Instant,
+    over: &AtomicBool,
+) -> Result<Samples, JournalError> {
     let mut line = Vec::new();
     let mut before = (start.elapsed(), live.report().messages());
-    while !over.load(Ordering::Relaxed) {
-        thread::sleep(SAMPLE);
-        let now = (start.elapsed(), live.report().messages());
-        let rate = (now.1 - before.1) as f64 / (now.0 - before.0).as_secs_f64();
-        line.push((now.0.as_secs_f64(), rate));
-        before = now;
+    let mut since_over = None;
+    loop {
+        thread::sleep(LOOK);
+        if journal.head()?.is_some_and(|head| head.ended) {
+            return Ok((line, Some(Instant::now())));
+        }
+        if over.load(Ordering::Relaxed) && since_over.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+            return Ok((line, None));
+        }
+        if start.elapsed() - before.0 >= SAMPLE {
+            let now = (start.elapsed(), live.report().messages());
+            let rate = (now.1 - before.1) as f64 / (now.0 - before.0).as_secs_f64();
+            line.push((now.0.as_secs_f64(), rate));
+            before = now;
+        }
     }
-    line
 }
+
+/// Seconds since the beginning with messages a second, and when the last message was delivered.
+type Samples = (Vec<(f64, f64)>, Option<Instant>);
 
 /// A file that has an end in time.
 struct Bounded {

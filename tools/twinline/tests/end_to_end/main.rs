@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bed;
+mod bench;
 mod book;
 mod bursts;
 mod channels;

@@ -60,14 +60,16 @@ pub(super) fn over_time(all: &[&Timeline]) -> Option<String> {
         .collect();
     let (across, up) = (range(&series, |point| point.0)?, range(&series, |point| point.1)?);
     let unit = all.first().map_or("", |of| of.unit.as_str());
-    draw(
-        260,
-        across.start..across.end.max(across.start + 0.1),
-        0.0..(up.end * 1.1).max(1e-3),
-        &series,
-        ("seconds", &|value| format!("{value:.0}")),
-        &|value| show::short(value, unit),
-    )
+    let across = across.start..across.end.max(across.start + 0.1);
+    let below = |value: &f64| show::short(*value, "");
+    let beside = |value| show::short(value, unit);
+    // Of times one that was disturbed would make a flat line of all others.
+    if unit == "ns" {
+        let up = (up.start * 0.8..up.end * 1.3).log_scale();
+        return draw(260, across, up, &series, ("seconds", &below), &beside);
+    }
+    let up = 0.0..(up.end * 1.1).max(1e-3);
+    draw(260, across, up, &series, ("seconds", &below), &beside)
 }
 
 /// A distribution by 1/(1 - quantile), up to the last value that it has; the maximum stands there.
@@ -127,7 +129,7 @@ where
         let root = SVGBackend::with_string(&mut svg, (WIDTH, height)).into_drawing_area();
         let mut chart = ChartBuilder::on(&root)
             .margin(10)
-            .margin_right(24)
+            .margin_right(44)
             .x_label_area_size(56)
             .y_label_area_size(92)
             .build_cartesian_2d(across, up)

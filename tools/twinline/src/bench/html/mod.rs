@@ -276,7 +276,7 @@ fn list<'t>(page: &mut String, items: impl Iterator<Item = &'t str>) {
 }
 
 /// What is named `group: what`, by group, in order.
-fn groups<'a, T>(all: &'a [T], name: impl Fn(&T) -> &str) -> Vec<(String, Vec<&'a T>)> {
+fn groups<T>(all: &[T], name: impl Fn(&T) -> &str) -> Vec<(String, Vec<&T>)> {
     let mut groups: Vec<(String, Vec<&T>)> = Vec::new();
     for one in all {
         let group = name(one).rsplit_once(": ").map_or("", |(group, _)| group);

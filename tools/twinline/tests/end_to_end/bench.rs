@@ -1,0 +1,169 @@
+//! `twinline bench` measures what it says it does, and its page needs nothing else. What the figures are is not looked at.
+
+use crate::bed::{Bed, Done, quiet, run_plain};
+use serde_json::Value;
+use std::fs;
+
+fn report(arguments: &[&str]) -> Value {
+    let done = run_plain(&[&["bench"], arguments, &["--brief", "--json"]].concat()).expect(0);
+    done.summary["report"].clone()
+}
+
+#[track_caller]
+fn said(done: &Done, text: &str) {
+    assert!(
+        done.stderr.iter().any(|line| line.contains(text)),
+        "{text}: {done:#?}"
+    );
+}
+
+/// The names of what a section has of a kind.
+fn names<'r>(section: &'r Value, kind: &str) -> Vec<&'r str> {
+    let all = section[kind].as_array().expect("a list");
+    all.iter()
+        .map(|one| one["name"].as_str().expect("a name"))
+        .collect()
+}
+
+#[test]
+fn latency_has_every_figure_of_every_mix_and_all_messages_arrive() {
+    let _quiet = quiet();
+    let mixes = ["--rate", "2k", "--size", "message,packet", "--burst", "8@5ms"];
+    let report = report(&[&["latency"], &mixes[..]].concat());
+    assert_eq!(report["brief"], true);
+    let section = &report["sections"][0];
+    let figures = names(section, "figures");
+    for mix in [
+        "65 B, 2000/s",
+        "65 B, bursts of 8 every 5000 us",
+        "full packets, 2000/s",
+        "full packets, bursts of 8 every 5000 us",
+    ] {
+        for what in [
+            "p50 to the floor",
+            "p99 to the floor",
+            "p50",
+            "floor p50",
+            "ring hop p50",
+        ] {
+            let name = format!("{mix}: {what}");
+            assert!(figures.contains(&name.as_str()), "{name} of {figures:?}");
+        }
+        let whole = format!("{mix}: to delivery, no round dropped");
+        let distributions = section["distributions"].as_array().expect("a list");
+        let whole = distributions.iter().find(|all| all["name"] == whole.as_str());
+        let count = whole.expect("it is there")["count"].as_u64().expect("a count");
+        assert!(
+            count > 0 && count.is_multiple_of(3),
+            "three rounds of the same: {count}"
+        );
+    }
+    let stages = section["stages"].as_array().expect("a list");
+    assert_eq!(
+        stages.len(),
+        2 * 4,
+        "the message's way and the publisher's time of each mix"
+    );
+    let parts = |of: &Value| of["parts"].as_array().expect("a list").len();
+    assert_eq!(
+        stages.iter().map(parts).collect::<Vec<_>>(),
+        [7, 3, 7, 3, 7, 3, 7, 3]
+    );
+}
+
+#[test]
+fn throughput_says_what_recycled_and_fresh_segments_do_and_what_neither_line_loses() {
+    let _quiet = quiet();
+    let report = report(&["throughput"]);
+    let section = &report["sections"][0];
+    assert_eq!(
+        names(section, "figures"),
+        [
+            "recycled segments: as fast as it goes",
+            "recycled segments: through recovery",
+            "fresh segments: as fast as it goes",
+            "fresh segments: through recovery",
+            "highest rate without loss"
+        ]
+    );
+    let rate = section["figures"][0]["value"].as_f64().expect("a figure");
+    assert!(rate > 0.0, "{rate}");
+}
+
+#[test]
+fn the_page_of_all_benchmarks_is_well_formed_and_needs_nothing_else() {
+    let _quiet = quiet();
+    let bed = Bed::new();
+    let (page, histograms) = (bed.text("report.html"), bed.text("histograms"));
+    let done = run_plain(&["bench", "all", "--brief", "--html", &page, "--hgrm", &histograms]).expect(0);
+    assert!(
+        done.stdout.contains("these figures mean nothing"),
+        "{}",
+        done.stdout
+    );
+    let text = fs::read_to_string(&page).expect("it was written");
+    let options = roxmltree::ParsingOptions {
+        allow_dtd: true,
+        ..roxmltree::ParsingOptions::default()
+    };
+    let page = roxmltree::Document::parse_with_options(&text, options).expect("well-formed");
+    let headings = page.descendants().filter(|node| node.has_tag_name("h2"));
+    let headings: Vec<_> = headings.filter_map(|node| node.attribute("id")).collect();
+    for section in ["latency", "throughput", "micro"] {
+        assert!(headings.contains(&section), "{section} of {headings:?}");
+    }
+    let charts = page
+        .descendants()
+        .filter(|node| node.tag_name().name() == "svg")
+        .count();
+    assert!(charts > 0, "no chart is drawn");
+    for node in page.descendants().filter(roxmltree::Node::is_element) {
+        let name = node.tag_name().name();
+        assert!(
+            !["script", "link", "img", "iframe"].contains(&name),
+            "<{name}> takes something from elsewhere"
+        );
+        for attribute in node.attributes() {
+            assert!(!attribute.value().contains("://"), "{name} {attribute:?}");
+        }
+    }
+    assert!(
+        !text.contains("url(") && !text.contains("@import"),
+        "the style takes something from elsewhere"
+    );
+    let files = fs::read_dir(&histograms).expect("they were written");
+    let mut files = files.map(|entry| entry.expect("an entry").path());
+    let file = files.next().expect("a distribution");
+    let histogram = fs::read_to_string(file).expect("text");
+    assert!(
+        histogram.contains("1/(1-Percentile)") && histogram.contains("#[Max"),
+        "{histogram}"
+    );
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_before_anything_is() {
+    for (arguments, named) in [
+        (&["latency", "--burst", "0@1ms"][..], "32@1ms"),
+        (&["latency", "--slice", "1s"], "100ms"),
+        (&["latency", "--brief", "--check"], "--check"),
+        (&["throughput", "--symbols", "0"], "--symbols"),
+        (&["latency", "--cores", "0,0"], "two cores"),
+    ] {
+        let done = run_plain(&[&["bench"], arguments].concat()).expect(2);
+        said(&done, named);
+    }
+    let nowhere = [
+        "bench",
+        "micro",
+        "--brief",
+        "--html",
+        "/no/such/directory/report.html",
+    ];
+    let done = run_plain(&nowhere).expect(1);
+    said(&done, "/no/such/directory/report.html");
+    let interface = ["bench", "latency", "--brief", "--interface", "nosuch9"];
+    let done = run_plain(&interface).expect(1);
+    said(&done, "nosuch9");
+    said(&done, "lo (127.0.0.1)");
+}
