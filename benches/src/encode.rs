@@ -9,7 +9,7 @@ use crate::itch_day::{ItchDay, messages};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use twinline_feed::publisher::{Line, Lines, Place, Publisher, PublisherConfig, open_without_thread};
+use twinline_feed::publisher::{Burst, Line, Lines, Place, Publisher, PublisherConfig, open_without_thread};
 use twinline_feed::run::poll;
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::pace::Pace;
@@ -64,9 +64,9 @@ impl Options {
 struct Everything;
 
 impl Lines for Everything {
-    fn send(&mut self, _: Line, packet: &[u8]) -> bool {
-        black_box(packet);
-        true
+    fn send(&mut self, _: Line, burst: Burst<'_>) -> usize {
+        black_box(burst.bytes());
+        burst.count()
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) struct Measured {
 
 /// The publishing end: a publisher, and messages for it.
 #[derive(Debug)]
-pub(super) struct Sending<L> {
+pub(super) struct Sending<L: Lines> {
     pub(super) publisher: Publisher<L>,
     _reserver: Option<Reserver>,
     samples: [Sample; FULL],

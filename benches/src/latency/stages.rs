@@ -14,21 +14,20 @@ use crate::harness::median::Median;
 use crate::harness::result::Stages;
 use crate::harness::watch::Watch;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_feed::lines::SocketLines;
-use twinline_feed::publisher::{Line, Lines};
+use twinline_feed::publisher::{Burst, Line, Lines};
 use twinline_feed::run::unix_now;
 use twinline_journal::JournalWriter;
 use twinline_line::{LineReceiver, ReceiverOptions, SenderOptions};
-use twinline_listener::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink};
+use twinline_listener::{Arbiter, ArbiterConfig, Delivery, LinePoller, Notice, Origin, Sink};
 use twinline_ring::{Kind, Next, RingConfig, RingReader, RingWriter};
 use twinline_wire::Packet;
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 
-/// Empty polls of the line that is first before the other one is looked at, as in the daemon.
-const OTHER_LINE: u32 = 16;
 /// What has not come after this is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Bytes of the ring's records.
@@ -45,11 +44,11 @@ struct Stamped {
 
 impl Lines for Stamped {
     #[inline]
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
         if line == Line::A {
             self.at[0] = self.clock.now();
         }
-        let sent = self.lines.send(line, packet);
+        let sent = self.lines.send(line, burst);
         self.at[1 + line.index()] = self.clock.now();
         sent
     }
@@ -137,10 +136,11 @@ pub(super) fn measure(
         ..config.clone()
     })?;
     let [a, b] = bed.lines();
-    let receivers = [
-        LineReceiver::open(a, &ReceiverOptions::default())?,
-        LineReceiver::open(b, &ReceiverOptions::default())?,
-    ];
+    let options = ReceiverOptions {
+        bursts: true,
+        ..ReceiverOptions::default()
+    };
+    let receivers = Arc::new([LineReceiver::open(a, &options)?, LineReceiver::open(b, &options)?]);
     let lines = Stamped {
         lines: SocketLines::open(a, b, SenderOptions::default())?,
         clock: clock.clone(),
@@ -169,7 +169,7 @@ pub(super) fn measure(
     thread::scope(|scope| {
         let receiving = scope.spawn(|| {
             config.pin(1)?;
-            receive(&receivers, sink, &stop)
+            receive(Arc::clone(&receivers), sink, &stop)
         });
         let step = |done| watch.step(name, done, slices);
         let sent = config
@@ -195,45 +195,28 @@ const NOTHING: Got = Got {
 
 /// Polls both lines as the daemon does, and stamps what comes.
 fn receive(
-    receivers: &[LineReceiver; 2],
+    receivers: Arc<[LineReceiver; 2]>,
     mut sink: Stamping,
     stop: &AtomicBool,
 ) -> Result<Vec<Got>, BenchError> {
     sink.got.clear();
     let mut arbiter = Arbiter::new(ArbiterConfig::default(), None, 0);
-    let mut buffer = vec![0; DEFAULT_PACKET_LEN];
     let clock = sink.clock.clone();
-    // Whether a line had something, and whether that was new.
-    let mut poll = |line: Line| {
-        let Some(length) = receivers[line.index()].recv(&mut buffer) else {
-            return (false, false);
-        };
-        sink.received = clock.now();
-        let delivered = sink.got.len();
-        if let Ok(packet) = Packet::parse(&buffer[..length]) {
-            sink.checked = clock.now();
-            let origin = match line {
-                Line::A => Origin::LineA,
-                Line::B => Origin::LineB,
-            };
-            arbiter.on_valid(origin, packet, sink.received, &mut sink);
-        }
-        (true, sink.got.len() > delivered)
-    };
-    let (mut preferred, mut empty) = (Line::A, 0_u32);
+    let mut poller = LinePoller::new(receivers, DEFAULT_PACKET_LEN);
     while !stop.load(Ordering::Relaxed) {
-        let (first, _) = poll(preferred);
-        empty = if first { 0 } else { empty.wrapping_add(1) };
-        if first || empty.is_multiple_of(OTHER_LINE) {
-            let (other, new) = poll(preferred.other());
-            // The other one was there first, or may have been: both had it at this look.
-            if new || (first && other) {
-                preferred = preferred.other();
+        poller.poll(|line, bytes| {
+            sink.received = clock.now();
+            let delivered = sink.got.len();
+            if let Ok(packet) = Packet::parse(bytes) {
+                sink.checked = clock.now();
+                let origin = match line {
+                    Line::A => Origin::LineA,
+                    Line::B => Origin::LineB,
+                };
+                arbiter.on_valid(origin, packet, sink.received, &mut sink);
             }
-            if other {
-                empty = 0;
-            }
-        }
+            sink.got.len() > delivered
+        });
     }
     match sink.error.take() {
         Some(error) => Err(error),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_feed::lines::SocketLines;
-use twinline_feed::publisher::{Line, Lines, Opened, Phase, PublishError, Publisher, Reserver};
+use twinline_feed::publisher::{Burst, Line, Lines, Opened, Phase, PublishError, Publisher, Reserver};
 use twinline_feed::run::{pin, unix_now};
 use twinline_journal::JournalReader;
 use twinline_line::SenderOptions;
@@ -100,13 +100,13 @@ struct GatedLines {
 }
 
 impl Lines for GatedLines {
-    fn send(&mut self, line: Line, packet: &[u8]) -> bool {
+    fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
         let way = self.gate.way.load(Ordering::Relaxed);
         if way == Way::Neither as u8 || (way == Way::OnlyA as u8 && line == Line::B) {
-            return true;
+            return burst.count();
         }
         self.gate.sent.store(unix_now(), Ordering::Relaxed);
-        self.lines.send(line, packet)
+        self.lines.send(line, burst)
     }
 }
 
