@@ -40,6 +40,8 @@ pub struct BedConfig {
     pub segment_size: usize,
     /// Segments kept of both journals, the oldest is written again; `None`: all, each is new.
     pub segments: Option<usize>,
+    /// While more waits, full packets go out several in one send.
+    pub bursts: bool,
     /// Bytes of records in the listener's ring.
     pub ring: Option<usize>,
     /// The cores of the publisher and the listener; `None`: wherever the system likes.
@@ -54,6 +56,7 @@ impl Default for BedConfig {
             sync: SyncPolicy::None,
             segment_size: 64 << 20,
             segments: Some(4),
+            bursts: true,
             ring: None,
             cores: None,
         }
@@ -181,6 +184,7 @@ impl Bed {
         let config = PublisherConfig {
             lead_in: Duration::ZERO,
             linger: Duration::from_millis(200),
+            burst: if self.config.bursts { usize::MAX } else { 1 },
             ..PublisherConfig::default()
         };
         Ok(publisher::open(config, &place, lines, unix_now())?)

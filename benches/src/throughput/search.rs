@@ -14,7 +14,8 @@ pub(super) struct Found {
     pub(super) tries: usize,
 }
 
-/// Searches from `first` on with so many `tries` at most: up by a quarter while it holds, down by half while nothing does, then between the two.
+/// Searches from `first` on with so many `tries` at most: twice as much while it
+/// holds, half while nothing does, then between the two.
 ///
 /// # Errors
 /// The first one of `holds`.
@@ -36,7 +37,7 @@ pub(super) fn highest<E>(
             false => found.failed = Some(found.failed.map_or(rate, |failed| failed.min(rate))),
         }
         rate = match found.failed {
-            None => rate * 1.25,
+            None => rate * 2.0,
             Some(failed) if found.held == 0.0 => failed / 2.0,
             Some(failed) if failed <= found.held * CLOSE => break,
             Some(failed) => f64::midpoint(failed, found.held),

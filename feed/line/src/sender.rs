@@ -205,7 +205,9 @@ impl LineSender {
         if self.segments() && count <= Burst::most(size) {
             let bytes = burst.bytes();
             self.wait(count, bytes.len());
-            match self.put(bytes.len(), count, || sys::send_segmented(self.socket.as_fd(), bytes, size as u16)) {
+            match self.put(bytes.len(), count, || {
+                sys::send_segmented(self.socket.as_fd(), bytes, size as u16)
+            }) {
                 Ok(SendOutcome::Sent) => return count,
                 Ok(_) => return 0,
                 Err(error) if self.stop_segmenting(&error) => {}

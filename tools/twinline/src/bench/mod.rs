@@ -85,13 +85,14 @@ impl All {
             file: file.into(),
             factor: 1_000.0,
         }));
-        vec![
+        let mut parts = vec![
             latency::part(latency, ground, brief),
             throughput::part(ThroughputOptions::default(), itch, ground, brief),
             recovery::part(RecoveryOptions::default(), ground, brief),
             fanout::part(FanoutOptions::default(), brief),
-            micro::part(brief),
-        ]
+        ];
+        parts.extend(micro::parts(itch, brief));
+        parts
     }
 }
 
@@ -105,7 +106,7 @@ pub(crate) fn run(args: &Bench, global: &Global) -> Result<Finish, Failure> {
         Which::Throughput(args) => report("bench throughput", vec![args.part()], &args.output, global),
         Which::Recovery(args) => report("bench recovery", vec![args.part()], &args.output, global),
         Which::Fanout(args) => report("bench fanout", vec![args.part()], &args.output, global),
-        Which::Micro(args) => report("bench micro", vec![args.part()], &args.output, global),
+        Which::Micro(args) => report("bench micro", args.parts(), &args.output, global),
         Which::All(args) => report("bench all", args.parts(), &args.output, global),
     }
 }
