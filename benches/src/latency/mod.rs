@@ -67,9 +67,9 @@ impl Default for Options {
                 ..BedConfig::default()
             },
             mixes: vec![Self::headline()],
-            rounds: 60,
-            warm_up: 3,
-            slice: Duration::from_millis(100),
+            rounds: 200,
+            warm_up: 5,
+            slice: Duration::from_millis(25),
             stages: 20,
         }
     }
@@ -168,7 +168,7 @@ fn how(options: &Options) -> Vec<String> {
             "The listener is the daemon as it is, spinning; while the floor runs it is halted by a signal. {}",
             options.bed.say_journals()
         ),
-        "Rounds in which more than 1% of a slice was stolen (a thread did not turn for 30 us, or what was sent took 30 us more \
+        "Rounds in which more than 1% of a slice was stolen (a thread did not turn for 200 us, or what was sent took 200 us more \
          to be delivered) are dropped from both and counted."
             .into(),
         "Stages are stamped in slices of their own, by about 10 ns a stamp; what line B brings first includes the send on line A."

@@ -17,8 +17,10 @@ use std::time::{Duration, Instant};
 
 /// How many segments are ready ahead of the writer.
 const AHEAD: usize = 2;
-/// How often the helpers look whether there is something to do.
-const LOOK: Duration = Duration::from_millis(2);
+/// The helpers look whether there is something to do once in the time in which a writer fills a segment at so many bytes a
+/// millisecond, twice what the fastest does; within these bounds, in milliseconds. A look interrupts whoever has the core.
+const LOOK_RATE: usize = 4_000_000;
+const LOOK: [u64; 2] = [2, 20];
 /// How long it waits after it could not make the next segment.
 const RETRY: Duration = Duration::from_millis(200);
 
@@ -182,6 +184,7 @@ impl Helper {
             syncer: preparer.syncer.clone(),
             shared: shared.clone(),
             period,
+            look: look(preparer.geometry.size),
         };
         let worker = Worker {
             preparer,
@@ -254,13 +257,20 @@ struct Worker {
     retry: Option<Instant>,
 }
 
+/// How long the helpers of a journal with segments of `size` bytes sleep.
+fn look(size: usize) -> Duration {
+    let [least, most] = LOOK;
+    Duration::from_millis(((size / LOOK_RATE) as u64).clamp(least, most))
+}
+
 impl Worker {
     fn run(mut self) -> Preparer {
+        let look = look(self.preparer.geometry.size);
         while !self.shared.stop.load(Ordering::Acquire) {
             self.take_finished();
             self.make_next();
             // By the clock: being woken would cost the writer a system call.
-            thread::park_timeout(LOOK);
+            thread::park_timeout(look);
         }
         self.take_finished();
         self.preparer
@@ -300,6 +310,7 @@ struct SyncWorker {
     syncer: Arc<Syncer>,
     shared: Arc<Shared>,
     period: Option<Duration>,
+    look: Duration,
 }
 
 impl SyncWorker {
@@ -319,7 +330,11 @@ impl SyncWorker {
             if let Err(error) = self.syncer.sync_to(target) {
                 self.shared.fail(&error);
             }
-            thread::park_timeout(LOOK);
+            let left = self.period.map(|period| period.saturating_sub(last.elapsed()));
+            thread::park_timeout(
+                left.unwrap_or(self.look)
+                    .clamp(Duration::from_millis(1), self.look),
+            );
         }
     }
 }

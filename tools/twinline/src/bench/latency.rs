@@ -23,7 +23,7 @@ use twinline_benches::latency::{self, Mix, Options, Size};
   twinline bench latency --brief --rate 1k,20k --size message,packet --burst 32@5ms
   twinline bench latency --brief --itch day.itch50.gz --speed 10
 
-Without --brief the usual run takes about a minute: 60 rounds of 100 ms of each side.")]
+Without --brief the usual run takes about a minute: 200 rounds of 25 ms of each side.")]
 pub(super) struct Latency {
     /// Sends a second, as in 50k; several: one after the other [default: 50k, unless --burst or --itch is given]
     #[arg(long, value_name = "RATE", value_delimiter = ',', value_parser = units::rate)]
@@ -47,13 +47,13 @@ pub(super) struct Latency {
     #[arg(long, value_name = "FACTOR", default_value_t = 1_000.0, requires = "itch", value_parser = speed)]
     speed: f64,
     /// Rounds that count, of a slice of each side
-    #[arg(long, value_name = "COUNT", default_value_t = 60, conflicts_with = "brief")]
+    #[arg(long, value_name = "COUNT", default_value_t = 200, conflicts_with = "brief")]
     rounds: usize,
     /// Rounds before those
-    #[arg(long, value_name = "COUNT", default_value_t = 3, conflicts_with = "brief")]
+    #[arg(long, value_name = "COUNT", default_value_t = 5, conflicts_with = "brief")]
     warm_up: usize,
     /// How long a slice is, at most 100ms
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = slice)]
+    #[arg(long, value_name = "TIME", default_value = "25ms", value_parser = slice)]
     slice: Duration,
     #[command(flatten)]
     ground: Ground,
