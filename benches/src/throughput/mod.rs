@@ -88,7 +88,12 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
 
     watch.step("throughput: as fast as it goes", 0, 1)?;
     let flood = run_one(&options.bed, &day, Pace::Max, options.span)?;
-    show(&mut section, "as fast as the publisher can", &flood, None, None);
+    show(
+        &mut section,
+        ["as fast as the publisher can", "rate"],
+        &flood,
+        [None; 2],
+    );
     Ok(section)
 }
 
@@ -115,10 +120,9 @@ fn fresh(
     let trial = run_one(&bed, day, per_second(found.rate()), span)?;
     show(
         section,
-        "bursts, fresh segments, at that rate",
+        ["bursts, fresh segments", "that rate"],
         &trial,
-        None,
-        None,
+        [None; 2],
     );
     Ok(())
 }
@@ -226,7 +230,7 @@ fn highest(
 fn describe(section: &mut Section, name: &str, found: &Highest, goal: Option<Goal>) {
     let recovered = goal.map(|_| Goal::at_most(MOST_RECOVERED, MOST_RECOVERED));
     match &found.confirmed {
-        Some(trial) => show(section, name, trial, goal, recovered),
+        Some(trial) => show(section, [name, "highest rate"], trial, [goal, recovered]),
         None => section.figures.push(Figure {
             name: format!("{name}: highest rate"),
             unit: "messages/s".into(),
@@ -241,7 +245,7 @@ fn describe(section: &mut Section, name: &str, found: &Highest, goal: Option<Goa
 }
 
 /// What a run says.
-fn show(section: &mut Section, name: &str, trial: &Trial, goal: Option<Goal>, recovered: Option<Goal>) {
+fn show(section: &mut Section, [name, rate]: [&str; 2], trial: &Trial, goals: [Option<Goal>; 2]) {
     let figure = |what: &str, unit: &str, value: f64, goal: Option<Goal>, note: String| Figure {
         name: format!("{name}: {what}"),
         unit: unit.into(),
@@ -251,10 +255,10 @@ fn show(section: &mut Section, name: &str, trial: &Trial, goal: Option<Goal>, re
     };
     section.figures.extend([
         figure(
-            if goal.is_some() { "highest rate" } else { "rate" },
+            rate,
             "messages/s",
             trial.rate(),
-            goal,
+            goals[0],
             format!(
                 "{} source messages in {:.1} s, nothing lost; {:.1} MB/s a line; {:.1} messages of the stream a packet",
                 trial.messages,
@@ -267,7 +271,7 @@ fn show(section: &mut Section, name: &str, trial: &Trial, goal: Option<Goal>, re
             "through recovery",
             "%",
             trial.recovered_share() * 100.0,
-            recovered,
+            goals[1],
             format!(
                 "line A lacked {} messages, line B {}; {} datagrams dropped",
                 trial.missed[0], trial.missed[1], trial.dropped
@@ -320,7 +324,7 @@ mod tests {
         };
         assert!(of("as fast as the publisher can: rate") > 0.0);
         // Whatever this machine holds, it is said of both.
-        of("bursts: ");
-        of("packet by packet: ");
+        of("bursts: highest rate");
+        of("packet by packet: highest rate");
     }
 }

@@ -5,6 +5,8 @@ use crate::chain::{self, Chain};
 use crate::control::{Control, Made, Position};
 use crate::segment::Segment;
 use crate::{JournalError, files};
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use twinline_wire::Packet;
@@ -60,6 +62,9 @@ pub struct SessionSpan {
     pub superseded: bool,
 }
 
+/// Keys that are remembered at most; all are forgotten then.
+const KEYS: usize = 4096;
+
 /// Session and sequence of a segment's first packet.
 pub(crate) type Key = (u32, u64);
 
@@ -87,6 +92,8 @@ pub(crate) struct Segments {
     pub(crate) control: Control,
     /// Nothing at or beyond this is to be believed: what a power cut left, before a writer has recovered it.
     pub(crate) limit: Option<Position>,
+    /// Keys that were looked up: a segment's first packet stays while the files are those that they were.
+    keys: RefCell<HashMap<u64, Key>>,
 }
 
 /// What a search found while segments may go under it: `None` means once more.
@@ -101,13 +108,15 @@ impl Segments {
             made,
             control,
             limit: None,
+            keys: RefCell::default(),
         };
         segments.renew_limit();
         Ok(segments)
     }
 
-    /// Looks again how far the journal can be believed.
+    /// The files were replaced: forgets what was known of them, and looks again how far the journal can be believed.
     pub(crate) fn renew_limit(&mut self) {
+        self.keys.get_mut().clear();
         self.limit = match self.control.is_of_this_boot() {
             true => None,
             false => Some(self.control.synced()),
@@ -127,13 +136,26 @@ impl Segments {
     }
 
     /// The first packet's key; `Some(None)` if the segment is empty, `None` if it is gone.
+    ///
+    /// Of a segment that was looked at before, without looking again whether it is still there: who goes on to read it finds
+    /// out.
     fn key(&self, index: u64) -> Result<Option<Option<Key>>, JournalError> {
+        if let Some(&key) = self.keys.borrow().get(&index) {
+            return Ok(Some(Some(key)));
+        }
         let Some(segment) = self.segment(index)? else {
             return Ok(None);
         };
         let key = segment
             .first()?
             .map(|packet| (packet.header().session.get(), packet.sequence()));
+        if let Some(key) = key {
+            let mut keys = self.keys.borrow_mut();
+            if keys.len() >= KEYS {
+                keys.clear();
+            }
+            keys.insert(index, key);
+        }
         Ok(Some(key))
     }
 

@@ -77,13 +77,17 @@ impl<L: Lines> Publisher<L> {
         self.journal.commit(length, self.stamp.flags);
         failpoint::hit("publisher.after_commit");
         self.stamp.sequence += u64::from(packet.count());
+        self.unsent.add(at, length, now);
+        if !waits || self.unsent.is_full() || self.journal.is_full() {
+            self.send_unsent(now);
+        }
+        // What nobody waits for comes behind the sends.
         self.reserve.set_next(self.stamp.sequence);
         self.counters.packets.add(1);
         self.counters.messages.add(u64::from(packet.count()));
         self.counters.bytes.add(length as u64);
-        self.unsent.add(at, length, now);
-        if !waits || self.unsent.is_full() || self.journal.is_full() {
-            self.send_unsent(now);
+        if !waits {
+            self.journal.warm();
         }
         Ok(())
     }
