@@ -267,6 +267,8 @@ fn the_pages_loss_on_line_a_is_the_impairers_and_readiness_follows_the_lines() {
     publisher.signal(Signal::CONT);
     wait_answer(&at, "/readyz", 200, "ready\n");
     publisher.wait().expect(0);
+    // The page is renewed ten times a second: the last heartbeats are to be on it.
+    std::thread::sleep(Duration::from_millis(300));
     let deadline = Instant::now() + PATIENCE;
     let page = loop {
         let page = scrape::metrics(&at);
