@@ -21,8 +21,9 @@ use twinline_listener::Live;
 const SAMPLE: Duration = Duration::from_millis(200);
 /// Whether everything is delivered is looked at this often.
 const LOOK: Duration = Duration::from_millis(2);
-/// Everything is delivered so long after all was sent, or never: gaps have had their time.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// Everything is delivered so long after all was sent, or never: where something else has the cores, much comes through
+/// recovery, which is slow then, too.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Most of the stream that may come through recovery where a rate holds, in percent.
 pub(super) const MOST_RECOVERED: f64 = 0.1;
