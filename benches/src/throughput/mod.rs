@@ -17,7 +17,7 @@ use rustix::fs::statvfs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use trial::{MOST_RECOVERED, Trial, run_one};
+use trial::{Bound, MOST_RECOVERED, Trial, run_one};
 use twinline_feed::source::pace::Pace;
 
 /// A rate counts as kept if so much of it was delivered by its end.
@@ -36,6 +36,8 @@ pub struct Options {
     pub symbols: u16,
     /// How long each run lasts.
     pub span: Duration,
+    /// Messages of a run at most: no more than the sockets' buffers hold, and even a listener that has no core loses none.
+    pub most: Option<u64>,
     /// How long a step of the search lasts.
     pub step: Duration,
     /// Steps of the search, and of confirming what it found, at most.
@@ -53,8 +55,19 @@ impl Default for Options {
             itch: None,
             symbols: 100,
             span: Duration::from_secs(10),
+            most: None,
             step: Duration::from_secs(2),
             tries: 12,
+        }
+    }
+}
+
+impl Options {
+    /// When a run that lasts for `span` ends.
+    fn bound(&self, span: Duration) -> Bound {
+        Bound {
+            span,
+            messages: self.most.unwrap_or(u64::MAX),
         }
     }
 }
@@ -87,7 +100,7 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     describe(&mut section, "packet by packet", &plain, None);
 
     watch.step("throughput: as fast as it goes", 0, 1)?;
-    let flood = run_one(&options.bed, &day, Pace::Max, options.span)?;
+    let flood = run_one(&options.bed, &day, Pace::Max, options.bound(options.span))?;
     show(
         &mut section,
         ["as fast as the publisher can", "rate"],
@@ -117,7 +130,7 @@ fn fresh(
         ));
     }
     watch.step("throughput: the same rate, fresh segments", 0, 1)?;
-    let trial = run_one(&bed, day, per_second(found.rate()), span)?;
+    let trial = run_one(&bed, day, per_second(found.rate()), options.bound(span))?;
     show(
         section,
         ["bursts, fresh segments", "that rate"],
@@ -190,7 +203,7 @@ fn highest(
     watch: &Watch,
 ) -> Result<Highest, BenchError> {
     let attempt = |rate: f64, span: Duration| -> Result<Option<Trial>, BenchError> {
-        let trial = run_one(bed, day, per_second(rate), span)?;
+        let trial = run_one(bed, day, per_second(rate), options.bound(span))?;
         // Less came through than was to: the publisher or the listener cannot.
         let kept = trial.rate() >= rate * KEPT;
         Ok((kept && trial.holds()).then_some(trial))
@@ -307,6 +320,7 @@ mod tests {
             },
             symbols: 1,
             span: Duration::from_millis(300),
+            most: Some(100_000),
             step: Duration::from_millis(100),
             tries: 3,
             ..Options::default()

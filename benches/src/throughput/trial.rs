@@ -28,6 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Most of the stream that may come through recovery where a rate holds, in percent.
 pub(super) const MOST_RECOVERED: f64 = 0.1;
 
+/// When a run ends: whatever comes first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound {
+    pub(super) span: Duration,
+    pub(super) messages: u64,
+}
+
 /// What a run came to.
 #[derive(Clone, Debug)]
 pub(super) struct Trial {
@@ -69,7 +76,7 @@ impl Trial {
     }
 }
 
-/// Publishes `day` again and again for `span`.
+/// Publishes `day` again and again up to `bound`.
 ///
 /// # Errors
 /// If a message is lost, or anything else does not work.
@@ -77,12 +84,12 @@ pub(super) fn run_one(
     config: &BedConfig,
     day: &ItchDay,
     pace: Pace,
-    span: Duration,
+    bound: Bound,
 ) -> Result<Trial, BenchError> {
-    on_own_thread(|| publish(config, day, pace, span))
+    on_own_thread(|| publish(config, day, pace, bound))
 }
 
-fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, span: Duration) -> Result<Trial, BenchError> {
+fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, BenchError> {
     let bed = Bed::new(config)?;
     let [a, b] = bed.lines();
     let options = SenderOptions {
@@ -98,7 +105,8 @@ fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, span: Duration) -> Res
     let listening = bed.listen(&serving, true)?;
     let mut source = Bounded {
         file: day.source(1, pace),
-        span: span.as_nanos() as u64,
+        span: bound.span.as_nanos() as u64,
+        most: bound.messages,
         began: None,
     };
     let (over, live) = (AtomicBool::new(false), listening.live().clone());
@@ -188,11 +196,13 @@ fn sample(
 /// Seconds since the beginning with messages a second, and when the last message was delivered.
 type Samples = (Vec<(f64, f64)>, Option<Instant>);
 
-/// A file that has an end in time.
+/// A file that has an end in time, and in number.
 struct Bounded {
     file: ItchFile,
     /// Nanoseconds from the first poll.
     span: u64,
+    /// Messages.
+    most: u64,
     /// The first poll: when it was, and by the clock that it was told.
     began: Option<(Instant, u64)>,
 }
@@ -212,7 +222,7 @@ impl Source for Bounded {
 
     fn poll(&mut self, now: u64, sink: &mut impl EventSink) -> Result<SourceState, SourceError> {
         let (_, began) = *self.began.get_or_insert_with(|| (Instant::now(), now));
-        if now - began >= self.span {
+        if now - began >= self.span || self.file.position() >= self.most {
             return Ok(SourceState::End);
         }
         self.file.poll(now, sink)

@@ -60,6 +60,7 @@ pub(super) fn part<'a>(options: Options, itch: Option<&Path>, ground: &Ground, b
     if brief {
         (options.symbols, options.tries) = (options.symbols.min(2), 3);
         (options.span, options.step) = (Duration::from_millis(300), Duration::from_millis(100));
+        options.most = Some(100_000);
     }
     Box::new(move |watch| throughput::run(&options, watch))
 }
