@@ -1,6 +1,8 @@
 //! Several packets that go, or came, in one piece: what segmentation offload cuts up and receive offload puts together.
 
 use std::iter;
+use twinline_wire::header::{MAGIC, PacketHeader};
+use zerocopy::FromBytes;
 
 /// Most packets in one burst: what every kernel with segmentation offload cuts up in one send.
 const MOST_PACKETS: usize = 64;
@@ -33,6 +35,15 @@ impl<'p> Burst<'p> {
         Self {
             bytes: packet,
             size: packet.len(),
+        }
+    }
+
+    /// What came in one piece: several packets where one of ours begins right where the first one's header says that it ends.
+    #[inline]
+    pub fn received(bytes: &'p [u8]) -> Self {
+        Self {
+            bytes,
+            size: size_of_first(bytes),
         }
     }
 
@@ -79,6 +90,24 @@ impl<'p> Burst<'p> {
             rest = Some(others);
             Some(packet)
         })
+    }
+}
+
+/// The size of the datagrams that `bytes` were received as, all of which but the last have the same. More than one only
+/// where a packet of ours begins right where the first one's header says that it ends.
+#[inline]
+fn size_of_first(bytes: &[u8]) -> usize {
+    let Ok((header, _)) = PacketHeader::ref_from_prefix(bytes) else {
+        return bytes.len();
+    };
+    let size = usize::from(header.length.get());
+    let next = bytes.get(size..size + 2);
+    match size >= size_of::<PacketHeader>()
+        && header.magic.get() == MAGIC
+        && next == Some(&MAGIC.to_le_bytes())
+    {
+        true => size,
+        false => bytes.len(),
     }
 }
 

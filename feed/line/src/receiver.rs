@@ -18,8 +18,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
-use twinline_wire::header::{MAGIC, PacketHeader};
-use zerocopy::FromBytes;
 
 /// Receive buffer asked for by default, in bytes. The kernel counts its bookkeeping and so holds twice as many bytes of
 /// full bursts, a quarter more of single packets of 1,408 bytes, and less than half of packets of 200 bytes.
@@ -201,15 +199,14 @@ impl LineReceiver {
                 return None;
             }
         };
-        let size = size_of_first(&buffer[..length.min(buffer.len())]);
-        let burst = Burst::new(&buffer[..length.min(buffer.len())], size);
+        let burst = Burst::received(&buffer[..length.min(buffer.len())]);
         let count = burst.count() as u64;
         add(&self.received, count);
         add(&self.bytes, length as u64);
         if count > 1 {
             add(&self.bursts, 1);
         }
-        if length <= buffer.len() && size <= longest {
+        if length <= buffer.len() && burst.size() <= longest {
             return Some(burst);
         }
         add(&self.truncated, count);
@@ -284,24 +281,6 @@ impl AsFd for LineReceiver {
     /// For waiting until something is there.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
-    }
-}
-
-/// The size of the datagrams that `bytes` were received as, all of which but the last have the same. More than one only
-/// where a packet of ours begins right where the first one's header says that it ends.
-#[inline]
-fn size_of_first(bytes: &[u8]) -> usize {
-    let Ok((header, _)) = PacketHeader::ref_from_prefix(bytes) else {
-        return bytes.len();
-    };
-    let size = usize::from(header.length.get());
-    let next = bytes.get(size..size + 2);
-    match size >= size_of::<PacketHeader>()
-        && header.magic.get() == MAGIC
-        && next == Some(&MAGIC.to_le_bytes())
-    {
-        true => size,
-        false => bytes.len(),
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use twinline_journal::{JournalError, JournalReader};
-use twinline_line::{Line, LineAddress, LineReceiver, ReceiverOptions};
+use twinline_line::{Burst, Line, LineAddress, LineReceiver, ReceiverOptions};
 use twinline_wire::header::MAX_PACKET_LEN;
 
 /// How long to wait where nothing more is just now.
@@ -137,21 +137,25 @@ pub(super) fn capture(path: &Path, decoder: &mut Decoder, stop: &AtomicBool) -> 
     let input = unpacked(input).map_err(|cause| Failure::error(format!("cannot read {name}: {cause}")))?;
     let mut reader = CaptureReader::new(&name, input)?;
     while let Some(packet) = reader.next()? {
-        let flow = match headers::datagram(packet.interface.link, packet.bytes) {
-            Ok(datagram) => decoder.arrival(&Arrival {
-                bytes: datagram.payload,
-                number: packet.number,
-                received: packet.time,
-                destination: Some(datagram.destination),
-                interface: &packet.interface.name,
-            })?,
+        let datagram = match headers::datagram(packet.interface.link, packet.bytes) {
+            Ok(datagram) => datagram,
             Err(why) => {
                 decoder.skip(why);
                 continue;
             }
         };
-        if flow.is_break() || stop.load(Ordering::Relaxed) {
-            return Ok(ControlFlow::Break(()));
+        // On the sender's own host a burst is captured before it is cut up.
+        for bytes in Burst::received(datagram.payload).packets() {
+            let flow = decoder.arrival(&Arrival {
+                bytes,
+                number: packet.number,
+                received: packet.time,
+                destination: Some(datagram.destination),
+                interface: &packet.interface.name,
+            })?;
+            if flow.is_break() || stop.load(Ordering::Relaxed) {
+                return Ok(ControlFlow::Break(()));
+            }
         }
     }
     Ok(ControlFlow::Continue(()))

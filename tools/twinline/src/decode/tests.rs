@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use serde_json::Value as Json;
 use std::io::{Cursor, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use twinline_wire::market::{AddOrder, InstrumentDefinition, PriceTick};
 use twinline_wire::session::EpochStart;
@@ -186,6 +187,30 @@ fn each_message_of_both_lines_is_shown_with_its_place_and_its_times() {
     assert_eq!(order["received"], SENT + 4_250);
     assert_eq!(order["since_previous_ns"], 2_000);
     assert_eq!(order["one_way_ns"], 1_250);
+}
+
+#[test]
+fn a_burst_that_was_captured_before_it_was_cut_up_is_its_packets() {
+    let packet = packets().swap_remove(2);
+    let mut file = Vec::new();
+    write_head(&mut file, &["line A", "line B"]).unwrap();
+    write_packet(
+        &mut file,
+        0,
+        SENT,
+        &framed(1, &[&packet[..], &packet, &packet].concat()),
+    )
+    .unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("burst.pcapng");
+    std::fs::write(&path, file).unwrap();
+    let writer = Writer::new(Format::Jsonl, Box::new(Shared::default()));
+    let mut decoder = Decoder::new(Filter::default(), Show::default(), None, [None, None], writer);
+    let flow = super::input::capture(&path, &mut decoder, &AtomicBool::new(false)).unwrap();
+    assert!(flow.is_continue());
+    let mut summary = Summary::new("decode");
+    decoder.finish(&mut summary);
+    assert_eq!(summary.packets, 3);
 }
 
 #[test]
