@@ -52,6 +52,19 @@ impl Ties {
         (begin.unix(end.clock).abs_diff(end.unix) <= STEP).then_some(Self { begin, end })
     }
 
+    /// Ties of clocks that run alike, real time `apart` nanoseconds ahead.
+    #[cfg(test)]
+    pub(crate) fn of_clocks(apart: u64) -> Self {
+        let tie = |clock| Tie {
+            clock,
+            unix: clock + apart,
+        };
+        Self {
+            begin: tie(0),
+            end: tie(1_000_000_000),
+        }
+    }
+
     /// A moment of real time by the benchmark's clock.
     pub fn clock(&self, unix: u64) -> u64 {
         let (begin, end) = (&self.begin, &self.end);
