@@ -180,11 +180,12 @@ impl Helper {
         let (finished, finished_receiver) = bounded(64);
         shared.stop.store(false, Ordering::Relaxed);
         let dir = preparer.dir.clone();
+        let look = look(preparer.geometry.size);
         let sync = SyncWorker {
             syncer: preparer.syncer.clone(),
             shared: shared.clone(),
             period,
-            look: look(preparer.geometry.size),
+            look,
         };
         let worker = Worker {
             preparer,
@@ -193,6 +194,7 @@ impl Helper {
             finished: finished_receiver,
             next,
             retry: None,
+            look,
         };
         let failed = || JournalError::io("start a helper thread for", &dir);
         let thread = thread::Builder::new().name("journal-prepare".to_owned());
@@ -255,6 +257,7 @@ struct Worker {
     finished: Receiver<Finished>,
     next: u64,
     retry: Option<Instant>,
+    look: Duration,
 }
 
 /// How long the helpers of a journal with segments of `size` bytes sleep.
@@ -265,12 +268,11 @@ fn look(size: usize) -> Duration {
 
 impl Worker {
     fn run(mut self) -> Preparer {
-        let look = look(self.preparer.geometry.size);
         while !self.shared.stop.load(Ordering::Acquire) {
             self.take_finished();
             self.make_next();
             // By the clock: being woken would cost the writer a system call.
-            thread::park_timeout(look);
+            thread::park_timeout(self.look);
         }
         self.take_finished();
         self.preparer

@@ -230,7 +230,7 @@ impl JournalWriter {
     }
 
     /// Commits the packet of `length` bytes in the slot, whose header has `flags`: readers see it from now on. Returns
-    /// its bytes, for the lines. If it could not be made durable ([`SyncPolicy::EveryPacket`]), the next call of
+    /// its bytes. If it could not be made durable ([`SyncPolicy::EveryPacket`]), the next call of
     /// [`slot`](Self::slot) says so.
     ///
     /// # Panics

@@ -12,8 +12,7 @@ use twinline_wire::{Frame, Message, MessageDef};
 impl<L: Lines> Publisher<L> {
     /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
     /// A packet that is full is committed and sent, together with others that follow at once; the last one only by
-    /// [`flush`](Self::flush). An event that `fill` does not end is
-    /// dropped. During the lead-in this ends it.
+    /// [`flush`](Self::flush). An event that `fill` does not end is dropped. During the lead-in this ends it.
     ///
     /// # Errors
     /// [`PublishError::EventTooLarge`] and [`PublishError::NotMarketData`]: that event is not published, all others are.
@@ -97,20 +96,7 @@ impl<L: Lines> Publisher<L> {
             let named = view_block::<InstrumentDefinition>(message.as_bytes());
             self.name_instrument(named.instrument.get());
         }
-        let mut moved = false;
-        loop {
-            let pushed = match self.journal.slot() {
-                Ok(room) => self.packing.push(room, message),
-                Err(error) => {
-                    self.error = Some(failed(&mut self.phase, error));
-                    return;
-                }
-            };
-            if pushed || !self.moves_event(moved, now) {
-                return;
-            }
-            moved = true;
-        }
+        self.put(now, |packing, room| packing.push(room, message));
     }
 
     /// One framed message of the current event.
@@ -123,17 +109,15 @@ impl<L: Lines> Publisher<L> {
             self.name_instrument(named.instrument.get());
         }
         let definition = frame.definition();
-        let pushed = match definition.and_then(MessageDef::flags_offset) {
+        match definition.and_then(MessageDef::flags_offset) {
             // A block of an older schema may end before its flags.
             Some(at) if at < frame.block().len() => {
-                self.put(now, |packing, room| packing.push_frame(room, frame, at))
+                self.put(now, |packing, room| packing.push_frame(room, frame, at));
             }
-            _ => Err(PublishError::NotMarketData {
-                name: definition.map_or("a template of another schema", |definition| definition.name),
-            }),
-        };
-        if let Err(error) = pushed {
-            self.error = Some(error);
+            _ => {
+                let name = definition.map_or("a template of another schema", |definition| definition.name);
+                self.error = Some(PublishError::NotMarketData { name });
+            }
         }
     }
 
@@ -145,22 +129,24 @@ impl<L: Lines> Publisher<L> {
         }
     }
 
-    /// Appends to the current event with `push`, which says whether there was room; without, the event moves on first.
-    fn put(
-        &mut self,
-        now: u64,
-        mut push: impl FnMut(&mut Packing, &mut [u8]) -> bool,
-    ) -> Result<(), PublishError> {
-        let room = slot(&mut self.journal, &mut self.phase)?;
-        if push(&mut self.packing, room) {
-            return Ok(());
+    /// Appends to the current event with `push`, which says whether there was room; without, the event moves on first. Where
+    /// it cannot, the error is noted.
+    #[inline(always)]
+    fn put(&mut self, now: u64, mut push: impl FnMut(&mut Packing, &mut [u8]) -> bool) {
+        let mut moved = false;
+        loop {
+            let pushed = match self.journal.slot() {
+                Ok(room) => push(&mut self.packing, room),
+                Err(error) => {
+                    self.error = Some(failed(&mut self.phase, error));
+                    return;
+                }
+            };
+            if pushed || !self.moves_event(moved, now) {
+                return;
+            }
+            moved = true;
         }
-        self.move_event(now)?;
-        let room = slot(&mut self.journal, &mut self.phase)?;
-        if push(&mut self.packing, room) {
-            return Ok(());
-        }
-        Err(self.too_large())
     }
 
     /// The current event is complete.
@@ -176,10 +162,7 @@ impl<L: Lines> Publisher<L> {
 
     #[cold]
     fn end_event_in_slot(&mut self, source: u16, position: u64, now: u64) {
-        let ended = self.put(now, |packing, room| packing.end_event(room, source, position));
-        if let Err(error) = ended {
-            self.error = Some(error);
-        }
+        self.put(now, |packing, room| packing.end_event(room, source, position));
     }
 
     /// The packet has no room: [`move_event`](Self::move_event), unless the event was `moved` already. True if there is room

@@ -2,8 +2,8 @@
 //!
 //! [`Publisher`] is a state machine: it owns the journal, is told the time, and sends through [`Lines`]. It stamps,
 //! encodes straight into the journal's memory, commits, sends on line A, sends on line B: nothing goes out that cannot be
-//! recovered. While more waits, full packets go out several in one send. Threads, clocks and sockets are in [`run`](crate::run); [`open`](open()) puts it together with the epoch
-//! store.
+//! recovered. While more waits, full packets go out several in one send. Threads, clocks and sockets are in
+//! [`run`](crate::run); [`open`](open()) puts it together with the epoch store.
 
 mod checkpoint;
 mod config;
