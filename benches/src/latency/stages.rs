@@ -94,18 +94,13 @@ impl Sink for Stamping {
             return;
         }
         let journalled = self.clock.now();
-        let origin = match delivery.origin {
-            Origin::LineA => twinline_ring::Origin::LineA,
-            Origin::LineB => twinline_ring::Origin::LineB,
-            Origin::Recovery => twinline_ring::Origin::Recovery,
-        };
         let (location, time) = (self.journal.location().to_bits(), unix_now());
         self.ring.messages(
             &delivery.packet,
             delivery.skip,
             delivery.take,
             time,
-            origin,
+            delivery.origin.into(),
             location,
         );
         self.got.push(Got {
@@ -209,11 +204,7 @@ fn receive(
             let delivered = sink.got.len();
             if let Ok(packet) = Packet::parse(bytes) {
                 sink.checked = clock.now();
-                let origin = match line {
-                    Line::A => Origin::LineA,
-                    Line::B => Origin::LineB,
-                };
-                arbiter.on_valid(origin, packet, sink.received, &mut sink);
+                arbiter.on_valid(line.into(), packet, sink.received, &mut sink);
             }
             sink.got.len() > delivered
         });

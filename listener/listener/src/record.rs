@@ -1,7 +1,7 @@
 //! The listener's own journal: everything delivered goes in before anything else happens with it. Its tail is the
 //! restart position, and fills whoever missed something. Behind it the same goes into the ring, for the programs on this host.
 
-use crate::arbiter::{Delivery, Notice, NoticeKind, Origin, Position, Sink};
+use crate::arbiter::{Delivery, Notice, NoticeKind, Position, Sink};
 use hdrhistogram::Histogram;
 use twinline_book::snapshot::Place;
 use twinline_feed::run::unix_now;
@@ -247,18 +247,13 @@ impl Sink for Record {
         let sent = delivery.packet.header().sending_time.get();
         let now = unix_now();
         if let Some(ring) = &mut self.ring {
-            let origin = match delivery.origin {
-                Origin::LineA => twinline_ring::Origin::LineA,
-                Origin::LineB => twinline_ring::Origin::LineB,
-                Origin::Recovery => twinline_ring::Origin::Recovery,
-            };
             let location = self.journal.location().to_bits();
             ring.messages(
                 &delivery.packet,
                 delivery.skip,
                 delivery.take,
                 now,
-                origin,
+                delivery.origin.into(),
                 location,
             );
         }

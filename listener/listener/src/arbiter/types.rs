@@ -3,6 +3,7 @@
 use super::DropCounts;
 use super::State;
 use super::ranges::Span;
+use twinline_line::Line;
 use twinline_wire::Packet;
 use twinline_wire::field::{ClockState, LineName, LineState, LossReason, SessionState};
 use twinline_wire::header::DEFAULT_PACKET_LEN;
@@ -16,6 +17,25 @@ pub enum Origin {
     LineB = 1,
     /// A recovery service.
     Recovery = 2,
+}
+
+impl From<Line> for Origin {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::A => Self::LineA,
+            Line::B => Self::LineB,
+        }
+    }
+}
+
+impl From<Origin> for twinline_ring::Origin {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::LineA => Self::LineA,
+            Origin::LineB => Self::LineB,
+            Origin::Recovery => Self::Recovery,
+        }
+    }
 }
 
 /// Something that is delivered: messages `skip..skip + take` of a packet.

@@ -7,7 +7,6 @@ use crate::fetch::Answer;
 use crate::join::StateEvent;
 use std::sync::atomic::{AtomicBool, Ordering};
 use twinline_journal::failpoint;
-use twinline_line::Line;
 use twinline_line::impair::Impairer;
 use twinline_wire::Packet;
 
@@ -44,8 +43,7 @@ impl Listener {
                 if self.until_end && self.is_done(now) {
                     break;
                 }
-            }
-            if now >= missing_at && self.arbiter.is_missing_something() {
+            } else if now >= missing_at && self.arbiter.is_missing_something() {
                 self.ask_for_gaps(now);
                 let looked_at = self.arbiter.window_len() + self.policy.open_gaps();
                 missing_at = now + MISSING_TURN + MISSING_SHARE * looked_at as u64;
@@ -103,9 +101,9 @@ impl Listener {
         self.poller.poll(|line, bytes| {
             let next = arbiter.position().next;
             match impairer {
-                None => arbiter.on_packet(origin(line), bytes, now, output),
+                None => arbiter.on_packet(line.into(), bytes, now, output),
                 Some(impairer) => impairer.push(line, bytes, now, &mut |line, bytes| {
-                    arbiter.on_packet(origin(line), bytes, now, output);
+                    arbiter.on_packet(line.into(), bytes, now, output);
                 }),
             }
             arbiter.position().next != next
@@ -180,7 +178,7 @@ impl Listener {
         let (arbiter, output) = (&mut self.arbiter, &mut self.output);
         if let Some(impairer) = &mut self.impairer {
             impairer.poll(now, &mut |line, bytes| {
-                arbiter.on_packet(origin(line), bytes, now, output)
+                arbiter.on_packet(line.into(), bytes, now, output)
             });
         }
     }
@@ -236,12 +234,5 @@ impl Listener {
             false => (session, self.arbiter.known_end()),
         };
         self.chase.look((session, next), end, now);
-    }
-}
-
-fn origin(line: Line) -> Origin {
-    match line {
-        Line::A => Origin::LineA,
-        Line::B => Origin::LineB,
     }
 }

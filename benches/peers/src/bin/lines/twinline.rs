@@ -12,11 +12,9 @@ use twinline_feed::run::unix_now;
 use twinline_feed::source::EventSink;
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalWriter, Prepare, Retention, SyncPolicy};
-use twinline_line::{Line, LineAddress, LineReceiver, ReceiverOptions, SenderOptions};
+use twinline_line::{LineAddress, LineReceiver, ReceiverOptions, SenderOptions};
 use twinline_listener::arbiter::Notice;
-use twinline_listener::{
-    Arbiter, ArbiterConfig, Delivery, GapConfig, GapPolicy, LinePoller, Origin, Record, Sink,
-};
+use twinline_listener::{Arbiter, ArbiterConfig, Delivery, GapConfig, GapPolicy, LinePoller, Record, Sink};
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 use twinline_wire::market::Imbalance;
 use twinline_wire::{Message as _, Optional, Price};
@@ -209,11 +207,7 @@ impl Receiving for TwinlineReceive {
         let (arbiter, record) = (&mut self.arbiter, &mut self.record);
         self.poller.poll(|line, bytes| {
             let next = arbiter.position().next;
-            let origin = match line {
-                Line::A => Origin::LineA,
-                Line::B => Origin::LineB,
-            };
-            arbiter.on_packet(origin, bytes, now, &mut Delivered { record, took });
+            arbiter.on_packet(line.into(), bytes, now, &mut Delivered { record, took });
             arbiter.position().next != next
         });
         if now >= self.gaps_at {
