@@ -1,6 +1,7 @@
 //! Books at the speed of one thread: an ITCH file in memory, translated as the publisher does and applied to full books,
 //! with each change of a best bid or offer reported.
 
+use crate::itch_day;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -49,15 +50,9 @@ pub fn run(itch: &[u8], report: impl FnMut(&Change)) -> BookRun {
         report,
     };
     let mut messages = 0;
-    let mut rest = itch;
-    while let [high, low, behind @ ..] = rest {
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        let Some((message, behind)) = behind.split_at_checked(length) else {
-            break;
-        };
+    for message in itch_day::messages(itch) {
         translate(1, message, &mut sink);
         messages += 1;
-        rest = behind;
     }
     BookRun {
         messages,

@@ -6,6 +6,7 @@ use std::io::Error;
 use std::path::Path;
 use twinline_benches::harness::median::Median;
 use twinline_benches::harness::result::{Figure, QUANTILES, Reached, Section, Value};
+use twinline_wire::{OpenPacket, Stamp};
 
 /// The two cores that are measured on; `None`, and a line that says so, where there is one only.
 ///
@@ -22,6 +23,27 @@ pub fn two_cores() -> Result<Option<[CoreId; 2]>, &'static str> {
     }
     println!("skipped: {missing}");
     Ok(None)
+}
+
+/// A packet of channel 1, session 1 and epoch 1 that `fill` puts messages into, the first one `sequence`.
+///
+/// # Panics
+/// If `fill` says that there is no room.
+pub fn packet(sequence: u64, fill: impl FnOnce(&mut OpenPacket, &mut [u8]) -> bool) -> Vec<u8> {
+    let mut buffer = vec![0; 256];
+    let mut open = OpenPacket::new();
+    assert!(fill(&mut open, &mut buffer), "a packet holds it");
+    let stamp = Stamp {
+        channel: 1,
+        session: 1,
+        epoch: 1,
+        epoch_base: 1,
+        sequence,
+        ..Stamp::default()
+    };
+    let length = open.finish_whole(&mut buffer, stamp, 0);
+    buffer.truncate(length);
+    buffer
 }
 
 /// Writes `results` to `file` as one JSON object, if a file was named.

@@ -2,7 +2,7 @@
 //! other way: a small process beside it waits for that.
 
 use crate::harness::error::BenchError;
-use crate::recovery::feed::on_core;
+use crate::harness::threads::on_core;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io::{self, Write};

@@ -65,7 +65,7 @@ impl Default for BedConfig {
 
 impl BedConfig {
     /// Pins the calling thread to the publisher's (0) or the listener's (1) core. Threads that it starts later are bound to
-    /// that core too: so this comes last, [on a thread of its own](on_own_thread).
+    /// that core too: so this comes last, on a thread of its own.
     ///
     /// # Errors
     /// If there is no such core.
@@ -252,15 +252,6 @@ impl Bed {
             thread: Some(thread),
         })
     }
-}
-
-/// Does `work` on a thread of its own, which may be pinned and ends with it.
-///
-/// # Errors
-/// What `work` says.
-pub fn on_own_thread<T: Send>(work: impl FnOnce() -> Result<T, BenchError> + Send) -> Result<T, BenchError> {
-    let done = thread::scope(|scope| scope.spawn(work).join());
-    done.unwrap_or_else(|_| Err(BenchError::Broken("the measuring thread panicked".into())))
 }
 
 /// A group of 239.64.0.0/10 that no other process of this machine uses.

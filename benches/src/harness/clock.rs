@@ -42,22 +42,10 @@ impl Clock {
         }
     }
 
-    /// The counter now, in ticks.
-    #[inline]
-    pub fn ticks(&self) -> u64 {
-        self.quanta.raw()
-    }
-
     /// Nanoseconds since the clock was made.
     #[inline]
     pub fn now(&self) -> u64 {
         self.quanta.delta_as_nanos(self.raw, self.quanta.raw())
-    }
-
-    /// Nanoseconds between two readings of [`ticks`](Self::ticks); 0 if the second is the earlier one.
-    #[inline]
-    pub fn between(&self, from: u64, to: u64) -> u64 {
-        self.quanta.delta_as_nanos(from, to)
     }
 
     /// Compares the counter with the system's clock since this clock was made.
@@ -81,12 +69,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clock_moves_forward_and_ticks_are_nanoseconds_by_it() {
+    fn the_clock_moves_forward() {
         let clock = Clock::new();
-        let (ticks, now) = (clock.ticks(), clock.now());
-        let (later_ticks, later) = (clock.ticks(), clock.now());
-        assert!(later_ticks >= ticks && later >= now);
-        assert_eq!(clock.between(later_ticks, later_ticks), 0);
+        let now = clock.now();
+        assert!(clock.now() >= now);
     }
 
     #[test]

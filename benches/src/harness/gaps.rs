@@ -10,17 +10,12 @@ pub const GAP: u64 = 200_000;
 pub struct Gaps {
     last: u64,
     stolen: u64,
-    longest: u64,
 }
 
 impl Gaps {
     /// Watches from `now` on.
     pub fn new(now: u64) -> Self {
-        Self {
-            last: now,
-            stolen: 0,
-            longest: 0,
-        }
+        Self { last: now, stolen: 0 }
     }
 
     /// The thread turns. To be called in every turn of its loop.
@@ -29,7 +24,6 @@ impl Gaps {
         let gap = now.saturating_sub(self.last);
         if gap > GAP {
             self.stolen += gap;
-            self.longest = self.longest.max(gap);
         }
         self.last = now;
     }
@@ -37,11 +31,6 @@ impl Gaps {
     /// What was stolen so far, in nanoseconds.
     pub fn stolen(&self) -> u64 {
         self.stolen
-    }
-
-    /// The longest gap, in nanoseconds.
-    pub fn longest(&self) -> u64 {
-        self.longest
     }
 }
 
@@ -56,9 +45,6 @@ mod tests {
         assert_eq!(gaps.stolen(), 0);
         gaps.look(2_000 + 3 * GAP);
         gaps.look(2_500 + 3 * GAP);
-        assert_eq!(
-            (gaps.stolen(), gaps.longest()),
-            (2 * GAP + 1_000, 2 * GAP + 1_000)
-        );
+        assert_eq!(gaps.stolen(), 2 * GAP + 1_000);
     }
 }

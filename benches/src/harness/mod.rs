@@ -18,5 +18,6 @@ pub mod pace;
 pub mod pairs;
 pub mod result;
 pub mod slice;
+pub(crate) mod threads;
 pub mod tie;
 pub mod watch;

@@ -1,8 +1,5 @@
 //! When each message is to be sent, whatever became of those before it: a late sender does not make its lateness vanish.
 
-use super::clock::Clock;
-use super::gaps::Gaps;
-
 /// Intended send times at an even rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -27,20 +24,6 @@ impl Pace {
     #[inline]
     pub fn at(&self, number: u64) -> u64 {
         self.start + ((number * self.period) >> 10)
-    }
-
-    /// Spins until then, and returns when that was; `gaps` sees every turn.
-    #[inline]
-    pub fn wait(&self, number: u64, clock: &Clock, gaps: &mut Gaps) -> u64 {
-        let at = self.at(number);
-        loop {
-            let now = clock.now();
-            gaps.look(now);
-            if now >= at {
-                return at;
-            }
-            std::hint::spin_loop();
-        }
     }
 }
 

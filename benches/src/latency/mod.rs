@@ -12,12 +12,13 @@ mod stages;
 
 pub use load::{FULL, Mix, SAMPLE_LEN, Sample, Size};
 
-use crate::harness::bed::{BedConfig, on_own_thread};
+use crate::harness::bed::BedConfig;
 use crate::harness::clock::Clock;
 use crate::harness::error::BenchError;
 use crate::harness::pairs::Pairs;
 use crate::harness::result::{Distribution, Figure, Goal, Section, Timeline, Value};
 use crate::harness::slice::{Slice, latencies};
+use crate::harness::threads::on_core;
 use crate::harness::watch::Watch;
 use floor::Floor;
 use hdrhistogram::Histogram;
@@ -102,7 +103,7 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
         ],
         ..Section::default()
     };
-    let report = on_own_thread(|| {
+    let report = on_core("bench", None, || {
         // Ours ends first: the floor's thread may need the listener's core to end.
         let mut floor = Floor::new(&options.bed, &clock)?;
         let mut ours = Ours::new(&options.bed, &clock)?;
@@ -136,8 +137,9 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     for mix in options.mixes.iter().filter(|_| options.stages > 0) {
         let name = mix.name();
         let mut feed = Feed::new(mix, options.slice)?;
-        let stages =
-            on_own_thread(|| stages::measure(&options.bed, &clock, &mut feed, options.stages, watch, &name))?;
+        let stages = on_core("bench", None, || {
+            stages::measure(&options.bed, &clock, &mut feed, options.stages, watch, &name)
+        })?;
         section.stages.extend(stages);
     }
     Ok(section)

@@ -1,9 +1,9 @@
 //! The floor of recovery: the barest programs that move the same bytes over TCP on loopback.
 
-use super::feed::{join, spawn};
 use crate::harness::clock::Clock;
 use crate::harness::error::BenchError;
 use crate::harness::slice::{Slice, latencies};
+use crate::harness::threads::{join, spawn};
 use std::hint::black_box;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,7 +1,7 @@
 //! Many clients that ask for the same messages at once: how long the last of them waits, and what it does to the feed.
 
 use super::clients::Clients;
-use super::feed::{Feed, PATIENCE, Way, bytes_of, join, on_core, spawn};
+use super::feed::{Feed, PATIENCE, Way, bytes_of};
 use super::watching::Watching;
 use super::{Options, bare, figure, ratio, seconds};
 use crate::harness::bed::Bed;
@@ -9,6 +9,7 @@ use crate::harness::error::BenchError;
 use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Goal, Section, Timeline, Value};
 use crate::harness::slice::latencies;
+use crate::harness::threads::{join, on_core, spawn};
 use crate::harness::watch::Watch;
 use hdrhistogram::Histogram;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! A publisher whose packets can be kept from the lines, and threads on cores.
+//! A publisher whose packets can be kept from the lines.
 
 use crate::harness::bed::Bed;
 use crate::harness::error::BenchError;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use twinline_feed::lines::SocketLines;
 use twinline_feed::publisher::{Burst, Line, Lines, Opened, Phase, PublishError, Publisher, Reserver};
-use twinline_feed::run::{pin, unix_now};
+use twinline_feed::run::unix_now;
 use twinline_journal::JournalReader;
 use twinline_line::SenderOptions;
 use twinline_wire::field::{EventFlags, Optional, Price};
@@ -20,43 +20,6 @@ use twinline_wire::market::PriceTick;
 pub(crate) const SESSION: u32 = 1;
 /// How long anything that must happen may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Runs `work` on a thread of its own, named `name`, and on `core` if one is given, with all threads that it starts.
-pub(crate) fn on_core<T: Send>(
-    name: &str,
-    core: Option<usize>,
-    work: impl FnOnce() -> Result<T, BenchError> + Send,
-) -> Result<T, BenchError> {
-    thread::scope(|scope| {
-        let thread = spawn(scope, name, core, work)?;
-        join(thread)
-    })
-}
-
-/// Starts `work` on a thread like that.
-pub(crate) fn spawn<'s, T: Send + 's>(
-    scope: &'s thread::Scope<'s, '_>,
-    name: &str,
-    core: Option<usize>,
-    work: impl FnOnce() -> Result<T, BenchError> + Send + 's,
-) -> Result<thread::ScopedJoinHandle<'s, Result<T, BenchError>>, BenchError> {
-    let thread = thread::Builder::new().name(name.into());
-    let pinned = move || {
-        if let Some(core) = core {
-            pin(core)?;
-        }
-        work()
-    };
-    thread
-        .spawn_scoped(scope, pinned)
-        .map_err(BenchError::io("start a thread"))
-}
-
-/// What such a thread came to.
-pub(crate) fn join<T>(thread: thread::ScopedJoinHandle<'_, Result<T, BenchError>>) -> Result<T, BenchError> {
-    let ended = thread.join();
-    ended.unwrap_or_else(|_| Err(BenchError::Broken("a thread of the benchmark panicked".into())))
-}
 
 /// The bytes of the packets in `journal` that hold the sequences `from..to`, as recovery sends them: each padded to a
 /// multiple of 64.

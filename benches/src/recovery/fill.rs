@@ -3,7 +3,7 @@
 //! A full packet is kept from both lines, then one goes out on both: the listener may ask once it came on the second. The
 //! time runs from just before that is sent, by the system's clock, to the time that the listener's ring gives the fill.
 
-use super::feed::{Feed, Way, bytes_of, on_core};
+use super::feed::{Feed, Way, bytes_of};
 use super::watching::Watching;
 use super::{Options, bare, figure, ratio};
 use crate::harness::bed::Bed;
@@ -12,6 +12,7 @@ use crate::harness::error::BenchError;
 use crate::harness::pairs::Pairs;
 use crate::harness::result::{Distribution, Goal, Section, Value};
 use crate::harness::slice::{Slice, latencies};
+use crate::harness::threads::on_core;
 use crate::harness::watch::Watch;
 use std::collections::HashMap;
 use std::thread;

@@ -1,12 +1,13 @@
 //! A large part of the journal for one client, beside a bare stream of the same bytes.
 
 use super::clients::Clients;
-use super::feed::{Feed, bytes_of, on_core};
+use super::feed::{Feed, bytes_of};
 use super::{Options, bare, figure, ratio, seconds};
 use crate::harness::bed::Bed;
 use crate::harness::error::BenchError;
 use crate::harness::median::Median;
 use crate::harness::result::{Goal, Section, Value};
+use crate::harness::threads::on_core;
 use crate::harness::watch::Watch;
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! One run: ITCH messages in memory, parsed, published on both lines, delivered in order by a listener, both journals on.
 
-use crate::harness::bed::{Bed, BedConfig, on_own_thread};
+use crate::harness::bed::{Bed, BedConfig};
 use crate::harness::error::BenchError;
+use crate::harness::threads::on_core;
 use crate::itch_day::ItchDay;
 use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,7 +87,7 @@ pub(super) fn run_one(
     pace: Pace,
     bound: Bound,
 ) -> Result<Trial, BenchError> {
-    on_own_thread(|| publish(config, day, pace, bound))
+    on_core("bench", None, || publish(config, day, pace, bound))
 }
 
 fn publish(config: &BedConfig, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, BenchError> {

@@ -25,6 +25,16 @@ pub(crate) enum Mode {
     Off,
 }
 
+impl Mode {
+    /// What `auto` means for this process: nothing is shown where stderr is no terminal.
+    pub(crate) fn here(self) -> Self {
+        match self {
+            Mode::Auto if !std::io::stderr().is_terminal() => Mode::Off,
+            mode => mode,
+        }
+    }
+}
+
 /// A line of progress as JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -66,10 +76,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// For `mode`; machines are told more often, so that a live table moves.
     pub(crate) fn new(mode: Mode) -> Self {
-        let mode = match mode {
-            Mode::Auto if !std::io::stderr().is_terminal() => Mode::Off,
-            mode => mode,
-        };
+        let mode = mode.here();
         let every = match mode {
             Mode::Json | Mode::Auto => Duration::from_millis(250),
             _ => Duration::from_secs(1),

@@ -12,12 +12,10 @@ use twinline_benches::harness::result::{Figure, Goal, Section, Value};
 use twinline_listener::arbiter::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink};
 use twinline_wire::market::PriceTick;
 use twinline_wire::session::EpochStart;
-use twinline_wire::{Message, OpenPacket, Packet, Stamp};
+use twinline_wire::{Message, Packet};
 
 /// Packets of a round, 128 bytes each: they stay in the cache of the second level.
 const PACKETS: u64 = 1024;
-/// Bytes that hold any of them.
-const ROOM: usize = 192;
 /// The first one's sequence: before it stands the EpochStart.
 const FIRST: u64 = 2;
 /// The instrument that ironsbe counts by.
@@ -176,20 +174,7 @@ fn tick(sequence: u64) -> Vec<u8> {
 }
 
 fn packet<M: Message>(sequence: u64, message: &M) -> Vec<u8> {
-    let mut buffer = vec![0; ROOM];
-    let mut open = OpenPacket::new();
-    open.push(&mut buffer, message);
-    let stamp = Stamp {
-        channel: 1,
-        session: 1,
-        epoch: 1,
-        epoch_base: 1,
-        sequence,
-        ..Stamp::default()
-    };
-    let length = open.finish_whole(&mut buffer, stamp, 0);
-    buffer.truncate(length);
-    buffer
+    twinline_peers::packet(sequence, |open, buffer| open.push(buffer, message))
 }
 
 fn section(candidates: &[Times; 4], rounds: u16) -> Section {

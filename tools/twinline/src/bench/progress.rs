@@ -3,7 +3,7 @@
 
 use crate::progress::{Event, Mode};
 use crate::summary::Summary;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use twinline_benches::harness::watch::Step;
@@ -18,7 +18,7 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(mode: Mode) -> Self {
         Self {
-            mode: really(mode),
+            mode: mode.here(),
             last: Mutex::new(None),
         }
     }
@@ -57,15 +57,7 @@ impl Progress {
 
 /// Takes the line away that stands on a terminal.
 pub(super) fn clear(mode: Mode) {
-    if really(mode) == Mode::Auto {
+    if mode.here() == Mode::Auto {
         let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
-    }
-}
-
-/// What `auto` means here.
-fn really(mode: Mode) -> Mode {
-    match mode {
-        Mode::Auto if !std::io::stderr().is_terminal() => Mode::Off,
-        mode => mode,
     }
 }

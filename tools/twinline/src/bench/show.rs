@@ -1,5 +1,6 @@
 //! Figures as people read them; the table and the page say the same.
 
+use crate::decode::show_time;
 use crate::units::{show_count, show_nanos};
 use twinline_benches::harness::result::{Figure, Reached, Value};
 
@@ -36,19 +37,8 @@ pub(super) fn short(value: f64, unit: &str) -> String {
 
 /// Seconds since the Unix epoch as a date and a time, UTC.
 pub(super) fn date(seconds: u64) -> String {
-    // Days to a date in the Gregorian calendar, counted in years that begin in March.
-    let days = seconds / 86_400 + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (year, month) = match month {
-        0..10 => (era * 400 + year, month + 3),
-        _ => (era * 400 + year + 1, month - 9),
-    };
-    let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
-    format!("{year}-{month:02}-{of_month:02} {hour:02}:{minute:02} UTC")
+    let time = show_time(seconds * 1_000_000_000);
+    format!("{} {} UTC", &time[..10], &time[11..16])
 }
 
 /// A median's interval.

@@ -17,7 +17,7 @@ use crate::signals;
 use crate::summary::Summary;
 use clap::Args;
 pub(crate) use decoder::{Arrival, Decoder, Show};
-pub(crate) use filter::{Filter, Times, sequences, times};
+pub(crate) use filter::{Filter, Times, sequences, show_time, times};
 pub(crate) use format::{Format, Writer, went_on};
 pub(crate) use input::open_lines;
 use std::io::IsTerminal;

@@ -3,7 +3,7 @@
 
 use twinline_wire::market::PriceTick;
 use twinline_wire::message::{FRAME_HEADER_LEN, FrameHeader, SbeHeader};
-use twinline_wire::{Message, OpenPacket, Optional, Packet, Price, Stamp, U16};
+use twinline_wire::{Message, Optional, Packet, Price, U16};
 use zerocopy::IntoBytes;
 
 /// Bytes of a price tick with its frame header: with a short record's header it fits a cache line.
@@ -25,20 +25,8 @@ impl<const N: usize> Payloads<N> {
     pub(crate) fn new() -> Self {
         let frames: Vec<[u8; N]> = (0..DIFFERENT).map(frame).collect();
         let packets = frames.iter().zip(1..).map(|(frame, sequence)| {
-            let mut buffer = vec![0; 256];
-            let mut open = OpenPacket::new();
-            assert!(open.push_frame(&mut buffer, frame), "a packet holds it");
-            let stamp = Stamp {
-                channel: 1,
-                session: 1,
-                epoch: 1,
-                epoch_base: 1,
-                sequence,
-                ..Stamp::default()
-            };
-            let length = open.finish_whole(&mut buffer, stamp, 0);
-            buffer.truncate(length);
-            Packet::parse(buffer.leak()).expect("a packet that was just made")
+            let packet = twinline_peers::packet(sequence, |open, buffer| open.push_frame(buffer, frame));
+            Packet::parse(packet.leak()).expect("a packet that was just made")
         });
         Self {
             packets: packets.collect::<Vec<_>>().leak(),
