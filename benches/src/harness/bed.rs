@@ -6,7 +6,7 @@ use super::halt::{Halted, halt};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -86,6 +86,11 @@ impl BedConfig {
         }
     }
 
+    /// Where the journals' directories are made.
+    pub fn journals_dir(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+
     /// In a sentence: how the journals are written.
     pub fn say_journals(&self) -> String {
         let sync = match self.sync {
@@ -97,8 +102,11 @@ impl BedConfig {
             Some(_) => "segments are written again (recycled)",
             None => "each segment is a new file",
         };
-        let size = self.segment_size >> 20;
-        format!("Both journals {sync}; {segments}, of {size} MiB.")
+        let (dir, size) = (self.journals_dir(), self.segment_size >> 20);
+        format!(
+            "Both journals, in {}, {sync}; {segments}, of {size} MiB.",
+            dir.display()
+        )
     }
 }
 
@@ -109,6 +117,8 @@ pub struct Bed {
     journals: TempDir,
     ring: Option<TempDir>,
     lines: [LineAddress; 2],
+    /// Sessions that began.
+    sessions: AtomicU32,
 }
 
 impl Bed {
@@ -117,7 +127,7 @@ impl Bed {
     /// # Errors
     /// If they cannot be made.
     pub fn new(config: &BedConfig) -> Result<Self, BenchError> {
-        let base = config.dir.clone().unwrap_or_else(std::env::temp_dir);
+        let base = config.journals_dir();
         let make = |base: &Path| {
             let make = tempfile::Builder::new()
                 .prefix("twinline-bench-")
@@ -130,7 +140,13 @@ impl Bed {
             ring,
             lines: [0, 1].map(|line| own_group(&config.interfaces[line], line as u8)),
             config: config.clone(),
+            sessions: AtomicU32::new(0),
         })
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &BedConfig {
+        &self.config
     }
 
     /// Lines A and B, groups that no other process of this machine uses.
@@ -168,7 +184,7 @@ impl Bed {
         }
     }
 
-    /// The publisher, that sends on `lines`, without a lead-in.
+    /// The publisher, that sends on `lines`, with a session of its own, without a lead-in. Sessions count from 1.
     ///
     /// # Errors
     /// If its journal cannot be made.
@@ -177,7 +193,7 @@ impl Bed {
             journal: self.publisher_journal(),
             journal_config: self.journal_config(),
             store: self.journals.path().join("epochs.json"),
-            session: None,
+            session: Some(self.sessions.fetch_add(1, Ordering::Relaxed) + 1),
             holder: Holder::this_machine().map_err(BenchError::io("tell this machine from others"))?,
             block: BLOCK,
         };

@@ -17,7 +17,8 @@ pub(super) struct Ground {
     /// When both journals are made durable: none, packet, or a time such as 100ms
     #[arg(long, value_name = "WHEN", default_value = "none", value_parser = sync_policy)]
     sync: SyncPolicy,
-    /// Where the journals are made, and removed behind it [default: where the system keeps temporary files]
+    /// Where the journals are made, and removed behind it [default: where the system keeps temporary files;
+    /// throughput: in memory and there]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// The cores of the publisher and the listener [default: 0,1 where there are two]
