@@ -62,7 +62,7 @@ pub(crate) fn cut(
     last: u64,
 ) -> Result<Cut, JournalError> {
     let dir = preparer.dir.clone();
-    let first = preparer.finished.front().map_or(last, |&(index, _)| index);
+    let first = preparer.finished.front().map_or(last, |oldest| oldest.index);
     let index = find(&dir, made, session, sequence, first, last)?;
     let open = |index| {
         Segment::open(&dir, index, made, None)?.ok_or_else(|| JournalError::Damaged {
@@ -97,7 +97,7 @@ pub(crate) fn cut(
     let map = rewrite(&dir, &preparer.geometry, index, kept.at)?;
     failpoint::hit("journal.discard.rewritten");
     let indexed = kept.entries.write(&map, &preparer.geometry);
-    preparer.finished.retain(|&(finished, _)| finished < index);
+    preparer.finished.retain(|finished| finished.index < index);
     preparer.syncer.reset(position, map.share());
     control.set_synced(position);
     control.next_generation();

@@ -23,6 +23,9 @@ const LOOK_RATE: usize = 4_000_000;
 const LOOK: [u64; 2] = [2, 20];
 /// How long it waits after it could not make the next segment.
 const RETRY: Duration = Duration::from_millis(200);
+/// Finished segments that stay mapped, to be written again: to map one anew takes a page fault for each of its pages, from
+/// the core that a line's thread runs on, maybe. A map costs memory, so a journal that keeps more maps them anew.
+const MAPPED: usize = 64;
 
 /// Makes segments and retires old ones.
 #[derive(Debug)]
@@ -32,24 +35,43 @@ pub(crate) struct Preparer {
     pub(crate) retention: Retention,
     pub(crate) control: Arc<ControlWriter>,
     pub(crate) syncer: Arc<Syncer>,
-    /// Finished segments, oldest first: index, sending time of the last packet.
-    pub(crate) finished: VecDeque<(u64, u64)>,
+    /// Finished segments, oldest first.
+    pub(crate) finished: VecDeque<Finished>,
 }
 
+/// A segment that has its end mark.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) index: u64,
+    /// Its last packet's sending time.
+    pub(crate) time: u64,
+    /// The mapping that it was written through, if that is still there.
+    pub(crate) map: Option<WriteMap>,
+}
+
+/// The file of a segment that is to be written again, under the temporary name and locked, and its mapping.
+type Recycled = (File, Option<WriteMap>);
+
 impl Preparer {
-    /// Notes that the segment `index` got its end mark; its last packet was sent at `time`.
-    pub(crate) fn finished(&mut self, index: u64, time: u64) {
-        self.finished.push_back((index, time));
+    /// Notes that a segment got its end mark.
+    pub(crate) fn finished(&mut self, mut finished: Finished) {
+        if self.finished.len() >= MAPPED || self.retention == Retention::default() {
+            finished.map = None;
+        }
+        self.finished.push_back(finished);
     }
 
     /// Makes the segment `index`, empty: from one that retention gives free, or a new one.
     pub(crate) fn prepare(&mut self, index: u64) -> Result<WriteMap, JournalError> {
         let temporary = files::temporary_path(&self.dir);
-        let file = match self.retire()? {
-            Some(file) => file,
-            None => files::allocate(&self.dir, self.geometry.size)?,
+        let (file, map) = match self.retire()? {
+            Some(recycled) => recycled,
+            None => (files::allocate(&self.dir, self.geometry.size)?, None),
         };
-        let mut map = WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?;
+        let mut map = match map {
+            Some(map) => map,
+            None => WriteMap::open(&file).map_err(JournalError::io("map", &temporary))?,
+        };
         // What a recycled segment held must not be taken for the new one's. The rest is overwritten as it is used: each
         // commit zeroes the word after it first.
         map.slot(0, 64).fill(0);
@@ -70,20 +92,21 @@ impl Preparer {
         Ok(map)
     }
 
-    /// Retires what is beyond retention. Returns one file to use again, under the temporary name and locked; the others
-    /// are removed (and live on while readers have them mapped).
-    fn retire(&mut self) -> Result<Option<File>, JournalError> {
+    /// Retires what is beyond retention. Returns one to use again; the others are removed (and live on while readers have
+    /// them mapped).
+    fn retire(&mut self) -> Result<Option<Recycled>, JournalError> {
         let mut recycled = None;
-        while let Some(&(index, time)) = self.finished.front() {
-            let durable = index < self.syncer.synced().index();
-            if !durable || !self.is_beyond(time) {
-                break;
-            }
-            self.finished.pop_front();
+        let synced = self.syncer.synced().index();
+        while self
+            .finished
+            .front()
+            .is_some_and(|oldest| oldest.index < synced && self.is_beyond(oldest.time))
+            && let Some(Finished { index, map, .. }) = self.finished.pop_front()
+        {
             self.control.set_first(index + 1);
             let path = files::segment_path(&self.dir, index);
             if recycled.is_none() {
-                recycled = files::open_exclusive(&path);
+                recycled = files::open_exclusive(&path).map(|file| (file, map));
                 if recycled.is_some() {
                     files::rename(&path, &files::temporary_path(&self.dir))?;
                     // Its old name must be gone for good before its bytes change.
@@ -101,7 +124,7 @@ impl Preparer {
         // The one being written counts; the one being prepared does not.
         let segments = self.finished.len() + 1;
         let bytes = segments as u64 * self.geometry.size as u64;
-        let newest = self.finished.back().map_or(0, |&(_, time)| time);
+        let newest = self.finished.back().map_or(0, |newest| newest.time);
         let age = Duration::from_nanos(newest.saturating_sub(time));
         let limits = &self.retention;
         // A time is a promise: what is younger stays, whatever room it takes.
@@ -147,14 +170,6 @@ impl Shared {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         Err(JournalError::NotDurable(failure.clone().unwrap_or_default()))
     }
-}
-
-/// A finished segment on its way to the helper, which unmaps it.
-#[derive(Debug)]
-struct Finished {
-    index: u64,
-    time: u64,
-    _map: WriteMap,
 }
 
 /// The helper threads, as the writer sees them: one makes and retires segments, one syncs, so that the next segment never
@@ -230,13 +245,9 @@ impl Helper {
     }
 
     /// Hands a segment over that got its end mark.
-    pub(crate) fn finished(&self, index: u64, time: u64, map: WriteMap) {
+    pub(crate) fn finished(&self, finished: Finished) {
         // Waits if the helper is 64 segments behind; if it is gone, the next switch says so.
-        let _ = self.finished.send(Finished {
-            index,
-            time,
-            _map: map,
-        });
+        let _ = self.finished.send(finished);
     }
 
     /// Ends the threads and returns what they worked with.
@@ -280,7 +291,7 @@ impl Worker {
 
     fn take_finished(&mut self) {
         while let Ok(finished) = self.finished.try_recv() {
-            self.preparer.finished(finished.index, finished.time);
+            self.preparer.finished(finished);
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::chain::{self, Chain};
 use crate::control::{ControlWriter, Made, Position};
 use crate::map::{Map, WriteMap};
+use crate::prepare::Finished;
 use crate::segment::{self, Geometry};
 use crate::{JournalError, Recovery, discard, files};
 use std::collections::VecDeque;
@@ -76,8 +77,8 @@ pub(crate) struct Recovered {
     pub(crate) chain: Option<Chain>,
     /// The last packet's sending time.
     pub(crate) time: u64,
-    /// Finished segments: index, sending time of the last packet.
-    pub(crate) finished: VecDeque<(u64, u64)>,
+    /// Finished segments, oldest first.
+    pub(crate) finished: VecDeque<Finished>,
     pub(crate) report: Recovery,
 }
 
@@ -137,7 +138,7 @@ struct Scan<'a> {
     synced: Position,
     chain: Option<Chain>,
     time: u64,
-    finished: VecDeque<(u64, u64)>,
+    finished: VecDeque<Finished>,
     report: Recovery,
 }
 
@@ -191,6 +192,14 @@ impl Scan<'_> {
         WriteMap::open(&file).map_err(JournalError::io("map", &path))
     }
 
+    fn finish(&mut self, index: u64, time: u64) {
+        self.finished.push_back(Finished {
+            index,
+            time,
+            map: None,
+        });
+    }
+
     /// Passes a segment well before the synced position: its first packet continues, its end mark is right.
     fn pass(&mut self, index: u64) -> Result<(), JournalError> {
         let map = self.open(index)?.share();
@@ -205,7 +214,7 @@ impl Scan<'_> {
             .map_err(|reason| self.damaged(index, self.geometry.mark_at, reason))?;
         self.chain = Some(mark.chain);
         self.time = mark.time;
-        self.finished.push_back((index, mark.time));
+        self.finish(index, mark.time);
         Ok(())
     }
 
@@ -235,7 +244,7 @@ impl Scan<'_> {
             debug_assert!(indexed > 0, "a complete segment holds packets");
             map.flush(0, map.len())
                 .map_err(JournalError::io("sync", &self.path(index)))?;
-            self.finished.push_back((index, self.time));
+            self.finish(index, self.time);
             return Ok(None);
         }
         // Readers of this boot may have seen what looks committed, so it is not overwritten.

@@ -3,7 +3,7 @@
 use crate::chain::{self, Chain};
 use crate::control::{self, ControlWriter, Location, Made, Position};
 use crate::map::WriteMap;
-use crate::prepare::{Helper, Preparer, Shared};
+use crate::prepare::{Finished, Helper, Preparer, Shared};
 use crate::segment::{self, EndMark, Geometry};
 use crate::sync::Syncer;
 use crate::watch::JournalWatch;
@@ -448,15 +448,18 @@ impl JournalWriter {
             segment::write_end_mark(&mut self.map, &self.geometry, self.made.channel, &mark);
             failpoint::hit("journal.switch.after_end");
         }
-        let old = std::mem::replace(&mut self.map, fresh);
-        let index = self.index;
-        (self.index, self.at, self.indexed) = (index + 1, 0, 0);
+        let finished = Finished {
+            index: self.index,
+            time: self.time,
+            map: Some(std::mem::replace(&mut self.map, fresh)),
+        };
+        (self.index, self.at, self.indexed) = (self.index + 1, 0, 0);
         self.open = false;
         self.publish_position();
         match &mut self.supply {
-            Supply::Thread(helper) => helper.finished(index, self.time, old),
+            Supply::Thread(helper) => helper.finished(finished),
             Supply::Inline(preparer) => {
-                preparer.finished(index, self.time);
+                preparer.finished(finished);
                 let synced = self.syncer.sync_to(Position::new(self.index, 0));
                 if let Err(error) = synced {
                     self.shared.fail(&error);
