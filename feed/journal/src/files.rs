@@ -4,6 +4,7 @@ use crate::JournalError;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +15,14 @@ use std::time::Duration;
 /// The file of a segment.
 pub(crate) fn segment_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("{index:020}.seg"))
+}
+
+/// Makes the path of one segment that of another one in its directory, in the memory that it has.
+pub(crate) fn set_segment_path(path: &mut PathBuf, index: u64) {
+    path.pop();
+    path.push("");
+    // Writing to memory does not fail.
+    let _ = write!(path.as_mut_os_string(), "{index:020}.seg");
 }
 
 /// A segment while it is made.

@@ -32,6 +32,16 @@ impl Map {
         Ok(Self { raw })
     }
 
+    /// Maps all of `file` in place of what is mapped; allocates nothing unless a clone is held.
+    pub(crate) fn reopen(&mut self, file: &File) -> io::Result<()> {
+        let raw = MmapOptions::new().map_raw_read_only(file)?;
+        match Arc::get_mut(&mut self.raw) {
+            Some(own) => *own = raw,
+            None => self.raw = Arc::new(raw),
+        }
+        Ok(())
+    }
+
     /// Bytes mapped.
     pub(crate) fn len(&self) -> usize {
         self.raw.len()

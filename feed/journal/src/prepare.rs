@@ -21,7 +21,9 @@ const AHEAD: usize = 2;
 /// millisecond, twice what the fastest does; within these bounds, in milliseconds. A look interrupts whoever has the core.
 const LOOK_RATE: usize = 4_000_000;
 const LOOK: [u64; 2] = [2, 20];
-/// How long it waits after it could not make the next segment.
+/// How often a writer that waits for a segment looks whether it is there.
+const WAIT: Duration = Duration::from_micros(50);
+/// How long a helper waits after it could not make the next segment.
 const RETRY: Duration = Duration::from_millis(200);
 /// Finished segments that stay mapped, to be written again: to map one anew takes a page fault for each of its pages, from
 /// the core that a line's thread runs on, maybe. A map costs memory, so a journal that keeps more maps them anew.
@@ -239,7 +241,14 @@ impl Helper {
         self.shared.stalls.fetch_add(1, Ordering::Relaxed);
         self.shared.wanted.store(true, Ordering::Release);
         self.thread.thread().unpark();
-        let answer = self.fresh.recv().map_err(|_| JournalError::Helper)?;
+        // Not the channel's own way to wait, which allocates.
+        let answer = loop {
+            match self.fresh.try_recv() {
+                Ok(answer) => break answer,
+                Err(TryRecvError::Empty) => thread::sleep(WAIT),
+                Err(TryRecvError::Disconnected) => return Err(JournalError::Helper),
+            }
+        };
         self.shared.wanted.store(false, Ordering::Release);
         answer
     }

@@ -111,6 +111,26 @@ impl JournalReader {
         Ok(seek)
     }
 
+    /// Goes to a place behind a packet of this journal that its writer or a reader named since this reader looked at the files
+    /// last, without a search. If they are replaced before anything is read there, it goes to `sequence` of `session`. False,
+    /// with nothing changed, if that has happened already, or the place is not held any more.
+    ///
+    /// # Errors
+    /// If a segment cannot be read.
+    pub fn go_to(&mut self, location: Location, session: u32, sequence: u64) -> Result<bool, JournalError> {
+        let to = Position::from(location);
+        let Some(place) = &mut self.place else {
+            return Ok(false);
+        };
+        if self.segments.control.generation() != self.generation
+            || (place.segment.index != to.index() && !self.segments.reopen(&mut place.segment, to.index())?)
+        {
+            return Ok(false);
+        }
+        (place.at, self.origin) = (to.at(), Origin::Sought { session, sequence });
+        Ok(true)
+    }
+
     /// Goes to the oldest packet held.
     ///
     /// # Errors
@@ -261,23 +281,24 @@ impl JournalReader {
     /// Goes to the next segment. False if it is not there.
     #[cold]
     fn enter_next(&mut self) -> Result<bool, JournalError> {
-        let Some(place) = &self.place else {
+        let Some(place) = &mut self.place else {
             return Ok(false);
         };
         let next = place.segment.index + 1;
-        let Some(segment) = self.segments.segment(next)? else {
+        let mut origin = self.origin;
+        if let Origin::Read { index, at, header } = &mut origin
+            && *index == place.segment.index
+        {
+            *header = place.segment.packet(*at)?.map(|packet| *packet.header());
+        }
+        if !self.segments.reopen(&mut place.segment, next)? {
             // Retired, or just being cut off.
             return match self.segments.list()?.first() {
                 Some(&oldest) if oldest > next => Err(self.fell_behind()?),
                 _ => Ok(false),
             };
-        };
-        if let Origin::Read { index, at, header } = &mut self.origin
-            && *index == place.segment.index
-        {
-            *header = place.segment.packet(*at)?.map(|packet| *packet.header());
         }
-        self.place = Some(Place { segment, at: 0 });
+        (place.at, self.origin) = (0, origin);
         Ok(true)
     }
 

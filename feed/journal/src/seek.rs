@@ -128,6 +128,20 @@ impl Segments {
         Ok(Segment::open(&self.dir, index, &self.made, self.limit)?.map(Arc::new))
     }
 
+    /// Makes `held` the segment `index`; allocates nothing unless somebody else holds it. False, with nothing changed, if that
+    /// does not exist.
+    pub(crate) fn reopen(&self, held: &mut Arc<Segment>, index: u64) -> Result<bool, JournalError> {
+        if let Some(own) = Arc::get_mut(held) {
+            return own.reopen(index, self.limit);
+        }
+        let segment = self.segment(index)?;
+        let exists = segment.is_some();
+        if let Some(segment) = segment {
+            *held = segment;
+        }
+        Ok(exists)
+    }
+
     /// The indexes of all segments.
     pub(crate) fn list(&self) -> Result<Vec<u64>, JournalError> {
         let mut list = files::segments(&self.dir)?;

@@ -184,6 +184,32 @@ pub(crate) fn end_mark(
     }))
 }
 
+/// Where nothing of the segment `index` is to be believed any more, if the journal is believed up to `limit`; `None`: from its
+/// start on.
+fn limit_in(index: u64, limit: Option<Position>) -> Option<usize> {
+    match limit {
+        Some(limit) if index > limit.index() => None,
+        Some(limit) if index == limit.index() => Some(limit.at()),
+        _ => Some(usize::MAX),
+    }
+}
+
+/// The file of a segment, with the shared lock; `None` if there is none (any more).
+fn open_file(path: &Path, geometry: &Geometry) -> Result<Option<File>, JournalError> {
+    let Some(file) = files::open_shared(path)? else {
+        return Ok(None);
+    };
+    let length = file.metadata().map_err(JournalError::io("look at", path))?.len();
+    if length != geometry.size as u64 {
+        return Err(JournalError::Damaged {
+            segment: path.to_owned(),
+            offset: length.min(geometry.size as u64),
+            reason: format!("the file has {length} bytes, not {}", geometry.size),
+        });
+    }
+    Ok(Some(file))
+}
+
 /// A segment as readers see it. While it exists, the segment is not recycled.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -207,23 +233,13 @@ impl Segment {
         limit: Option<Position>,
     ) -> Result<Option<Self>, JournalError> {
         let geometry = Geometry::new(made)?;
-        let limit = match limit {
-            Some(limit) if index > limit.index() => return Ok(None),
-            Some(limit) if index == limit.index() => limit.at(),
-            _ => usize::MAX,
-        };
         let path = files::segment_path(dir, index);
-        let Some(file) = files::open_shared(&path)? else {
+        let Some(limit) = limit_in(index, limit) else {
             return Ok(None);
         };
-        let length = file.metadata().map_err(JournalError::io("look at", &path))?.len();
-        if length != geometry.size as u64 {
-            return Err(JournalError::Damaged {
-                segment: path,
-                offset: length.min(geometry.size as u64),
-                reason: format!("the file has {length} bytes, not {}", geometry.size),
-            });
-        }
+        let Some(file) = open_file(&path, &geometry)? else {
+            return Ok(None);
+        };
         let map = Map::open(&file).map_err(JournalError::io("map", &path))?;
         Ok(Some(Self {
             index,
@@ -234,6 +250,25 @@ impl Segment {
             limit,
             _file: file,
         }))
+    }
+
+    /// Becomes another segment of its journal, in the memory that it has: allocates nothing unless its map is held elsewhere.
+    /// False if that one does not exist (any more); then, and after an error, it is what it was.
+    pub(crate) fn reopen(&mut self, index: u64, limit: Option<Position>) -> Result<bool, JournalError> {
+        let Some(limit) = limit_in(index, limit) else {
+            return Ok(false);
+        };
+        files::set_segment_path(&mut self.path, index);
+        let opened = open_file(&self.path, &self.geometry).and_then(|file| {
+            let Some(file) = file else { return Ok(false) };
+            self.map
+                .reopen(&file)
+                .map_err(JournalError::io("map", &self.path))?;
+            (self.index, self.limit, self._file) = (index, limit, file);
+            Ok(true)
+        });
+        files::set_segment_path(&mut self.path, self.index);
+        opened
     }
 
     /// Where packets end at most.

@@ -105,29 +105,37 @@ impl Syncer {
         self.state().synced
     }
 
-    /// Makes everything before `position`, which is committed, durable; then records it.
+    /// The first segment from `index` on that may hold what is not durable.
+    fn unsynced_from(&self, index: u64) -> Option<(u64, Map)> {
+        let state = self.state();
+        state.unsynced.iter().find(|(at, _)| *at >= index).cloned()
+    }
+
+    /// Makes everything before `position`, which is committed, durable; then records it. Allocates nothing: a writer may do
+    /// this with every packet.
     pub(crate) fn sync_to(&self, position: Position) -> Result<(), JournalError> {
-        let (from, segments) = {
-            let state = self.state();
-            let wanted = state
-                .unsynced
-                .iter()
-                .filter(|(index, _)| *index <= position.index());
-            (state.synced, wanted.cloned().collect::<Vec<_>>())
-        };
+        let from = self.synced();
         if position <= from {
             return Ok(());
         }
         let begun = Instant::now();
-        for (index, map) in &segments {
-            let begin = if *index == from.index() { from.at() } else { 0 };
+        let mut next = 0;
+        while let Some((index, map)) = self
+            .unsynced_from(next)
+            .filter(|(index, _)| *index <= position.index())
+        {
+            next = index + 1;
+            let begin = if index == from.index() { from.at() } else { 0 };
             let end = match index.cmp(&position.index()) {
                 Ordering::Less => map.len(),
                 _ => position.at(),
             };
-            if end > begin {
-                let path = files::segment_path(&self.dir, *index);
-                map.flush(begin, end).map_err(JournalError::io("sync", &path))?;
+            if end > begin
+                && let Err(error) = map.flush(begin, end)
+            {
+                return Err(JournalError::io("sync", &files::segment_path(&self.dir, index))(
+                    error,
+                ));
             }
         }
         failpoint::hit("journal.sync.between");

@@ -198,13 +198,9 @@ impl LineTracker {
             ..stats
         };
         if !self.is_idle() {
-            let high = self.high;
-            let mut tail = Spans::with_capacity(self.holes.as_slice().len() + 1);
-            tail.insert(Span::new(high, next));
-            for hole in self.holes.as_slice() {
-                tail.remove(*hole);
-            }
-            stats.lost += tail.total();
+            let tail = Span::new(self.high, next);
+            let holes = self.holes.as_slice().iter();
+            stats.lost += tail.len() - holes.map(|hole| hole.overlap(tail)).sum::<u64>();
         }
         stats
     }

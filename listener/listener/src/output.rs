@@ -79,8 +79,7 @@ impl Output {
 
     /// Brings the part of a report up to date that is of fair release.
     pub(crate) fn fill(&self, report: &mut Option<FairReport>) {
-        if let Some(fair) = &self.fair {
-            let report = report.get_or_insert_default();
+        if let (Some(fair), Some(report)) = (&self.fair, report) {
             fair.release.fill(report);
             report.clock = *fair.clock.report();
         }

@@ -3,7 +3,7 @@
 use crate::arbiter::{Arbiter, ArbiterStats, DropCounts, Position};
 use crate::fair::FairReport;
 use crate::gaps::{GapPolicy, GapStats};
-use crate::join::StateStats;
+use crate::join::{StateStats, Trouble};
 use crate::lines::LineStats;
 use crate::record::{NoticeCounts, latency_histogram};
 use hdrhistogram::Histogram;
@@ -140,6 +140,7 @@ pub struct Live {
     receivers: Arc<[LineReceiver; 2]>,
     ring: Option<RingStats>,
     journal: JournalWatch,
+    state_trouble: Option<Trouble>,
 }
 
 impl Live {
@@ -149,6 +150,8 @@ impl Live {
         gaps: &GapPolicy,
         journal: JournalWatch,
         ring: Option<RingStats>,
+        fair: Option<FairReport>,
+        state_trouble: Option<Trouble>,
     ) -> Self {
         let report = Report {
             turns: 0,
@@ -169,7 +172,7 @@ impl Live {
             bytes: 0,
             journal: journal.counts(),
             latency: latency_histogram(),
-            fair: None,
+            fair,
             impairer: None,
             recovery_connected: 0,
             recovery_failures: 0,
@@ -182,6 +185,7 @@ impl Live {
             receivers,
             ring,
             journal,
+            state_trouble,
         }
     }
 
@@ -191,6 +195,7 @@ impl Live {
         report.journal = self.journal.counts();
         report.sockets = [self.receivers[0].counts(), self.receivers[1].counts()];
         report.ring = self.ring.as_ref().map(RingReport::from);
+        report.state_trouble = self.state_trouble.as_ref().and_then(Trouble::last);
         report
     }
 

@@ -86,7 +86,8 @@ impl Reader {
 
     /// Begins with the newest session's newest snapshot.
     fn begin_with_books(&mut self) -> Result<(), ReadError> {
-        match self.source.journal_mut().head()? {
+        // A clone's: what finds the head would keep its segment.
+        match self.source.journal_mut().clone().head()? {
             None => Ok(()),
             Some(head) => self.begin_below(head.session, u64::MAX),
         }

@@ -13,12 +13,17 @@
 //! assert_eq!(allocations() - before, 1);
 //! # drop(text);
 //! ```
+//!
+//! Of a thread that runs on its own, [`watched`] makes the count one that another thread can read.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Where the count goes, too.
+    static WATCHED: Cell<Option<&'static AtomicU64>> = const { Cell::new(None) };
 }
 
 /// The system's allocator, with a count for each thread.
@@ -30,12 +35,28 @@ pub fn allocations() -> u64 {
     ALLOCATIONS.get()
 }
 
-fn count() {
-    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+/// The calling thread's [`allocations`], for other threads to read: from now on, and what it was at the end once the thread has
+/// ended. Takes some memory that is never given back.
+pub fn watched() -> &'static AtomicU64 {
+    if let Some(watched) = WATCHED.get() {
+        return watched;
+    }
+    let watched: &AtomicU64 = Box::leak(Box::default());
+    watched.store(allocations(), Ordering::Relaxed);
+    WATCHED.set(Some(watched));
+    watched
 }
 
-// SAFETY: passes everything on to the system's allocator; the count is a plain thread-local number without a destructor, so
-// that reading it neither allocates nor can come too late.
+fn count() {
+    let count = ALLOCATIONS.get() + 1;
+    ALLOCATIONS.set(count);
+    if let Some(watched) = WATCHED.get() {
+        watched.store(count, Ordering::Relaxed);
+    }
+}
+
+// SAFETY: passes everything on to the system's allocator; the count is kept in plain thread-local values without a destructor,
+// so that reading them neither allocates nor can come too late, and in memory that is never given back.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
@@ -87,5 +108,36 @@ mod tests {
         let spawned = allocations() - here;
         assert_eq!(there.join().ok(), Some(1));
         assert!(spawned > 0, "the thread itself was made here");
+    }
+
+    #[test]
+    fn what_a_watched_thread_allocates_is_seen_by_another_while_it_runs_and_when_it_has_ended() {
+        use std::sync::mpsc::channel;
+        let (say, said) = channel();
+        let (go, goes) = channel::<u64>();
+        let thread = std::thread::spawn(move || {
+            let count = watched();
+            assert!(std::ptr::eq(watched(), count), "there is one for each thread");
+            say.send(count).unwrap();
+            for boxes in goes {
+                let before = allocations();
+                (0..boxes).for_each(|value| drop(std::hint::black_box(Box::new(value))));
+                assert_eq!(allocations() - before, boxes);
+                assert_eq!(count.load(Ordering::Relaxed), allocations());
+                say.send(count).unwrap();
+            }
+            allocations()
+        });
+        let count = said.recv().unwrap();
+        let mut last = count.load(Ordering::Relaxed);
+        for boxes in [1, 100] {
+            go.send(boxes).unwrap();
+            said.recv().unwrap();
+            let now = count.load(Ordering::Relaxed);
+            assert!(now >= last + boxes, "{last} {now}");
+            last = now;
+        }
+        drop((go, said));
+        assert_eq!(thread.join().ok(), Some(count.load(Ordering::Relaxed)));
     }
 }

@@ -1,7 +1,7 @@
 //! Finding every sequence, and what is said of those that are not there.
 
 use crate::testing::{Stream, config, fill, read_all};
-use crate::{Head, JournalConfig, JournalReader, JournalWriter, Seek, SessionSpan};
+use crate::{Head, JournalConfig, JournalReader, JournalWriter, Location, Retention, Seek, SessionSpan};
 use twinline_wire::session::{LineEvent, Lost};
 use twinline_wire::{Message, U64};
 
@@ -240,4 +240,59 @@ fn a_reader_at_the_head_sees_only_what_comes_later() {
     assert!(reader.next().unwrap().is_none());
     let second = fill(&mut writer, &mut stream, 100);
     assert_eq!(read_all(&mut reader), second);
+}
+
+#[test]
+fn a_place_that_was_named_is_gone_to_without_a_search_as_long_as_it_is_held_and_the_files_are_the_same() {
+    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
+    let config = JournalConfig {
+        retention: Retention {
+            segments: Some(4),
+            ..Retention::default()
+        },
+        ..config()
+    };
+    let mut writer = JournalWriter::open(dir.path(), config).unwrap();
+    let mut stream = Stream::new(1);
+    // Where the journal ended behind each packet, and the next message's sequence.
+    let mut places = Vec::new();
+    let mut write = |writer: &mut JournalWriter, stream: &mut Stream, packets: usize| {
+        for _ in 0..packets {
+            fill(writer, stream, 1);
+            places.push((writer.location(), stream.next));
+        }
+        places.clone()
+    };
+    let places_before = write(&mut writer, &mut stream, 200);
+    let mut reader = JournalReader::open(dir.path()).unwrap();
+    let mut other = reader.clone();
+    assert!(other.next().unwrap().is_some());
+    let next = |reader: &mut JournalReader, at: usize, places: &[(Location, u64)]| {
+        let (location, sequence) = places[at];
+        let gone = reader.go_to(location, 1, sequence).unwrap();
+        gone.then(|| reader.next().unwrap().map(|packet| packet.sequence()))
+    };
+    // 64 packets a segment: forth and back, within one and over several, its last packet's end, the journal's end.
+    for at in [0, 5, 63, 64, 150, 127, 1, 198] {
+        let wanted = places_before[at].1;
+        assert_eq!(next(&mut reader, at, &places_before), Some(Some(wanted)), "{at}");
+    }
+    assert_eq!(next(&mut reader, 199, &places_before), Some(None));
+    // A reader that shared its segment reads on where it was.
+    assert_eq!(
+        other.next().unwrap().map(|packet| packet.sequence()),
+        Some(places_before[0].1)
+    );
+    let places = write(&mut writer, &mut stream, 200);
+    assert_eq!(next(&mut reader, 0, &places), None, "retention has taken it");
+    assert_eq!(
+        reader.next().unwrap().map(|packet| packet.sequence()),
+        Some(places[199].1),
+        "nothing has changed"
+    );
+    let cut = places[390].1;
+    writer.discard_from(cut).unwrap();
+    assert_eq!(next(&mut reader, 300, &places), None, "files were replaced since");
+    assert_eq!(reader.seek(1, places[300].1).unwrap(), Seek::Found);
+    assert_eq!(next(&mut reader, 310, &places), Some(Some(places[310].1)));
 }

@@ -20,6 +20,11 @@ impl Span {
         self.end.saturating_sub(self.begin)
     }
 
+    /// How many of them are in `other`, too.
+    pub fn overlap(self, other: Self) -> u64 {
+        Self::new(self.begin.max(other.begin), self.end.min(other.end)).len()
+    }
+
     /// True if there are none.
     pub const fn is_empty(self) -> bool {
         self.begin >= self.end

@@ -43,9 +43,6 @@ impl Listener {
             report.recovery_bad_packets = stats.bad_packets.load(Ordering::Relaxed);
         }
         report.states = *self.states.stats();
-        if let Some(fetcher) = &self.state_fetcher {
-            report.state_trouble = fetcher.last_trouble();
-        }
     }
 }
 

@@ -6,7 +6,7 @@ mod turns;
 
 use crate::arbiter::{Arbiter, ArbiterConfig, Position};
 use crate::chase::Chase;
-use crate::fair::FairConfig;
+use crate::fair::{FairConfig, FairReport};
 use crate::fetch::Fetcher;
 use crate::gaps::{GapConfig, GapPolicy, MAX_SERVICES};
 use crate::join::{StateConfig, StateFetcher, StatePolicy};
@@ -189,6 +189,8 @@ impl Listener {
                 &policy,
                 record.watch(),
                 ring_stats,
+                config.fair.map(|_| FairReport::default()),
+                state_fetcher.as_ref().map(StateFetcher::trouble),
             ),
             chase: Chase::default(),
             turns: 0,

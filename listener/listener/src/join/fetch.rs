@@ -47,7 +47,22 @@ struct Shared {
     /// The request that something came for last, and how much: changes while a state comes.
     progress: AtomicU64,
     stop: AtomicBool,
-    trouble: Mutex<Option<String>>,
+    trouble: Trouble,
+}
+
+/// What went wrong last.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    fn tell(&self, trouble: &dyn ToString) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble.to_string());
+    }
+
+    /// What it was. Waits for a lock and allocates: not for the line thread.
+    pub(crate) fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// The line thread's end.
@@ -74,7 +89,7 @@ impl StateFetcher {
             events: ArrayQueue::new(8),
             progress: AtomicU64::new(0),
             stop: AtomicBool::new(false),
-            trouble: Mutex::new(None),
+            trouble: Trouble::default(),
         });
         let mut worker = Worker {
             named: Vec::new(),
@@ -131,10 +146,9 @@ impl StateFetcher {
         self.shared.progress.load(Ordering::Relaxed)
     }
 
-    /// What went wrong last.
-    pub(crate) fn last_trouble(&self) -> Option<String> {
-        let trouble = self.shared.trouble.lock();
-        trouble.unwrap_or_else(PoisonError::into_inner).clone()
+    /// What went wrong last, for other threads.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.shared.trouble.clone()
     }
 }
 
@@ -208,8 +222,7 @@ impl Worker {
     }
 
     fn tell(&self, trouble: &dyn ToString) {
-        let mut last = self.shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some(trouble.to_string());
+        self.shared.trouble.tell(trouble);
     }
 
     fn serve(&self, connect: StateConnect) {

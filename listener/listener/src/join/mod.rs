@@ -12,7 +12,7 @@ mod types;
 
 use crate::arbiter::{Arbiter, Sink, State};
 use crate::gaps::MAX_SERVICES;
-pub(crate) use fetch::{StateEvent, StateFetcher};
+pub(crate) use fetch::{StateEvent, StateFetcher, Trouble};
 use twinline_wire::field::RejectCode;
 pub use types::{StateConfig, StateConnect, StateFailure, StateRequest, StateStats};
 

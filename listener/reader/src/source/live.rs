@@ -194,7 +194,7 @@ impl Source {
                 live.unjoin();
                 self.filling = Some(self.messages);
                 self.say(Own::Filling);
-                self.seek_own()?;
+                self.go_back()?;
             }
         }
         self.report();

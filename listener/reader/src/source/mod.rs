@@ -12,7 +12,7 @@ use crate::{Missed, Overrun, Position, ReadError, WriterState};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
-use twinline_journal::{JournalError, JournalReader, Seek, after_notice};
+use twinline_journal::{JournalError, JournalReader, Location, Seek, after_notice};
 use twinline_ring::{Kind, Origin, Progress, Record};
 use twinline_wire::Frame;
 use twinline_wire::header::{HEADER_LEN, MAX_PACKET_LEN, PacketHeader, flags};
@@ -148,6 +148,8 @@ pub(crate) struct Source {
     had: u64,
     /// Where the last thing known to be had stands in the journal.
     seen: u64,
+    /// A place in the present journal, behind something that was had; what was had since then are some records of messages.
+    near: Option<Location>,
     /// The newest epoch that a listener's Void notice named.
     void_epoch: u32,
     own: VecDeque<Own>,
@@ -176,6 +178,7 @@ impl Source {
             position: Position::default(),
             had: 0,
             seen: 0,
+            near: None,
             void_epoch: 0,
             own: VecDeque::with_capacity(16),
             skipped_from: None,
@@ -240,7 +243,8 @@ impl Source {
     pub(crate) fn begin_at_end(&mut self) -> Result<(), ReadError> {
         self.journal.seek_head()?;
         self.seen = self.journal.location().map_or(0, |location| location.to_bits());
-        if let Some(head) = self.journal.head()? {
+        // A clone's: what finds the head would keep its segment.
+        if let Some(head) = self.journal.clone().head()? {
             self.position = Position {
                 session: head.session,
                 epoch: head.epoch,
@@ -363,6 +367,7 @@ impl Source {
         self.head = Head { sequence, ..head };
         if let Some(location) = head.location {
             self.seen = self.seen.max(location);
+            self.near = Some(Location::from_bits(location));
         }
         if !same || head.kind == Kind::Messages {
             self.position.epoch = head.epoch;
@@ -451,6 +456,7 @@ impl Source {
             None => Ok(Found::Nothing),
             Some(journal) => {
                 self.journal = journal;
+                self.near = None;
                 self.journal.seek_head()?;
                 let end = self.journal.location().map_or(0, |location| location.to_bits());
                 if end < self.seen {
@@ -464,6 +470,26 @@ impl Source {
         }
     }
 
+    /// The last message's place: notices between that and the next message are not passed over there.
+    fn last(&self) -> (u32, u64) {
+        let Position {
+            session, sequence, ..
+        } = self.position;
+        (session, sequence.saturating_sub(1).max(1))
+    }
+
+    /// Brings the journal to what was had last: without a search, if it still holds the place that is known of that.
+    fn go_back(&mut self) -> Result<(), ReadError> {
+        let (session, sequence) = self.last();
+        if let Some(near) = self.near
+            && self.journal.go_to(near, session, sequence)?
+        {
+            self.from = From::Journal;
+            return Ok(());
+        }
+        self.seek_own()
+    }
+
     /// Brings the journal to what was had last. What it no longer holds of what follows is missed.
     fn seek_own(&mut self) -> Result<(), ReadError> {
         self.from = From::Journal;
@@ -472,8 +498,7 @@ impl Source {
         if own.session == 0 {
             return Ok(self.journal.seek_oldest()?);
         }
-        // Not the next message's place, but the last one's: notices between the two are not passed over.
-        let last = (own.session, own.sequence.saturating_sub(1).max(1));
+        let last = self.last();
         let mut wanted = last;
         loop {
             match self.journal.seek(wanted.0, wanted.1)? {

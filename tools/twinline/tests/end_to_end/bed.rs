@@ -85,18 +85,14 @@ impl Bed {
     fn on_lines(&self, command: &str, journal: &str, more: &[&str]) -> Vec<String> {
         let journal = self.text(journal);
         let [a, b] = &self.lines;
-        let own = [
-            command,
-            "--line-a",
-            a,
-            "--line-b",
-            b,
-            "--journal",
-            &journal,
-            "--segment-size",
-            "1MiB",
+        let own = [command, "--line-a", a, "--line-b", b, "--journal", &journal];
+        let usual = [
+            ["--segment-size", "1MiB"],
+            ["--idle", "park:50us"],
+            ["--sync", "20ms"],
         ];
-        let own = own.iter().chain(&["--idle", "park:50us", "--sync", "20ms"]);
+        let usual = usual.iter().filter(|[option, _]| !more.contains(option));
+        let own = own.iter().chain(usual.flatten());
         own.chain(more).map(ToString::to_string).collect()
     }
 
@@ -107,11 +103,10 @@ impl Bed {
 
     /// The arguments of a publisher.
     pub(crate) fn publish_arguments(&self, journal: &str, more: &[&str]) -> Vec<String> {
-        let mut arguments = self.on_lines("publish", journal, &[]);
+        let mut arguments = self.on_lines("publish", journal, more);
         if !more.contains(&"--lead-in") {
             arguments.extend(["--lead-in".into(), "50ms".into()]);
         }
-        arguments.extend(more.iter().map(ToString::to_string));
         arguments
     }
 
@@ -124,8 +119,8 @@ impl Bed {
 
     /// The arguments of a listener that ends with the session.
     pub(crate) fn listen_arguments(&self, name: &str, more: &[&str]) -> Vec<String> {
-        let mut arguments = self.on_lines("listen", name, &["--until-end"]);
-        arguments.extend(more.iter().map(ToString::to_string));
+        let mut arguments = self.on_lines("listen", name, more);
+        arguments.push("--until-end".into());
         arguments
     }
 
