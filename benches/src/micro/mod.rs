@@ -2,15 +2,17 @@
 //! journal, hand over to programs in the ring.
 //!
 //! Machines differ and are noisy, so every figure stands beside a floor of the same round: the barest loop that touches
-//! the same packets. Rounds of all pieces are interleaved; the medians are reported.
+//! the same packets. Rounds of all pieces are interleaved; the medians are reported. What the journal's sync policies cost
+//! comes behind them, in rounds of its own.
 
 pub mod load;
 pub mod pieces;
+mod policies;
 
 use crate::harness::median::Median;
 use crate::harness::result::Goal;
 use load::{Load, ORDERS, PACKETS, SMALL, SMALL_PACKETS};
-use pieces::{Books, Listening, Own, Publishing, Shared};
+use pieces::{Books, Listening, Publishing, Shared};
 use std::error::Error;
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,7 @@ enum Unit {
 use Unit::{Message, Order, Packet, SmallPacket};
 
 /// The pieces, in the order in which a round measures them.
-const PIECES: [(&str, Unit, Option<Goal>); 14] = [
+const PIECES: [(&str, Unit, Option<Goal>); 13] = [
     ("floor: look at the headers", Packet, None),
     ("encode full packets of orders, checksum and all", Order, None),
     ("checksum of a full packet", Packet, None),
@@ -70,14 +72,16 @@ const PIECES: [(&str, Unit, Option<Goal>); 14] = [
     ),
     ("decode: view each message", Message, None),
     ("keep books of them", Message, None),
-    ("append a whole packet to the own journal", Packet, None),
     ("encode into the journal, checksum, commit", Order, None),
     ("write a full packet's messages into the ring", Packet, None),
     ("read them from the ring", Packet, None),
 ];
 
-/// Measures every piece in `rounds` interleaved rounds, the journals and the ring in a directory made for them under the
-/// system's temporary one.
+/// So many rounds of the other pieces for one of the sync policies: the device is slow, and few say how slow.
+const ROUNDS_A_SYNC: usize = 10;
+
+/// Measures every piece in `rounds` interleaved rounds, the sync policies in fewer, the journals and the ring in a directory
+/// made for them under the system's temporary one.
 ///
 /// # Errors
 /// If a journal or the ring cannot be written.
@@ -87,7 +91,6 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
     let mut small = Load::of_size(SMALL_PACKETS, SMALL);
     let (mut listening, mut late) = (Listening::new(), Listening::new());
     let mut books = Books::new();
-    let mut own = Own::create(&dir.path().join("own"))?;
     let mut publishing = Publishing::create(&dir.path().join("published"))?;
     let mut ring = Shared::create(dir.path())?;
     let mut times: [Vec<f64>; PIECES.len()] = Default::default();
@@ -95,7 +98,7 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
         let packets = load.checked();
         let small_packets = small.checked();
         let (warm, measured) = small_packets.split_at(SMALL_PACKETS / 2);
-        let (mut appended, mut encoded) = (Ok(()), Ok(()));
+        let mut encoded = Ok(());
         let round = [
             time(|| pieces::floor(&load)),
             time(|| _ = pieces::encode(PACKETS)),
@@ -107,12 +110,11 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
             warm_time(|packets| late.late(packets), warm, measured),
             time(|| pieces::decode(&packets)),
             time(|| books.apply(&packets)),
-            time(|| appended = own.append(&packets)),
             time(|| encoded = publishing.encode(PACKETS)),
             time(|| ring.write(&packets)),
             time(|| ring.read()),
         ];
-        appended.and(encoded)?;
+        encoded?;
         for (all, time) in times.iter_mut().zip(round) {
             all.push(time.as_nanos() as f64);
         }
@@ -121,7 +123,7 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
     }
     let messages = load.messages() as f64;
     let floors: Vec<f64> = times[0].iter().map(|time| time / PACKETS as f64).collect();
-    let measures = PIECES.iter().zip(&times).map(|(&(name, unit, goal), all)| {
+    let pieces = PIECES.iter().zip(&times).map(|(&(name, unit, goal), all)| {
         let (packets, units) = match unit {
             Packet => (PACKETS, PACKETS as f64),
             SmallPacket => (SMALL_PACKETS / 2, (SMALL_PACKETS / 2) as f64),
@@ -140,7 +142,9 @@ pub fn micro(rounds: usize) -> Result<Vec<Measure>, Box<dyn Error>> {
             goal,
         }
     });
-    Ok(measures.collect())
+    let mut measures: Vec<_> = pieces.collect();
+    measures.extend(policies::measure(rounds.div_ceil(ROUNDS_A_SYNC), dir.path())?);
+    Ok(measures)
 }
 
 /// The time of `work` on `measured`, right after it was done on `warm`.
@@ -166,7 +170,8 @@ mod tests {
     #[test]
     fn every_piece_is_measured() {
         let measures = micro(3).expect("a temporary journal can be written");
-        assert_eq!(measures.len(), PIECES.len());
+        let policies = measures.iter().filter(|measure| measure.name.contains(", sync "));
+        assert_eq!((measures.len(), policies.count()), (PIECES.len() + 3, 3));
         assert!(
             measures
                 .iter()

@@ -205,15 +205,15 @@ impl Listening {
 
 /// A listener's own journal.
 #[derive(Debug)]
-pub struct Own(JournalWriter);
+pub struct Own(pub(super) JournalWriter);
 
 impl Own {
-    /// In the directory `dir`.
+    /// In the directory `dir`, made durable as `sync` says.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn create(dir: &Path) -> Result<Self, JournalError> {
-        let mut journal = JournalWriter::open(dir, journal_config())?;
+    pub fn create(dir: &Path, sync: SyncPolicy) -> Result<Self, JournalError> {
+        let mut journal = JournalWriter::open(dir, journal_config(sync))?;
         journal.append(&epoch_start())?;
         Ok(Self(journal))
     }
@@ -244,7 +244,7 @@ impl Publishing {
     /// # Errors
     /// If it cannot be made.
     pub fn create(dir: &Path) -> Result<Self, JournalError> {
-        let mut journal = JournalWriter::open(dir, journal_config())?;
+        let mut journal = JournalWriter::open(dir, journal_config(SyncPolicy::None))?;
         journal.append(&epoch_start())?;
         Ok(Self { journal, next: 2 })
     }
@@ -267,12 +267,12 @@ impl Publishing {
     }
 }
 
-fn journal_config() -> JournalConfig {
+fn journal_config(sync: SyncPolicy) -> JournalConfig {
     JournalConfig {
         channel: 1,
         max_packet: DEFAULT_PACKET_LEN,
         segment_size: 16 << 20,
-        sync: SyncPolicy::None,
+        sync,
         retention: Retention {
             segments: Some(4),
             ..Retention::default()

@@ -10,8 +10,9 @@ use twinline_benches::harness::result::{Figure, Section, Value};
 
 /// What each message passes on its way, piece by piece, on one thread.
 ///
-/// Encode, check, arbitrate, journal, hand over in the ring: each in rounds beside the barest loop over the same packets. Then
-/// the way from an ITCH message to SBE in the journal.
+/// Encode, check, arbitrate, journal, hand over in the ring: each in rounds beside the barest loop over the same packets. The
+/// listener's journal under each sync policy, in the directory for temporary files (TMPDIR). Then the way from an ITCH message
+/// to SBE in the journal.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  twinline bench micro --brief\n  twinline bench micro --brief --itch day.itch50.gz"
@@ -65,9 +66,16 @@ fn pieces<'a>(brief: bool) -> Part<'a> {
         Ok(Section {
             name: "micro".into(),
             title: "What each message passes".into(),
-            how: vec![format!(
-                "One thread, everything in its caches. {rounds} rounds of all pieces in turn; the medians."
-            )],
+            how: vec![
+                format!(
+                    "One thread, everything in its caches. {rounds} rounds of all pieces in turn; the medians."
+                ),
+                format!(
+                    "What is said with a sync policy: in rounds of its own, a tenth as many, beside the floor of these. The \
+                     journals are in {}: where that is memory, there is no device to wait for.",
+                    std::env::temp_dir().display()
+                ),
+            ],
             figures: figures.collect(),
             ..Section::default()
         })

@@ -1,9 +1,8 @@
 //! How a publisher's lines are sent on.
 
 use crate::units;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::num::NonZeroU64;
-use std::str::FromStr;
 use twinline_line::SenderOptions;
 
 /// How packets leave.
@@ -15,7 +14,7 @@ pub(super) struct SendingArgs {
     ttl: u8,
     /// While more waits, hand full packets to the kernel several at a time, cut up by it or the network card: auto (where they
     /// can), or off
-    #[arg(long, value_name = "WHETHER", default_value = "auto")]
+    #[arg(long, value_name = "WHETHER", value_enum, default_value_t = Segmentation::Auto)]
     segmentation: Segmentation,
     /// Bits a second on the wire that a line is not to exceed, as in 9.5G: its source then waits [default: no limit]
     #[arg(long, value_name = "BITS", value_parser = units::line_rate)]
@@ -23,22 +22,10 @@ pub(super) struct SendingArgs {
 }
 
 /// Whether bursts of packets go out in one send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Segmentation {
     Auto,
     Off,
-}
-
-impl FromStr for Segmentation {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Segmentation::Auto),
-            "off" => Ok(Segmentation::Off),
-            _ => Err(format!("{text:?} is neither auto nor off")),
-        }
-    }
 }
 
 impl SendingArgs {

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::join::{StateConfig, StateFailure, StatePolicy, StateRequest};
+use twinline_wire::field::LossReason;
 
 const MS: u64 = 1_000_000;
 

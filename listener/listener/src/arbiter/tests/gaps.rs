@@ -1,0 +1,177 @@
+//! The gap policy over the arbiter: what it asks for, whom, and when it declares a loss.
+
+use super::*;
+use twinline_wire::field::LossReason;
+
+#[test]
+fn all_due_gaps_go_into_one_request_and_a_young_gap_waits() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+    arbiter.on_packet(A, &FIRST.ticks(16, 18), 0, &mut out);
+    assert!(
+        tick(&mut policy, &mut arbiter, 0, &mut out).is_empty(),
+        "line B may still bring it"
+    );
+    arbiter.on_packet(B, &FIRST.ticks(16, 18), 0, &mut out);
+    let requests = tick(&mut policy, &mut arbiter, 1, &mut out);
+    assert_eq!(requests, [(1, 0, vec![Span::new(10, 12), Span::new(14, 16)])]);
+    assert!(
+        tick(&mut policy, &mut arbiter, 2, &mut out).is_empty(),
+        "asked for once"
+    );
+    policy.on_complete(1);
+    assert_eq!(
+        tick(&mut policy, &mut arbiter, 3, &mut out).len(),
+        1,
+        "a partial answer is followed up"
+    );
+}
+
+#[test]
+fn another_service_is_asked_when_the_first_is_slow_or_gone() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(2);
+    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let late = GapConfig::default().reorder;
+    assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out)[0].1, 0);
+    let later = late + GapConfig::default().slow + 1;
+    assert_eq!(tick(&mut policy, &mut arbiter, later, &mut out)[0].1, 1);
+    policy.on_disconnected(1);
+    assert_eq!(tick(&mut policy, &mut arbiter, later + 1, &mut out)[0].1, 0);
+}
+
+#[test]
+fn services_are_asked_in_turn_when_all_have_failed() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(2);
+    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let mut asked = Vec::new();
+    for id in 1..=4 {
+        let now = GapConfig::default().reorder + u64::from(id);
+        let requests = tick(&mut policy, &mut arbiter, now, &mut out);
+        asked.push(requests[0].1);
+        let span = Span::new(10, 12);
+        policy.on_reject(
+            id,
+            refusal(span, RejectCode::INTERNAL, 0),
+            &mut arbiter,
+            now,
+            &mut out,
+        );
+        policy.on_complete(id);
+    }
+    assert_eq!(
+        asked.iter().filter(|&&service| service == 0).count(),
+        2,
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn loss_is_declared_when_every_service_says_too_old() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(2);
+    arbiter.on_packet(A, &FIRST.ticks(14, 16), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    for (round, service) in [0, 1].into_iter().enumerate() {
+        let now = GapConfig::default().reorder + round as u64;
+        let requests = tick(&mut policy, &mut arbiter, now, &mut out);
+        assert_eq!(requests[0].1, service);
+        let id = requests[0].0;
+        policy.on_reject(
+            id,
+            refusal(Span::new(10, 12), RejectCode::TOO_OLD, 0),
+            &mut arbiter,
+            now,
+            &mut out,
+        );
+        policy.on_complete(id);
+    }
+    tick(
+        &mut policy,
+        &mut arbiter,
+        GapConfig::default().reorder + 3,
+        &mut out,
+    );
+    assert_eq!(
+        out.notices,
+        [NoticeKind::Lost(Span::new(10, 12), LossReason::TOO_OLD)]
+    );
+    arbiter.on_packet(B, &FIRST.ticks(10, 12), 0, &mut out);
+    arbiter.on_packet(B, &FIRST.ticks(12, 14), 0, &mut out);
+    assert_eq!(out.sequences, (1..10).chain(12..16).collect::<Vec<_>>());
+    assert_eq!(arbiter.stats().after_loss, 2);
+    let stats = policy.stats();
+    assert_eq!((stats.opened, stats.asked, stats.lost), (1, 1, 1));
+    tick(
+        &mut policy,
+        &mut arbiter,
+        GapConfig::default().reorder + 4,
+        &mut out,
+    );
+    let stats = policy.stats();
+    // The part that line B brought; what is lost is not filled.
+    assert_eq!((stats.filled, stats.closed_by_lines), (1, 0));
+    assert_eq!(policy.fill_times().len(), 1);
+}
+
+#[test]
+fn the_time_to_fill_a_gap_counts_from_when_it_was_noticed_and_for_each_of_its_parts() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    arbiter.on_packet(A, &FIRST.ticks(16, 18), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let late = GapConfig::default().reorder;
+    assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out).len(), 1);
+    arbiter.on_packet(Origin::Recovery, &FIRST.ticks(12, 14), 2 * late, &mut out);
+    tick(&mut policy, &mut arbiter, 2 * late, &mut out);
+    arbiter.on_packet(Origin::Recovery, &FIRST.ticks(10, 12), 3 * late, &mut out);
+    tick(&mut policy, &mut arbiter, 3 * late, &mut out);
+    arbiter.on_packet(Origin::Recovery, &FIRST.ticks(14, 16), 4 * late, &mut out);
+    tick(&mut policy, &mut arbiter, 4 * late, &mut out);
+    let stats = policy.stats();
+    assert_eq!((stats.opened, stats.asked, stats.filled), (1, 1, 2));
+    let times = policy.fill_times();
+    assert!(times.min() > 2 * late && times.max() > 3 * late, "{times:?}");
+}
+
+#[test]
+fn loss_is_declared_when_the_time_is_over_but_not_while_recovery_works() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    arbiter.on_packet(A, &FIRST.ticks(14, 16), 0, &mut out);
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let timeout = GapConfig::default().timeout;
+    arbiter.on_packet(R, &FIRST.ticks(10, 12), 0, &mut out);
+    policy.on_progress(1, timeout);
+    tick(&mut policy, &mut arbiter, timeout, &mut out);
+    tick(&mut policy, &mut arbiter, timeout + 5, &mut out);
+    assert!(out.notices.is_empty());
+    tick(&mut policy, &mut arbiter, 2 * timeout + 1, &mut out);
+    assert_eq!(
+        out.notices,
+        [NoticeKind::Lost(Span::new(12, 14), LossReason::TIMED_OUT)]
+    );
+}
+
+#[test]
+fn a_gap_that_only_heartbeats_spoke_of_is_withdrawn() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    for time in [1, 2] {
+        arbiter.on_packet(A, &FIRST.heartbeat(4000, time), 0, &mut out);
+    }
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let now = GapConfig::default().reorder;
+    let id = tick(&mut policy, &mut arbiter, now, &mut out)[0].0;
+    let (code, span) = (RejectCode::NOT_YET_PUBLISHED, Span::new(10, 4000));
+    policy.on_reject(id, refusal(span, code, 1000), &mut arbiter, now, &mut out);
+    policy.on_complete(id);
+    tick(&mut policy, &mut arbiter, now + 1, &mut out);
+    assert_eq!((policy.stats().withdrawn, policy.open_gaps()), (1, 0));
+    arbiter.on_packet(A, &FIRST.ticks(10, 11), 0, &mut out);
+    assert_eq!(arbiter.position().next, 11);
+}
