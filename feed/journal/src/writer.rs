@@ -18,9 +18,6 @@ use twinline_wire::Packet;
 use twinline_wire::header::{PacketHeader, align_up, first_word, flags as bits};
 use zerocopy::FromBytes;
 
-/// Bytes that [`JournalWriter::warm`] touches: a packet with one message has fewer.
-const WARM: usize = 256;
-
 /// The one writer of a journal. Dropping it makes everything durable and lets another one open it.
 #[derive(Debug)]
 pub struct JournalWriter {
@@ -292,15 +289,6 @@ impl JournalWriter {
             self.shared.fail(&error);
         }
         self.map.written(at, length)
-    }
-
-    /// Touches the memory in which the next packet begins, so that it is in the cache when that comes. For behind a commit,
-    /// where nothing waits any more; does nothing at a segment's end.
-    #[inline]
-    pub fn warm(&mut self) {
-        if !self.open && !self.is_full() {
-            self.map.slot(self.at, WARM.min(self.geometry.max_packet))[4..].fill(0);
-        }
     }
 
     /// True if the next packet goes into another segment.

@@ -260,7 +260,6 @@ impl Sink for Record {
         let latency = now.saturating_sub(sent);
         self.latency
             .saturating_record_n(latency.max(1), u64::from(delivery.take));
-        self.journal.warm();
     }
 
     fn notice(&mut self, notice: &Notice) {

@@ -86,9 +86,6 @@ impl<L: Lines> Publisher<L> {
         self.counters.packets.add(1);
         self.counters.messages.add(u64::from(packet.count()));
         self.counters.bytes.add(length as u64);
-        if !waits {
-            self.journal.warm();
-        }
         Ok(())
     }
 
