@@ -12,6 +12,7 @@
 use crate::burst::Burst;
 use crate::sender::add;
 use crate::{LineAddress, LineError, sys};
+use rustix::net::RecvFlags;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -169,7 +170,7 @@ impl LineReceiver {
     /// 0: a part of it must not pass for a packet.
     #[inline]
     pub fn recv(&self, buffer: &mut [u8]) -> Option<usize> {
-        match sys::receive(self.socket.as_fd(), buffer) {
+        match receive(&self.socket, buffer) {
             Ok(length) => {
                 add(&self.received, 1);
                 add(&self.bytes, length as u64);
@@ -192,7 +193,7 @@ impl LineReceiver {
     /// not pass for a packet.
     #[inline]
     pub fn recv_burst<'b>(&self, buffer: &'b mut [u8], longest: usize) -> Option<Burst<'b>> {
-        let length = match sys::receive(self.socket.as_fd(), buffer) {
+        let length = match receive(&self.socket, buffer) {
             Ok(length) => length,
             Err(error) => {
                 self.count_error(&error);
@@ -282,6 +283,14 @@ impl AsFd for LineReceiver {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Receives one datagram into `buffer` and returns its true length, which is more than the buffer's if it did not fit. Not through
+/// the C library, whose wrapper makes each call a point where a thread may be cancelled.
+#[inline]
+fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
+    let (_, length) = rustix::net::recv(socket, buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT)?;
+    Ok(length)
 }
 
 fn unix_now() -> u64 {

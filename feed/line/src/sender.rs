@@ -11,6 +11,7 @@
 use crate::burst::Burst;
 use crate::pace::Pace;
 use crate::{LineAddress, LineError, sys};
+use rustix::net::SendFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -188,7 +189,9 @@ impl LineSender {
     #[inline]
     pub fn send(&self, packet: &[u8]) -> SendOutcome {
         self.wait(1, packet.len());
-        match self.put(packet.len(), 1, || self.socket.send(packet)) {
+        // Not through the C library, whose wrapper makes each call a point where a thread may be cancelled.
+        let send = || Ok(rustix::net::send(&self.socket, packet, SendFlags::DONTWAIT)?);
+        match self.put(packet.len(), 1, send) {
             Ok(outcome) => outcome,
             Err(error) => self.failed(1, &error),
         }

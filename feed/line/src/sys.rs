@@ -1,5 +1,5 @@
-//! The few kernel interfaces that have no safe wrapper: listing interfaces, receiving with the true length, and the
-//! socket options that `socket2` does not know.
+//! The few kernel interfaces that have no safe wrapper: listing interfaces, receiving with the sender's address and a time, sending
+//! many packets at once, and the socket options that `socket2` does not know.
 
 use crate::Interface;
 use std::ffi::CStr;
@@ -40,21 +40,6 @@ pub(crate) fn interfaces() -> io::Result<Vec<Interface>> {
     // SAFETY: the list that getifaddrs made; nothing above kept a reference into it.
     unsafe { libc::freeifaddrs(first) };
     Ok(found)
-}
-
-/// Receives one datagram into `buffer` and returns its true length, which is more than the buffer's if it did not fit.
-#[inline]
-pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the kernel writes at most `buffer.len()` bytes into `buffer`.
-    let received = unsafe {
-        libc::recv(
-            socket.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            libc::MSG_TRUNC | libc::MSG_DONTWAIT,
-        )
-    };
-    usize::try_from(received).map_err(|_| io::Error::last_os_error())
 }
 
 /// A datagram with what the kernel knows of it: its true length, who sent it, and when it came, in nanoseconds since the
