@@ -26,6 +26,10 @@ use twinline_line::{Line, LineAddress, LineError, LineReceiver, ReceiverOptions}
 use twinline_recovery::client::{ClientConfig, ClientError};
 use twinline_ring::{RingConfig, RingError, RingWriter};
 
+/// Empty polls of a thread that spins before it looks at the clock and at all else: what comes is found sooner the less
+/// there is between two polls.
+const SPINS: u32 = 8;
+
 /// Everything a listener needs to know.
 pub struct ListenerConfig {
     /// Line A and line B.
@@ -115,6 +119,8 @@ pub struct Listener {
     live: Live,
     cpu: Option<usize>,
     idle: Idle,
+    /// Polls of the lines in a turn, while they have nothing.
+    polls: u32,
     until_end: bool,
     /// When the session was complete.
     ended_at: Option<u64>,
@@ -182,6 +188,8 @@ impl Listener {
                 )?),
             )
         };
+        // Fair release and the impairer have something to do at a moment of their own.
+        let spins = config.idle == Idle::Spin && config.fair.is_none() && config.impair.is_none();
         Ok(Self {
             live: Live::new(
                 Arc::clone(&receivers),
@@ -206,6 +214,7 @@ impl Listener {
             impairer: config.impair.map(Impairer::new),
             cpu: config.cpu,
             idle: config.idle,
+            polls: if spins { SPINS } else { 1 },
             until_end: config.until_end,
             ended_at: None,
             start: Instant::now(),

@@ -36,7 +36,7 @@ impl Listener {
             self.turns += 1;
             let mut worked = self.output.release(now);
             self.release_impaired(now);
-            worked |= self.poll_lines(now) | self.take_answers(now);
+            worked |= (0..self.polls).any(|_| self.poll_lines(now)) | self.take_answers(now);
             if now >= gaps_at {
                 gaps_at = now + GAP_TURN;
                 self.look_after_gaps(now);
