@@ -283,6 +283,7 @@ impl JournalWriter {
         self.at = next;
         self.open = false;
         self.publish_position();
+        self.map.prefetch(next + self.geometry.max_packet, next - at);
         if self.sync == SyncPolicy::EveryPacket
             && let Err(error) = self.sync()
         {
