@@ -199,7 +199,7 @@ fn receive(
     let clock = sink.clock.clone();
     let mut poller = LinePoller::new(receivers, DEFAULT_PACKET_LEN);
     while !stop.load(Ordering::Relaxed) {
-        poller.poll(|line, bytes| {
+        poller.poll(clock.now(), false, |line, bytes| {
             sink.received = clock.now();
             let delivered = sink.got.len();
             if let Ok(packet) = Packet::parse(bytes) {

@@ -17,6 +17,8 @@ pub struct LinePoller {
     preferred: Line,
     /// Polls since anything came.
     empty: u32,
+    /// When each line had nothing last.
+    drained: [u64; 2],
 }
 
 impl LinePoller {
@@ -28,20 +30,22 @@ impl LinePoller {
             longest,
             preferred: Line::A,
             empty: 0,
+            drained: [0; 2],
         }
     }
 
-    /// Looks at one line, and at both if that one has something or has had nothing for long; `take` is given each packet,
-    /// as it came, and says whether it brought anything new. True if there was any.
+    /// Looks at one line, and at both if that one has something or has had nothing for long, or if `both` are wanted; `take` is
+    /// given each packet, as it came, and says whether it brought anything new. True if there was any. `now` as for
+    /// [`drained`](Self::drained).
     #[inline]
-    pub fn poll(&mut self, mut take: impl FnMut(Line, &[u8]) -> bool) -> bool {
+    pub fn poll(&mut self, now: u64, both: bool, mut take: impl FnMut(Line, &[u8]) -> bool) -> bool {
         let other = self.preferred.other();
-        let first = self.receive(self.preferred, &mut take);
-        if first.is_none() && !self.empty.is_multiple_of(OTHER_LINE) {
+        let first = self.receive(self.preferred, now, &mut take);
+        if first.is_none() && !both && !self.empty.is_multiple_of(OTHER_LINE) {
             self.empty += 1;
             return false;
         }
-        let second = self.receive(other, &mut take);
+        let second = self.receive(other, now, &mut take);
         // The line that alone brought something new is polled first from now on. Not the one that alone had something: that
         // is B with each copy of what A has brought, and the next message would be found late on A.
         if second == Some(true) && first != Some(true) {
@@ -52,10 +56,18 @@ impl LinePoller {
         any
     }
 
+    /// When each line had nothing last: all that had come on it until then was taken.
+    pub fn drained(&self) -> [u64; 2] {
+        self.drained
+    }
+
     /// Takes what `line` has in one piece: a packet, or under load many. Whether that was new, if there was anything.
     #[inline]
-    fn receive(&mut self, line: Line, take: &mut impl FnMut(Line, &[u8]) -> bool) -> Option<bool> {
-        let burst = self.receivers[line.index()].recv_burst(&mut self.buffer, self.longest)?;
+    fn receive(&mut self, line: Line, now: u64, take: &mut impl FnMut(Line, &[u8]) -> bool) -> Option<bool> {
+        let Some(burst) = self.receivers[line.index()].recv_burst(&mut self.buffer, self.longest) else {
+            self.drained[line.index()] = now;
+            return None;
+        };
         let mut new = false;
         burst.packets().for_each(|packet| new |= take(line, packet));
         Some(new)
@@ -101,7 +113,7 @@ mod tests {
         let mut polls = |most: u32| {
             let mut came = Vec::new();
             let needed = (1..=most).find(|_| {
-                poller.poll(|line, bytes| {
+                poller.poll(1, false, |line, bytes| {
                     came.push((line, bytes.to_vec()));
                     known.insert(bytes.to_vec())
                 })
@@ -136,5 +148,27 @@ mod tests {
             Some(1),
             "what A alone had was not new: B is still first"
         );
+    }
+
+    #[test]
+    fn a_line_is_drained_when_it_had_nothing_and_both_are_looked_at_where_that_is_wanted() {
+        let port = 41_000 + (std::process::id() % 19_000) as u16;
+        let lines: [LineAddress; 2] = [3, 4].map(|n| format!("239.77.9.{n}:{port}@lo").parse().unwrap());
+        let options = ReceiverOptions::default();
+        let receivers = lines
+            .each_ref()
+            .map(|line| LineReceiver::open(line, &options).unwrap());
+        let b = LineSender::open(&lines[1], SenderOptions::default()).unwrap();
+        let mut poller = LinePoller::new(Arc::new(receivers), SIZE);
+        let mut poll = |now: u64, both: bool| {
+            let came = poller.poll(now, both, |_, _| false);
+            (came, poller.drained())
+        };
+        assert_eq!(poll(1, false), (false, [1, 1]), "the first time both");
+        assert_eq!(poll(2, false), (false, [2, 1]));
+        assert_eq!(poll(3, true), (false, [3, 3]));
+        b.send(&packet(1));
+        assert_eq!(poll(4, false), (false, [4, 3]));
+        assert_eq!(poll(5, true), (true, [5, 3]));
     }
 }

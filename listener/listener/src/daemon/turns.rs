@@ -98,7 +98,9 @@ impl Listener {
     #[inline]
     fn poll_lines(&mut self, now: u64) -> bool {
         let (arbiter, output, impairer) = (&mut self.arbiter, &mut self.output, &mut self.impairer);
-        self.poller.poll(|line, bytes| {
+        // What one line lacks the other may have by now.
+        let both = arbiter.is_missing_something();
+        self.poller.poll(now, both, |line, bytes| {
             let next = arbiter.position().next;
             match impairer {
                 None => arbiter.on_packet(line.into(), bytes, now, output),
@@ -119,6 +121,7 @@ impl Listener {
 
     fn ask_for_gaps(&mut self, now: u64) {
         let fetcher = &self.fetcher;
+        self.policy.on_drained(self.poller.drained());
         self.policy
             .tick(&mut self.arbiter, now, &mut self.output, |request| {
                 if let Some(fetcher) = fetcher {

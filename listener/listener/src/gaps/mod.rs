@@ -21,6 +21,9 @@ pub const MAX_RANGES: usize = 64;
 const MAX_OPEN: usize = 4;
 /// Gaps looked at at once; further ones get their turn when these are closed.
 const MAX_GAPS: usize = 256;
+/// A line that had something each time it was looked at may still bring what is missing, but not for longer than so many times the
+/// reorder time: whoever floods it must not keep recovery off.
+const FLOODED: u64 = 50;
 /// A service that does not know the session yet is asked again after this.
 const UNKNOWN_RETRY: u64 = 200_000_000;
 
@@ -74,6 +77,8 @@ pub struct GapPolicy {
     /// Of services that hold nothing of the session: the next one that they hold.
     next_sessions: [Option<u32>; MAX_SERVICES],
     last_progress: u64,
+    /// When each line had nothing last.
+    drained: [u64; 2],
     head_since: (u64, u64),
     /// Delivery waited for a state when it was looked at last.
     held: bool,
@@ -110,6 +115,7 @@ impl GapPolicy {
             services: [Service::default(); MAX_SERVICES],
             next_sessions: [None; MAX_SERVICES],
             last_progress: 0,
+            drained: [u64::MAX; 2],
             head_since: (0, 0),
             held: false,
             next_id: 0,
@@ -220,21 +226,27 @@ impl GapPolicy {
             } else {
                 self.config.reorder
             };
-            return now.saturating_sub(gap.since) > wait;
+            return now.saturating_sub(gap.since) > wait && self.lines_bring_no_more(arbiter, gap, now);
         }
         // While recovery works on other gaps, this one has its full time from when its turn came.
         let turn = self.head_since.1.min(self.last_progress);
         now.saturating_sub(gap.since.max(turn)) > self.config.timeout
     }
 
-    /// A gap is asked for when both lines have passed it, or when the reorder time is over.
+    /// A gap is asked for when the lines bring no more of it.
     fn is_due(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
-        let passed = |line| arbiter.line_high(line) >= gap.span.end;
         now >= gap.retry_at
-            && (now.saturating_sub(gap.since) >= self.config.reorder
-                || gap.asked
-                || arbiter.is_between()
-                || (passed(0) && passed(1)))
+            && (gap.asked || arbiter.is_between() || self.lines_bring_no_more(arbiter, gap, now))
+    }
+
+    /// True if each line has passed the gap, or had nothing when the reorder time was over: a listener that is behind its lines
+    /// finds in them what it misses.
+    fn lines_bring_no_more(&self, arbiter: &Arbiter, gap: &Gap, now: u64) -> bool {
+        let reorder = self.config.reorder;
+        let over = |at: u64, wait: u64| at.saturating_sub(gap.since) >= wait;
+        let passed = |line| arbiter.line_high(line) >= gap.span.end;
+        (0..2).all(|line| passed(line) || over(now.min(self.drained[line]), reorder))
+            || over(now, FLOODED * reorder)
     }
 
     /// One request with all gaps that are due and that the same service is best for.
@@ -296,6 +308,11 @@ impl GapPolicy {
                     self.services[at].delay,
                 )
             })
+    }
+
+    /// When each line had nothing last, as far as the times that [`tick`](Self::tick) is given; before the first call, always.
+    pub fn on_drained(&mut self, drained: [u64; 2]) {
+        self.drained = drained;
     }
 
     /// A service is connected and logged in.

@@ -9,7 +9,8 @@ use twinline_wire::field::RejectCode;
 pub struct GapConfig {
     /// Recovery services configured (at most [`MAX_SERVICES`]). With none, a gap is lost once it is due.
     pub services: usize,
-    /// A gap younger than this is not asked for, unless both lines have passed it.
+    /// A gap younger than this is not asked for, unless both lines have passed it; nor is one that a line may still bring, because
+    /// it had something each time since.
     pub reorder: u64,
     /// A request that brings nothing for this long is given to another service.
     pub slow: u64,

@@ -205,7 +205,7 @@ impl Receiving for TwinlineReceive {
     #[inline]
     fn poll(&mut self, now: u64, took: &mut impl FnMut(Option<Message>)) -> Result<(), Failure> {
         let (arbiter, record) = (&mut self.arbiter, &mut self.record);
-        self.poller.poll(|line, bytes| {
+        self.poller.poll(now, false, |line, bytes| {
             let next = arbiter.position().next;
             arbiter.on_packet(line.into(), bytes, now, &mut Delivered { record, took });
             arbiter.position().next != next

@@ -175,3 +175,41 @@ fn a_gap_that_only_heartbeats_spoke_of_is_withdrawn() {
     arbiter.on_packet(A, &FIRST.ticks(10, 11), 0, &mut out);
     assert_eq!(arbiter.position().next, 11);
 }
+
+#[test]
+fn what_a_line_may_still_bring_is_neither_asked_for_nor_lost_as_long_as_it_has_something() {
+    let reorder = GapConfig::default().reorder;
+    for services in [1, 0] {
+        let (mut arbiter, mut out) = started(10);
+        let mut policy = policy(services);
+        arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+        policy.on_drained([0, 0]);
+        let mut acts = |policy: &mut GapPolicy, now: u64| {
+            let asked = tick(policy, &mut arbiter, now, &mut out).len();
+            asked + out.notices.len()
+        };
+        assert_eq!(acts(&mut policy, 0), 0);
+        assert_eq!(acts(&mut policy, 2 * reorder), 0, "B has not been empty since");
+        policy.on_drained([0, reorder - 1]);
+        assert_eq!(
+            acts(&mut policy, 3 * reorder),
+            0,
+            "the reorder time was not over then"
+        );
+        // A has passed it: what it still has does not matter.
+        policy.on_drained([0, reorder]);
+        assert_eq!(acts(&mut policy, 4 * reorder), 1);
+    }
+}
+
+#[test]
+fn a_line_that_always_has_something_does_not_keep_recovery_off_for_long() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
+    policy.on_drained([0, 0]);
+    let reorder = GapConfig::default().reorder;
+    assert!(tick(&mut policy, &mut arbiter, 0, &mut out).is_empty());
+    assert!(tick(&mut policy, &mut arbiter, 49 * reorder, &mut out).is_empty());
+    assert_eq!(tick(&mut policy, &mut arbiter, 50 * reorder, &mut out).len(), 1);
+}
