@@ -14,7 +14,7 @@ use twinline_feed::publisher::{self, Lines, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, pin, unix_now};
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
-use twinline_line::{LineAddress, ReceiverOptions};
+use twinline_line::{DEFAULT_RECEIVE_BUFFER, LineAddress, ReceiverOptions};
 use twinline_listener::{
     ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, RingPlace,
 };
@@ -42,6 +42,8 @@ pub struct BedConfig {
     pub segments: Option<usize>,
     /// While more waits, full packets go out several in one send.
     pub bursts: bool,
+    /// Bytes that the listener asks for as each line's receive buffer.
+    pub receive_buffer: usize,
     /// Bytes of records in the listener's ring.
     pub ring: Option<usize>,
     /// The cores of the publisher and the listener; `None`: wherever the system likes.
@@ -57,6 +59,7 @@ impl Default for BedConfig {
             segment_size: 64 << 20,
             segments: Some(4),
             bursts: true,
+            receive_buffer: DEFAULT_RECEIVE_BUFFER,
             ring: None,
             cores: None,
         }
@@ -234,7 +237,10 @@ impl Bed {
         let ring = self.ring().zip(self.config.ring);
         let config = ListenerConfig {
             lines: self.lines.clone(),
-            receiver: ReceiverOptions::default(),
+            receiver: ReceiverOptions {
+                receive_buffer: self.config.receive_buffer,
+                ..ReceiverOptions::default()
+            },
             recovery: vec![recovery.address],
             client: ClientConfig::new("bench", CHANNEL),
             journal: self.listener_journal(),

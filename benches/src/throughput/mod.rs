@@ -23,8 +23,8 @@ use twinline_feed::source::pace::Pace;
 
 /// A rate counts as kept if so much of it was delivered by its end.
 const KEPT: f64 = 0.97;
-/// Runs of a rate before it counts as too high: at tens of millions of messages a second the sockets' buffers hold some
-/// forty milliseconds, and a machine that others use takes a core away for longer now and then.
+/// Runs of a rate before it counts as too high: at tens of millions of messages a second the sockets' buffers hold parts of a
+/// second, and a machine that others use takes a core away for longer now and then.
 const CHANCES: usize = 2;
 /// What `statfs` says of a file system in memory (`TMPFS_MAGIC`).
 const TMPFS: i64 = 0x0102_1994;
@@ -66,6 +66,7 @@ impl Default for Options {
         Self {
             bed: BedConfig {
                 segments: Some(16),
+                receive_buffer: 128 << 20,
                 cores: Some([0, 1]),
                 ..BedConfig::default()
             },
@@ -160,9 +161,11 @@ fn how(options: &Options, day: &ItchDay) -> Vec<String> {
             options.span.as_secs_f64()
         ),
         format!("{} {}", options.bed.say_cores(), options.bed.say_journals()),
-        "Both lines; the recovery service runs in the process and fills what both lines lost. Packets are checked, arbitrated and \
-         journalled by the listener daemon as it is; no ring."
-            .into(),
+        format!(
+            "Both lines, with receive buffers of {} MiB; the recovery service runs in the process and fills what both lines lost. \
+             Packets are checked, arbitrated and journalled by the listener daemon as it is; no ring.",
+            options.bed.receive_buffer >> 20
+        ),
         format!(
             "The highest rate: for {} s all of it was delivered, at most {MOST_RECOVERED}% of it through recovery, at {:.0}% of the \
              rate at least; searched in steps of {} s. What does not hold is tried once more.",
