@@ -100,7 +100,7 @@ fn publish(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, 
         reserver,
     } = bed.publisher(lines)?;
     let serving = bed.serve()?;
-    let listening = bed.listen(&serving, true)?;
+    let mut listening = bed.listen(&serving, true)?;
     // Each session has a source of its own, whose positions begin with it.
     let session = publisher.session();
     let mut source = Bounded {
@@ -131,10 +131,18 @@ fn publish(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, 
     let sampled = sampled.map_err(|_| BenchError::Broken("the sampling thread panicked".into()))?;
     let (line, delivered) = sampled?;
     let Some(at) = delivered else {
-        return Err(BenchError::Broken(format!(
-            "the end of the session was not delivered within {} s of its sending",
-            PATIENCE.as_secs()
-        )));
+        let report = listening.live().report();
+        return Err(listening.trouble().unwrap_or_else(|| {
+            BenchError::Broken(format!(
+                "the end of the session was not delivered within {} s of its sending: the listener stands at {} of {}, {} lost, \
+                 and misses {:?}",
+                PATIENCE.as_secs(),
+                report.position.next,
+                publisher.next_sequence(),
+                report.arbiter.lost,
+                report.gaps
+            ))
+        }));
     };
     let report = listening.finish(false)?;
     let (lost, stands, expected) = (
