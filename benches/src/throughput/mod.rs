@@ -94,7 +94,7 @@ impl Options {
 /// Measures.
 ///
 /// # Errors
-/// If something does not work that must: a message is lost, a core cannot be had.
+/// If something does not work that must: a message is missing that the stream does not name as lost, a core cannot be had.
 pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     check_room(&options.bed)?;
     watch.step("throughput: preparing the messages", 0, 1)?;

@@ -17,14 +17,14 @@ const MEMORY: &str = "/dev/shm";
 ///
 /// The highest rate at which nothing is lost and recovery has next to nothing to do, found in steps and confirmed over the whole
 /// time: with full packets in bursts, the same with fresh journal segments, then packet by packet. The journals are in memory
-/// (/dev/shm), and once more on disk; with --dir only there. Last, as fast as the publisher can. It ends with an error if
-/// a message is lost.
+/// (/dev/shm), and once more on disk; with --dir only there. Last, as fast as the publisher can. A rate at which a message is
+/// lost does not hold; it ends with an error if one is missing that the stream does not name as lost.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   twinline bench throughput --brief
   twinline bench throughput --brief --itch day.itch50.gz --symbols 3
 
-Without --brief it takes two to three minutes and, for the fresh segments, up to half of the memory or of the room in --dir.")]
+Without --brief it takes five to six minutes and, for the fresh segments, up to half of the memory or of the room in --dir.")]
 pub(super) struct Throughput {
     /// One symbol's ITCH 5.0 messages, plain or gzip [default: an hour that is made up]
     #[arg(long, value_name = "FILE")]
