@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{self, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, RunConfig, run, unix_now};
 use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
@@ -21,7 +21,7 @@ use twinline_feed::source::pace::Pace;
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
 use twinline_line::impair::Spec;
-use twinline_line::{LineAddress, ReceiverOptions, SenderOptions};
+use twinline_line::{LineAddress, SenderOptions};
 use twinline_listener::{ArbiterConfig, FairConfig, GapConfig, Listener, ListenerConfig, Report};
 use twinline_recovery::ClientConfig;
 use twinline_wire::header::flags;
@@ -212,7 +212,7 @@ fn listener(
     };
     Ok(ListenerConfig {
         lines: lines.clone(),
-        receiver: ReceiverOptions::default(),
+        receiver: Default::default(),
         recovery: Vec::new(),
         client: ClientConfig::new("fair", 1),
         journal: journal.to_owned(),
@@ -243,7 +243,7 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], setting: &Setting) -> Result<()
         },
         block: publisher::DEFAULT_BLOCK,
     };
-    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default())?;
+    let lines = NetworkLines::open(&lines[0], &lines[1], [SenderOptions::default(); 2])?;
     let config = PublisherConfig {
         linger: Duration::from_secs(1),
         ..PublisherConfig::default()

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{self, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, RunConfig, run, unix_now};
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
@@ -221,7 +221,7 @@ fn publish(dir: &Path, live: u64, stop: &AtomicBool) -> Result<(), Failed> {
         block: publisher::DEFAULT_BLOCK,
     };
     let (a, b) = ("239.77.9.1:29771@lo".parse()?, "239.77.9.2:29772@lo".parse()?);
-    let lines = SocketLines::open(&a, &b, SenderOptions::default())?;
+    let lines = NetworkLines::open(&a, &b, [SenderOptions::default(); 2])?;
     let config = PublisherConfig {
         lead_in: Duration::ZERO,
         linger: Duration::ZERO,

@@ -62,7 +62,7 @@ pub(super) struct Light {
 impl Light {
     /// One that goes on at `next`.
     pub(super) fn open(lines: &[LineAddress; 2], next: u64) -> Result<Self, BenchError> {
-        let open = |line| LineReceiver::open(line, &ReceiverOptions::default());
+        let open = |line| LineReceiver::open(line, &ReceiverOptions::default(), DEFAULT_PACKET_LEN);
         let position = Position {
             session: SESSION,
             epoch: 1,
@@ -93,7 +93,6 @@ impl Sink for Notes {
 impl Receive for Light {
     fn run(&mut self, end: &End) -> Result<Had, BenchError> {
         let mut notes = Notes::default();
-        let mut buffer = [0; DEFAULT_PACKET_LEN];
         let mut patience = Patience(Instant::now());
         let timeout = Timespec {
             tv_sec: 0,
@@ -106,9 +105,11 @@ impl Receive for Light {
                 Err(error) => return Err(BenchError::io("wait for the lines")(error.into())),
             }
             let now = self.start.elapsed().as_nanos() as u64;
-            for (line, origin) in self.lines.iter().zip([Origin::LineA, Origin::LineB]) {
-                while let Some(length) = line.recv(&mut buffer) {
-                    self.arbiter.on_packet(origin, &buffer[..length], now, &mut notes);
+            for (line, origin) in self.lines.iter_mut().zip([Origin::LineA, Origin::LineB]) {
+                let arbiter = &mut self.arbiter;
+                while line.receive(DEFAULT_PACKET_LEN, |packet| {
+                    arbiter.on_packet(origin, packet, now, &mut notes);
+                }) {
                     patience = Patience(Instant::now());
                 }
             }

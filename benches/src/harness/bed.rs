@@ -237,10 +237,10 @@ impl Bed {
         let ring = self.ring().zip(self.config.ring);
         let config = ListenerConfig {
             lines: self.lines.clone(),
-            receiver: ReceiverOptions {
+            receiver: [0, 1].map(|_| ReceiverOptions {
                 receive_buffer: self.config.receive_buffer,
                 ..ReceiverOptions::default()
-            },
+            }),
             recovery: vec![recovery.address],
             client: ClientConfig::new("bench", CHANNEL),
             journal: self.listener_journal(),

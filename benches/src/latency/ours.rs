@@ -12,7 +12,7 @@ use crate::harness::slice::{Slice, latencies};
 use crate::harness::tie::{Tie, Ties};
 use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Lines, Opened, Publisher, Reserver};
 use twinline_feed::run::unix_now;
 use twinline_feed::source::EventSink;
@@ -85,7 +85,7 @@ impl<L: Lines> Sending<L> {
 #[derive(Debug)]
 pub(super) struct Ours {
     clock: Clock,
-    sending: Sending<SocketLines>,
+    sending: Sending<NetworkLines>,
     reader: RingReader,
     listening: Listening,
     _serving: Serving,
@@ -106,7 +106,7 @@ impl Ours {
         };
         let bed = Bed::new(&config)?;
         let [a, b] = bed.lines();
-        let lines = SocketLines::open(a, b, SenderOptions::default())?;
+        let lines = NetworkLines::open(a, b, [SenderOptions::default(); 2])?;
         let sending = Sending::new(bed.publisher(lines)?);
         let serving = bed.serve()?;
         let listening = bed.listen(&serving, false)?;

@@ -14,11 +14,10 @@ use crate::harness::median::Median;
 use crate::harness::result::Stages;
 use crate::harness::watch::Watch;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Burst, Line, Lines};
 use twinline_feed::run::unix_now;
 use twinline_journal::JournalWriter;
@@ -36,7 +35,7 @@ const RING: usize = 16 << 20;
 /// Lines that stamp.
 #[derive(Debug)]
 struct Stamped {
-    lines: SocketLines,
+    lines: NetworkLines,
     clock: Clock,
     /// Before and behind the send on A, and behind the send on B.
     at: [u64; 3],
@@ -131,13 +130,10 @@ pub(super) fn measure(
         ..config.clone()
     })?;
     let [a, b] = bed.lines();
-    let options = ReceiverOptions {
-        bursts: true,
-        ..ReceiverOptions::default()
-    };
-    let receivers = Arc::new([LineReceiver::open(a, &options)?, LineReceiver::open(b, &options)?]);
+    let open = |line| LineReceiver::open(line, &ReceiverOptions::default(), DEFAULT_PACKET_LEN);
+    let receivers = [open(a)?, open(b)?];
     let lines = Stamped {
-        lines: SocketLines::open(a, b, SenderOptions::default())?,
+        lines: NetworkLines::open(a, b, [SenderOptions::default(); 2])?,
         clock: clock.clone(),
         at: [0; 3],
     };
@@ -162,9 +158,10 @@ pub(super) fn measure(
     let reader = RingReader::open(dir, CHANNEL, "bench")?;
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let receiving = scope.spawn(|| {
+        let stop = &stop;
+        let receiving = scope.spawn(move || {
             config.pin(1)?;
-            receive(Arc::clone(&receivers), sink, &stop)
+            receive(receivers, sink, stop)
         });
         let step = |done| watch.step(name, done, slices);
         let sent = config
@@ -190,7 +187,7 @@ const NOTHING: Got = Got {
 
 /// Polls both lines as the daemon does, and stamps what comes.
 fn receive(
-    receivers: Arc<[LineReceiver; 2]>,
+    receivers: [LineReceiver; 2],
     mut sink: Stamping,
     stop: &AtomicBool,
 ) -> Result<Vec<Got>, BenchError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Burst, Line, Lines, Opened, Phase, PublishError, Publisher, Reserver};
 use twinline_feed::run::unix_now;
 use twinline_journal::JournalReader;
@@ -59,7 +59,7 @@ struct Gate {
 /// The lines, behind a gate.
 struct GatedLines {
     gate: Arc<Gate>,
-    lines: SocketLines,
+    lines: NetworkLines,
 }
 
 impl Lines for GatedLines {
@@ -87,7 +87,7 @@ impl Feed {
         let [a, b] = bed.lines();
         let lines = GatedLines {
             gate: Arc::clone(&gate),
-            lines: SocketLines::open(a, b, SenderOptions::default())?,
+            lines: NetworkLines::open(a, b, [SenderOptions::default(); 2])?,
         };
         let Opened {
             publisher, reserver, ..

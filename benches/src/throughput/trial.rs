@@ -8,14 +8,14 @@ use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::Opened;
 use twinline_feed::run::{Idle, RunConfig, run};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::pace::Pace;
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use twinline_journal::{JournalError, JournalReader};
-use twinline_line::{Line, SenderOptions};
+use twinline_line::SenderOptions;
 use twinline_listener::Live;
 
 /// The counters are looked at this often.
@@ -94,11 +94,12 @@ fn publish(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, 
         segmentation: bed.config().bursts,
         ..SenderOptions::default()
     };
-    let lines = SocketLines::open(a, b, options)?;
+    let lines = NetworkLines::open(a, b, [options; 2])?;
     let Opened {
         mut publisher,
         reserver,
     } = bed.publisher(lines)?;
+    let sending = publisher.lines().states();
     let serving = bed.serve()?;
     let mut listening = bed.listen(&serving, true)?;
     // Each session has a source of its own, whose positions begin with it.
@@ -155,7 +156,7 @@ fn publish(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, 
             "{lost} messages are lost: the listener stands at {stands} of {expected}"
         )));
     }
-    let sent = Line::ALL.map(|line| publisher.lines().sender(line).counts());
+    let sent = sending.map(|line| line.counts());
     let refused = sent.iter().map(|sent| sent.dropped + sent.errors).sum::<u64>();
     let counters = publisher.counters();
     let began = source.began.map_or(start, |(at, _)| at);

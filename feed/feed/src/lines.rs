@@ -1,36 +1,33 @@
-//! The publisher's lines as sockets.
+//! The publisher's lines as they go onto the network.
 
 use crate::publisher::{Line, Lines};
 use std::sync::Arc;
-use twinline_line::{Burst, LineAddress, LineError, LineSender, SenderOptions};
+use twinline_line::{Burst, LineAddress, LineError, LineSender, SenderOptions, SenderState};
 
-/// Lines A and B as multicast sockets. A clone shares them, so that another thread can read their counts and health.
-#[derive(Clone, Debug)]
-pub struct SocketLines {
-    senders: [Arc<LineSender>; 2],
+/// Lines A and B, as multicast.
+#[derive(Debug)]
+pub struct NetworkLines {
+    senders: [LineSender; 2],
 }
 
-impl SocketLines {
-    /// Opens a socket for each line.
+impl NetworkLines {
+    /// Opens both lines, each with its options.
     ///
     /// # Errors
     /// If a group is not multicast, an interface does not exist, or the system refuses.
-    pub fn open(a: &LineAddress, b: &LineAddress, options: SenderOptions) -> Result<Self, LineError> {
+    pub fn open(a: &LineAddress, b: &LineAddress, options: [SenderOptions; 2]) -> Result<Self, LineError> {
         Ok(Self {
-            senders: [
-                Arc::new(LineSender::open(a, options)?),
-                Arc::new(LineSender::open(b, options)?),
-            ],
+            senders: [LineSender::open(a, options[0])?, LineSender::open(b, options[1])?],
         })
     }
 
-    /// The sender of `line`.
-    pub fn sender(&self, line: Line) -> &LineSender {
-        &self.senders[line.index()]
+    /// The counts and the health of lines A and B, for other threads.
+    pub fn states(&self) -> [Arc<SenderState>; 2] {
+        self.senders.each_ref().map(|sender| Arc::clone(sender.state()))
     }
 }
 
-impl Lines for SocketLines {
+impl Lines for NetworkLines {
     #[inline]
     fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
         self.senders[line.index()].send_burst(burst)

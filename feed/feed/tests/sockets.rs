@@ -5,14 +5,14 @@ mod common;
 use common::*;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Line, Opened, open};
 use twinline_feed::run::{Idle, RunConfig, RunEnd, run, unix_now};
-use twinline_line::{LineAddress, LineReceiver, ReceiverOptions, SenderOptions};
+use twinline_line::{LineAddress, ReceiverOptions, SenderOptions, SocketReceiver};
 use twinline_wire::Packet;
 
 /// All packets with messages that `receiver` gets until the session's last one, or nothing came for long.
-fn hear(receiver: &LineReceiver, last: &[u8]) -> Vec<Vec<u8>> {
+fn hear(receiver: &SocketReceiver, last: &[u8]) -> Vec<Vec<u8>> {
     let mut heard = Vec::new();
     let mut buffer = [0; 2048];
     let patience = Instant::now() + Duration::from_secs(10);
@@ -38,9 +38,10 @@ fn both_lines_carry_the_journal() {
         [format!("239.77.1.1:{port}@lo"), format!("239.77.1.2:{port}@lo")].map(|text| text.parse().unwrap());
     let receivers = addresses
         .each_ref()
-        .map(|address| LineReceiver::open(address, &ReceiverOptions::default()).unwrap());
-    let lines = SocketLines::open(&addresses[0], &addresses[1], SenderOptions::default()).unwrap();
-    let opened = open(at_once(), &place, lines.clone(), unix_now()).unwrap();
+        .map(|address| SocketReceiver::open(address, &ReceiverOptions::default()).unwrap());
+    let lines = NetworkLines::open(&addresses[0], &addresses[1], [SenderOptions::default(); 2]).unwrap();
+    let sending = lines.states();
+    let opened = open(at_once(), &place, lines, unix_now()).unwrap();
     let Opened {
         mut publisher,
         reserver,
@@ -65,7 +66,7 @@ fn both_lines_carry_the_journal() {
             hear(&receivers[line.index()], journal.last().unwrap()) == journal,
             "line {line}"
         );
-        let counts = lines.sender(line).counts();
+        let counts = sending[line.index()].counts();
         let counters = publisher.counters();
         assert_eq!(counts.sent, counters.packets.get() + counters.heartbeats.get());
     }

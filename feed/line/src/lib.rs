@@ -1,30 +1,39 @@
 //! How packets reach a network and come back.
 //!
 //! Two redundant multicast [lines](Line), A and B, carry the same packets. A publisher has a [`LineSender`] for each, a
-//! listener a [`LineReceiver`] for each; both are thin shells around non-blocking UDP sockets, IPv4 only (multicast
-//! market data is). They know nothing of what a packet holds. The [`impair`] module stands between a receiver and what
-//! reads from it, and does to packets what bad networks do, repeatably.
+//! listener a [`LineReceiver`] for each. What is below them is chosen with [`Io`]: non-blocking UDP [sockets](socket), or
+//! [AF_XDP](xdp), which passes the kernel's network stack by. IPv4 only (multicast market data is). They know nothing of
+//! what a packet holds. The [`impair`] module stands between a receiver and what reads from it, and does to packets what bad
+//! networks do, repeatably.
 
 pub mod address;
 mod burst;
 pub mod impair;
+mod io;
 mod pace;
 pub mod queue;
 pub mod random;
 mod receiver;
 mod sender;
+pub mod socket;
 mod sys;
+pub mod xdp;
 
 pub use address::{Interface, LineAddress};
 pub use burst::Burst;
+pub use io::{Io, Transport};
 pub use receiver::{
-    BufferReport, DEFAULT_RECEIVE_BUFFER, Heard, LineReceiver, MAX_RECEIVE, ReceiverCounts, ReceiverOptions,
+    BufferReport, DEFAULT_RECEIVE_BUFFER, LineReceiver, ReceiverCounts, ReceiverOptions, ReceiverState,
 };
-pub use sender::{LineHealth, LineSender, SendOutcome, SenderCounts, SenderOptions};
+pub use sender::{LineHealth, LineSender, SendOutcome, SenderCounts, SenderOptions, SenderState};
+pub use socket::{Heard, SocketReceiver};
 
 use std::fmt;
-use std::io;
 use std::net::Ipv4Addr;
+use xdp::XdpError;
+
+/// What is being done when a group is joined.
+pub(crate) const JOIN: &str = "join the group";
 
 /// One of the two redundant lines of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -128,6 +137,14 @@ pub enum LineError {
         /// The line.
         address: String,
     },
+    /// AF_XDP is asked for and cannot be had.
+    #[error("cannot use AF_XDP for {address}: {source}")]
+    Xdp {
+        /// The line.
+        address: String,
+        /// Why, and what to do.
+        source: XdpError,
+    },
     /// Anything else that the system says.
     #[error("cannot {what} for {address}: {cause}")]
     Socket {
@@ -136,13 +153,13 @@ pub enum LineError {
         /// What was being done.
         what: &'static str,
         /// What the system says.
-        cause: io::Error,
+        cause: std::io::Error,
     },
 }
 
 impl LineError {
     /// The error for what the system said while doing `what` for the line at `address`.
-    fn new(address: &LineAddress, what: &'static str, cause: io::Error) -> Self {
+    fn new(address: &LineAddress, what: &'static str, cause: std::io::Error) -> Self {
         let text = address.to_string();
         match cause.raw_os_error() {
             Some(libc::EADDRINUSE) => LineError::PortInUse {
@@ -153,7 +170,7 @@ impl LineError {
             Some(libc::ENODEV | libc::ENETUNREACH) if address.interface.is_none() => {
                 LineError::NoRoute { address: text }
             }
-            Some(libc::ENOBUFS) if what == receiver::JOIN => LineError::TooManyGroups { address: text },
+            Some(libc::ENOBUFS) if what == JOIN => LineError::TooManyGroups { address: text },
             _ => LineError::Socket {
                 address: text,
                 what,

@@ -1,15 +1,13 @@
 //! A line's rate limit: how long a send must wait so that a line stays below so many bits a second, however its packets
 //! come in bursts. Told the time, so that it is tested without any.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
 /// Bytes that a packet takes on the wire besides its own: Ethernet with preamble, checksum and gap, IPv4 and UDP.
 const HEADERS: u64 = 8 + 14 + 4 + 12 + 20 + 8;
 
 /// What may go out at once after a pause, however low the rate: one full burst on the wire.
 const TOLERATED: u64 = 65_536 + 64 * HEADERS;
 
-/// The generic cell rate algorithm over bytes on the wire. One thread uses it.
+/// The generic cell rate algorithm over bytes on the wire.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// Picoseconds that a byte takes at the rate.
@@ -17,7 +15,7 @@ pub(crate) struct Pace {
     /// How far what was sent may be ahead of the rate, in nanoseconds.
     tolerance: u64,
     /// When all that was sent would be over at the rate.
-    over: AtomicU64,
+    over: u64,
 }
 
 impl Pace {
@@ -26,7 +24,7 @@ impl Pace {
         let mut pace = Self {
             byte: 8_000_000_000_000_u64.div_ceil(rate.max(1)),
             tolerance: 0,
-            over: AtomicU64::new(0),
+            over: 0,
         };
         pace.tolerance = pace.time_of(TOLERATED);
         pace
@@ -39,10 +37,10 @@ impl Pace {
 
     /// Counts `packets` packets of together `bytes` bytes that are to be sent at `now`, in nanoseconds; returns how many
     /// nanoseconds later they may be.
-    pub(crate) fn take(&self, now: u64, packets: u64, bytes: u64) -> u64 {
-        let over = self.over.load(Relaxed).max(now);
+    pub(crate) fn take(&mut self, now: u64, packets: u64, bytes: u64) -> u64 {
+        let over = self.over.max(now);
         let time = self.time_of(bytes + packets * HEADERS);
-        self.over.store(over.saturating_add(time), Relaxed);
+        self.over = over.saturating_add(time);
         (over - now).saturating_sub(self.tolerance)
     }
 }
@@ -52,7 +50,7 @@ mod tests {
     use super::*;
 
     /// Sends what `next` says, packets and bytes, as soon as it may for `end` nanoseconds; returns the bits on the wire.
-    fn flood(pace: &Pace, end: u64, mut next: impl FnMut(u64) -> (u64, u64)) -> u64 {
+    fn flood(pace: &mut Pace, end: u64, mut next: impl FnMut(u64) -> (u64, u64)) -> u64 {
         let (mut now, mut bits, mut sends) = (1_000_000, 0, 0);
         let end = now + end;
         loop {
@@ -72,7 +70,9 @@ mod tests {
             for (packets, bytes) in [(1, 80), (1, 1408), (46, 46 * 1408)] {
                 let most = 8 * (TOLERATED + bytes + packets * HEADERS);
                 let seconds = 2;
-                let bits = flood(&Pace::new(rate), seconds * 1_000_000_000, |_| (packets, bytes));
+                let bits = flood(&mut Pace::new(rate), seconds * 1_000_000_000, |_| {
+                    (packets, bytes)
+                });
                 assert!(bits <= seconds * rate + most, "{bits} at {rate}");
                 // The least send takes 12 nanoseconds at the highest rate, and times are whole nanoseconds.
                 assert!(bits >= seconds * rate / 100 * 90, "{bits} at {rate}");
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn large_and_small_sends_share_the_rate() {
         let rate = 1_000_000_000;
-        let bits = flood(&Pace::new(rate), 1_000_000_000, |n| match n % 7 {
+        let bits = flood(&mut Pace::new(rate), 1_000_000_000, |n| match n % 7 {
             0 => (46, 46 * 1408),
             _ => (1, 200),
         });
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn below_the_rate_nothing_waits_and_after_a_pause_a_whole_burst_does_not() {
-        let pace = Pace::new(1_000_000_000);
+        let mut pace = Pace::new(1_000_000_000);
         for n in 0..10_000 {
             assert_eq!(pace.take(n * 10_000, 1, 1000), 0);
         }

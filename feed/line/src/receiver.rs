@@ -1,45 +1,36 @@
-//! The receiving end of a line.
+//! The receiving end of a line, whatever packets come through.
 //!
-//! A non-blocking UDP socket bound to the group's own address, so that two groups on one port do not mix, joined on the
-//! interface that the address names, with a receive buffer whose size is checked after it was asked for: a buffer that
-//! silently stayed small is the commonest cause of loss.
-//!
-//! Where it is to receive in bursts, the kernel puts packets of one size from one sender together (`UDP_GRO`), or leaves
-//! together what a sender on the same host sent so, and one receive brings them all. The size is taken from the first
-//! packet's own header: to ask the kernel for it with each receive (`recvmsg`) costs 100 ns a packet and 80 ns an empty
-//! poll more, and `recvmmsg` gains nothing over one receive after the other.
+//! A [`LineReceiver`] belongs to the thread that receives. What other threads are to know of it is in a [`ReceiverState`]
+//! that it shares with them.
 
-use crate::burst::Burst;
 use crate::sender::add;
-use crate::{LineAddress, LineError, sys};
-use rustix::net::RecvFlags;
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use crate::socket::{MAX_RECEIVE, SocketReceiver};
+use crate::xdp::{Mode, Queues, XdpReceiver};
+use crate::{Io, LineAddress, LineError, Transport, sys};
+use socket2::Socket;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Weak};
 
 /// Receive buffer asked for by default, in bytes. The kernel counts its bookkeeping and so holds twice as many bytes of
 /// full bursts, a quarter more of single packets of 1,408 bytes, and less than half of packets of 200 bytes.
 pub const DEFAULT_RECEIVE_BUFFER: usize = 32 << 20;
-/// Bytes that one receive may bring.
-pub const MAX_RECEIVE: usize = 1 << 16;
-/// The largest receive buffer that the kernel can be asked for, in bytes.
-const MAX_RECEIVE_BUFFER: usize = (i32::MAX / 2) as usize;
-/// What is being done when a group is joined.
-pub(crate) const JOIN: &str = "join the group";
 
 /// How to receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceiverOptions {
-    /// The socket's receive buffer in bytes, at most 1 GiB.
+    /// The receive buffer in bytes, at most 1 GiB: a socket's, or with AF_XDP the memory of each queue's frames, rounded up to
+    /// a power of two of them.
     pub receive_buffer: usize,
     /// Senders to hear; none: all. A source-specific join each.
     pub sources: Vec<Ipv4Addr>,
-    /// Let one receive bring several packets: then only [`LineReceiver::recv_burst`] can be used. A kernel that cannot
-    /// brings one each time.
-    pub bursts: bool,
+    /// Through what packets come. A [`SocketReceiver`](crate::SocketReceiver) does not ask.
+    pub io: Io,
+    /// With AF_XDP: the interface's queues to receive from; none: all of them.
+    pub queues: Vec<u32>,
+    /// With AF_XDP: how the program that picks our packets runs; `None`: natively, and with [`Io::Xdp`] otherwise generically.
+    pub mode: Option<Mode>,
 }
 
 impl Default for ReceiverOptions {
@@ -47,7 +38,9 @@ impl Default for ReceiverOptions {
         Self {
             receive_buffer: DEFAULT_RECEIVE_BUFFER,
             sources: Vec::new(),
-            bursts: false,
+            io: Io::Socket,
+            queues: Vec::new(),
+            mode: None,
         }
     }
 }
@@ -87,172 +80,162 @@ pub struct ReceiverCounts {
     pub errors: u64,
     /// Receives that brought several datagrams.
     pub bursts: u64,
+    /// With AF_XDP: frames dropped because a header or a checksum of theirs was wrong.
+    pub bad_frames: u64,
     /// Times that the kernel dropped what came because the receive buffer was full: a datagram each, or a burst.
     pub kernel_drops: u64,
 }
 
-/// A datagram that was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
-    /// Its length in the buffer; 0 if it did not fit.
-    pub length: usize,
-    /// Who sent it.
-    pub source: SocketAddrV4,
-    /// When, in nanoseconds since the Unix epoch: when the kernel took it, if it was asked to note that, otherwise now.
-    pub time: u64,
+/// What packets come through.
+#[derive(Debug)]
+enum Way {
+    Socket {
+        receiver: SocketReceiver,
+        /// Where one receive goes.
+        buffer: Box<[u8]>,
+    },
+    Xdp(Box<XdpReceiver>),
 }
 
-/// The receiving end of a line. One thread receives; others may read its counts.
+/// The receiving end of a line. One thread receives.
 #[derive(Debug)]
 pub struct LineReceiver {
-    socket: Socket,
+    way: Way,
+}
+
+impl LineReceiver {
+    /// Opens what hears `address`, packets of at most `longest` bytes. Any number of sockets, in any processes, can hear the
+    /// same; AF_XDP takes a line's packets before any socket on the same interface sees them.
+    ///
+    /// # Errors
+    /// If the group is not multicast, the interface does not exist, the port is taken by a program that does not share
+    /// it, AF_XDP is asked for and cannot be had, or the system refuses otherwise.
+    pub fn open(address: &LineAddress, options: &ReceiverOptions, longest: usize) -> Result<Self, LineError> {
+        address.check_group()?;
+        let interface = address.find_interface()?;
+        let way = options.io.open(
+            address,
+            || {
+                let receiver = XdpReceiver::open(address, interface.as_ref(), options, longest)?;
+                Ok(Way::Xdp(Box::new(receiver)))
+            },
+            |transport| {
+                Ok(Way::Socket {
+                    receiver: SocketReceiver::open_for_bursts(address, options, transport)?,
+                    buffer: vec![0; MAX_RECEIVE].into_boxed_slice(),
+                })
+            },
+        )?;
+        Ok(Self { way })
+    }
+
+    /// Receives what is there in one piece, of packets of at most `longest` bytes: usually one, under load up to 64. `take` is
+    /// given each of them where it lies. False if nothing is there (or the system reported an error, which is counted).
+    /// Datagrams longer than `longest` are counted as truncated, and one empty datagram stands for them: a part of one must
+    /// not pass for a packet.
+    #[inline]
+    pub fn receive(&mut self, longest: usize, take: impl FnMut(&[u8])) -> bool {
+        match &mut self.way {
+            Way::Socket { receiver, buffer } => match receiver.recv_burst(buffer, longest) {
+                Some(burst) => {
+                    burst.packets().for_each(take);
+                    true
+                }
+                None => false,
+            },
+            Way::Xdp(receiver) => receiver.receive(longest, take),
+        }
+    }
+
+    /// Its counts, for other threads.
+    pub fn state(&self) -> &Arc<ReceiverState> {
+        match &self.way {
+            Way::Socket { receiver, .. } => receiver.state(),
+            Way::Xdp(receiver) => receiver.state(),
+        }
+    }
+}
+
+impl AsFd for LineReceiver {
+    /// For waiting until something is there; with several queues only for the first one's.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.way {
+            Way::Socket { receiver, .. } => receiver.as_fd(),
+            Way::Xdp(receiver) => receiver.as_fd(),
+        }
+    }
+}
+
+/// Who counts what the kernel dropped.
+#[derive(Debug)]
+pub(crate) enum Drops {
+    Socket(Arc<Socket>),
+    /// Not kept open for it: an interface's queue is free once its receiver is gone.
+    Xdp(Weak<Queues>),
+}
+
+/// What a receiver counts. The receiving thread writes, any thread reads.
+#[derive(Debug)]
+pub struct ReceiverState {
     address: LineAddress,
+    transport: Transport,
     buffer: BufferReport,
+    drops: Drops,
     received: AtomicU64,
     bytes: AtomicU64,
     truncated: AtomicU64,
     errors: AtomicU64,
     bursts: AtomicU64,
+    bad_frames: AtomicU64,
+    /// What the kernel had dropped when it was asked last.
+    dropped: AtomicU64,
 }
 
-impl LineReceiver {
-    /// Opens a socket that hears `address`. Any number of them, in any processes, can hear the same.
-    ///
-    /// # Errors
-    /// If the group is not multicast, the interface does not exist, the port is taken by a program that does not share
-    /// it, or the system refuses otherwise.
-    pub fn open(address: &LineAddress, options: &ReceiverOptions) -> Result<Self, LineError> {
-        address.check_group()?;
-        let interface = address.find_interface()?;
-        let fail = |what| move |cause| LineError::new(address, what, cause);
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
-            .map_err(fail("make a receiving socket"))?;
-        socket
-            .set_nonblocking(true)
-            .and_then(|()| socket.set_reuse_address(true))
-            .and_then(|()| socket.set_multicast_all_v4(false))
-            .map_err(fail("set up the socket"))?;
-        if options.bursts {
-            // A kernel before 5.0 does not know it, and brings one packet at a time as ever.
-            let _ = sys::set_option(socket.as_fd(), libc::SOL_UDP, libc::UDP_GRO, 1);
-        }
-        let buffer = size_buffer(&socket, options.receive_buffer).map_err(fail("size the receive buffer"))?;
-        socket
-            .bind(&SocketAddrV4::new(address.group, address.port).into())
-            .map_err(fail("bind a receiving socket"))?;
-        if options.sources.is_empty() {
-            let index = interface.map_or(0, |interface| interface.index);
-            socket
-                .join_multicast_v4_n(&address.group, &InterfaceIndexOrAddress::Index(index))
-                .map_err(fail(JOIN))?;
-        } else {
-            let through = interface.map_or(Ipv4Addr::UNSPECIFIED, |interface| interface.address);
-            for source in &options.sources {
-                socket
-                    .join_ssm_v4(source, &address.group, &through)
-                    .map_err(fail(JOIN))?;
-            }
-        }
-        Ok(Self {
-            socket,
+impl ReceiverState {
+    pub(crate) fn new(
+        address: &LineAddress,
+        transport: Transport,
+        buffer: BufferReport,
+        drops: Drops,
+    ) -> Self {
+        Self {
             address: address.clone(),
+            transport,
             buffer,
+            drops,
             received: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             truncated: AtomicU64::new(0),
             errors: AtomicU64::new(0),
             bursts: AtomicU64::new(0),
-        })
-    }
-
-    /// Receives one datagram into `buffer` and returns its length; `None` if nothing is there (or the system reported an
-    /// error, which is counted). A datagram that does not fit `buffer` is counted as truncated and returned with length
-    /// 0: a part of it must not pass for a packet.
-    #[inline]
-    pub fn recv(&self, buffer: &mut [u8]) -> Option<usize> {
-        match receive(&self.socket, buffer) {
-            Ok(length) => {
-                add(&self.received, 1);
-                add(&self.bytes, length as u64);
-                if length <= buffer.len() {
-                    return Some(length);
-                }
-                add(&self.truncated, 1);
-                Some(0)
-            }
-            Err(error) => {
-                self.count_error(&error);
-                None
-            }
+            bad_frames: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
         }
     }
 
-    /// Receives what is there in one piece, of packets of at most `longest` bytes: usually one, under load up to 64. `None`
-    /// if nothing is there (or the system reported an error, which is counted). `buffer` has [`MAX_RECEIVE`] bytes.
-    /// Datagrams longer than `longest` are counted as truncated, and one empty datagram stands for them: a part of one must
-    /// not pass for a packet.
+    /// So many packets came in one piece.
     #[inline]
-    pub fn recv_burst<'b>(&self, buffer: &'b mut [u8], longest: usize) -> Option<Burst<'b>> {
-        let length = match receive(&self.socket, buffer) {
-            Ok(length) => length,
-            Err(error) => {
-                self.count_error(&error);
-                return None;
-            }
-        };
-        let burst = Burst::received(&buffer[..length.min(buffer.len())]);
-        let count = burst.count() as u64;
-        add(&self.received, count);
-        add(&self.bytes, length as u64);
-        if count > 1 {
+    pub(crate) fn received(&self, packets: usize, bytes: usize) {
+        add(&self.received, packets as u64);
+        add(&self.bytes, bytes as u64);
+        if packets > 1 {
             add(&self.bursts, 1);
         }
-        if length <= buffer.len() && burst.size() <= longest {
-            return Some(burst);
-        }
-        add(&self.truncated, count);
-        Some(Burst::one(&[]))
     }
 
-    /// Asks the kernel to note when each datagram comes, for [`recv_from`](Self::recv_from).
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub fn stamp_times(&self) -> Result<(), LineError> {
-        sys::set_option(self.socket.as_fd(), libc::SOL_SOCKET, libc::SO_TIMESTAMPNS, 1)
-            .map_err(|cause| LineError::new(&self.address, "ask for receive times", cause))
+    /// So many of them are too long.
+    pub(crate) fn truncated(&self, packets: usize) {
+        add(&self.truncated, packets as u64);
     }
 
-    /// [`recv`](Self::recv), and who sent it and when it came. For tools that look at a line, not for the hot path.
-    pub fn recv_from(&self, buffer: &mut [u8]) -> Option<Heard> {
-        match sys::receive_from(self.socket.as_fd(), buffer) {
-            Ok((length, source, time)) => {
-                add(&self.received, 1);
-                add(&self.bytes, length as u64);
-                let whole = length <= buffer.len();
-                if !whole {
-                    add(&self.truncated, 1);
-                }
-                Some(Heard {
-                    length: if whole { length } else { 0 },
-                    source,
-                    time: time.unwrap_or_else(unix_now),
-                })
-            }
-            Err(error) => {
-                self.count_error(&error);
-                None
-            }
-        }
+    /// A receive ended with an error.
+    pub(crate) fn failed(&self) {
+        add(&self.errors, 1);
     }
 
-    fn count_error(&self, error: &io::Error) {
-        if !matches!(
-            error.kind(),
-            io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-        ) {
-            add(&self.errors, 1);
-        }
+    /// A frame is not what it should be.
+    pub(crate) fn bad_frame(&self) {
+        add(&self.bad_frames, 1);
     }
 
     /// Where it hears.
@@ -260,9 +243,29 @@ impl LineReceiver {
         &self.address
     }
 
+    /// Through what packets come.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// The receive buffer asked for and given.
     pub fn buffer(&self) -> BufferReport {
         self.buffer
+    }
+
+    /// Asks the kernel for its drops.
+    pub(crate) fn look_at_drops(&self) -> u64 {
+        let drops = match &self.drops {
+            Drops::Socket(socket) => sys::kernel_drops(socket.as_fd()).ok().map(u64::from),
+            Drops::Xdp(queues) => queues.upgrade().map(|queues| queues.drops()),
+        };
+        match drops {
+            Some(drops) => {
+                self.dropped.store(drops, Relaxed);
+                drops
+            }
+            None => self.dropped.load(Relaxed),
+        }
     }
 
     /// What was counted so far; asks the kernel for its drops, so not for the hot path.
@@ -273,38 +276,8 @@ impl LineReceiver {
             truncated: self.truncated.load(Relaxed),
             errors: self.errors.load(Relaxed),
             bursts: self.bursts.load(Relaxed),
-            kernel_drops: sys::kernel_drops(self.socket.as_fd()).map_or(0, u64::from),
+            bad_frames: self.bad_frames.load(Relaxed),
+            kernel_drops: self.look_at_drops(),
         }
     }
-}
-
-impl AsFd for LineReceiver {
-    /// For waiting until something is there.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-/// Receives one datagram into `buffer` and returns its true length, which is more than the buffer's if it did not fit. Not through
-/// the C library, whose wrapper makes each call a point where a thread may be cancelled.
-#[inline]
-fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<usize> {
-    let (_, length) = rustix::net::recv(socket, buffer, RecvFlags::TRUNC | RecvFlags::DONTWAIT)?;
-    Ok(length)
-}
-
-fn unix_now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// Asks for a receive buffer, past the system's limit where we may, and looks what came of it.
-fn size_buffer(socket: &Socket, asked: usize) -> io::Result<BufferReport> {
-    let asked = asked.min(MAX_RECEIVE_BUFFER);
-    let value = i32::try_from(asked).unwrap_or(i32::MAX / 2);
-    if sys::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value).is_err() {
-        socket.set_recv_buffer_size(asked)?;
-    }
-    let granted = socket.recv_buffer_size()? / 2;
-    Ok(BufferReport { asked, granted })
 }

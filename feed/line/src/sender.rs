@@ -1,33 +1,24 @@
-//! The sending end of a line.
+//! The sending end of a line, whatever packets leave through.
 //!
-//! A connected, non-blocking UDP socket: the cheapest send there is, and one that never holds the publisher up. What a
-//! full socket or a dead interface swallows is counted; the other line and recovery carry the data meanwhile.
-//!
-//! A [`Burst`] goes out in one send, which the kernel or the network card cuts up (`UDP_SEGMENT`). The size to cut at is
-//! told with each burst: on a socket that knows it for good, the kernel builds plain packets, too, as if they were to be cut
-//! up, which makes one some 10% later. Where the kernel or the interface refuses, a burst's packets are sent one by one
-//! from then on.
+//! A [`LineSender`] belongs to the thread that sends. What other threads are to know of it, its counts and whether the line
+//! works, is in a [`SenderState`] that it shares with them. It never holds the publisher up: what a full queue or a dead
+//! interface swallows is counted; the other line and recovery carry the data meanwhile.
 
 use crate::burst::Burst;
 use crate::pace::Pace;
-use crate::{LineAddress, LineError, sys};
-use rustix::net::SendFlags;
-use socket2::{Domain, Protocol, Socket, Type};
+use crate::socket::SocketSender;
+use crate::xdp::XdpSender;
+use crate::{Io, LineAddress, LineError, Transport};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU64;
-use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-
-/// Tries of a send that the kernel has no room for, for each of its packets, before they are given up on this line: about
-/// 20 microseconds a packet.
-const TRIES: u64 = 64;
 
 /// A wait for the rate limit is slept but for this much of it.
 const SPIN: Duration = Duration::from_millis(1);
 
-/// [`LineSender`]'s state of segmentation, where it is not the error number of the refusal.
+/// [`SenderState`]'s state of segmentation, where it is not the error number of the refusal.
 const SEGMENTS: i32 = 0;
 const SINGLES: i32 = -1;
 
@@ -43,6 +34,10 @@ pub struct SenderOptions {
     pub segmentation: bool,
     /// Most bits a second on the wire; a send waits until it may go. `None`: as many as come.
     pub rate: Option<NonZeroU64>,
+    /// Through what packets leave.
+    pub io: Io,
+    /// With AF_XDP: the interface's queue that they leave by.
+    pub queue: u32,
 }
 
 impl Default for SenderOptions {
@@ -52,6 +47,8 @@ impl Default for SenderOptions {
             send_buffer: None,
             segmentation: true,
             rate: None,
+            io: Io::Socket,
+            queue: 0,
         }
     }
 }
@@ -63,7 +60,7 @@ pub enum SendOutcome {
     Sent,
     /// The kernel had no room for it, several times over; it is not on this line.
     Dropped,
-    /// The line does not work now, see [`LineSender::health_change`]; the packet is not on it.
+    /// The line does not work now, see [`SenderState::health_change`]; the packet is not on it.
     Failed,
 }
 
@@ -95,181 +92,77 @@ pub enum LineHealth {
     Failing(io::Error),
 }
 
-/// The sending end of a line. One thread sends; others may read its counts.
+/// What packets leave through.
+#[derive(Debug)]
+enum Way {
+    Socket(SocketSender),
+    Xdp(Box<XdpSender>),
+}
+
+/// The sending end of a line. One thread sends.
 #[derive(Debug)]
 pub struct LineSender {
-    socket: Socket,
-    address: LineAddress,
-    sent: AtomicU64,
-    bytes: AtomicU64,
-    would_block: AtomicU64,
-    dropped: AtomicU64,
-    errors: AtomicU64,
-    bursts: AtomicU64,
-    burst_packets: AtomicU64,
-    /// The error number of the last send; 0: it worked.
-    state: AtomicI32,
-    /// `state` as it was last told.
-    told: AtomicI32,
-    /// Whether a burst goes in one send: [`SEGMENTS`], [`SINGLES`], or why it no longer does.
-    segmentation: AtomicI32,
-    /// `segmentation` as it was last told.
-    segmentation_told: AtomicI32,
+    way: Way,
     pace: Option<Pace>,
     /// What the pace counts from.
     start: Instant,
 }
 
 impl LineSender {
-    /// Opens a socket that sends to `address`. Listeners on this host hear it too.
+    /// Opens what sends to `address`. Listeners on this host hear it too, unless it is through AF_XDP.
     ///
     /// # Errors
-    /// If the group is not multicast, the interface does not exist, or the system refuses.
+    /// If the group is not multicast, the interface does not exist, AF_XDP is asked for and cannot be had, or the system
+    /// refuses.
     pub fn open(address: &LineAddress, options: SenderOptions) -> Result<Self, LineError> {
         address.check_group()?;
         let interface = address.find_interface()?;
-        let fail = |what| move |cause| LineError::new(address, what, cause);
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
-            .map_err(fail("make a sending socket"))?;
-        socket.set_nonblocking(true).map_err(fail("set up the socket"))?;
-        if let Some(bytes) = options.send_buffer {
-            socket
-                .set_send_buffer_size(bytes)
-                .map_err(fail("size the send buffer"))?;
-        }
-        socket
-            .set_multicast_ttl_v4(u32::from(options.ttl.max(1)))
-            .and_then(|()| socket.set_multicast_loop_v4(true))
-            .map_err(fail("set up multicast"))?;
-        // Never fragment: a packet that does not fit the interface is an error that someone sees.
-        sys::set_option(
-            socket.as_fd(),
-            libc::IPPROTO_IP,
-            libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_PROBE,
-        )
-        .map_err(fail("forbid fragments"))?;
-        if let Some(interface) = interface {
-            socket
-                .set_multicast_if_v4(&interface.address)
-                .map_err(fail("choose the interface"))?;
-            // The source address that source-specific joins name.
-            socket
-                .bind(&SocketAddrV4::new(interface.address, 0).into())
-                .map_err(fail("bind a sending socket"))?;
-        } else {
-            socket
-                .bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into())
-                .map_err(fail("bind a sending socket"))?;
-        }
-        socket
-            .connect(&SocketAddrV4::new(address.group, address.port).into())
-            .map_err(fail("connect a sending socket"))?;
-        let segmentation = if options.segmentation { SEGMENTS } else { SINGLES };
+        let interface = interface.as_ref();
+        let way = options.io.open(
+            address,
+            || XdpSender::open(address, interface, options).map(|sender| Way::Xdp(Box::new(sender))),
+            |transport| SocketSender::open(address, interface, options, transport).map(Way::Socket),
+        )?;
         Ok(Self {
-            socket,
-            address: address.clone(),
-            sent: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            would_block: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            bursts: AtomicU64::new(0),
-            burst_packets: AtomicU64::new(0),
-            state: AtomicI32::new(0),
-            told: AtomicI32::new(0),
-            segmentation: AtomicI32::new(segmentation),
-            segmentation_told: AtomicI32::new(segmentation),
+            way,
             pace: options.rate.map(|rate| Pace::new(rate.get())),
             start: Instant::now(),
         })
     }
 
+    /// Its counts and health, for other threads.
+    pub fn state(&self) -> &Arc<SenderState> {
+        match &self.way {
+            Way::Socket(sender) => sender.state(),
+            Way::Xdp(sender) => sender.state(),
+        }
+    }
+
     /// Sends one packet. Never waits for longer than a bounded number of tries, and for the rate limit if there is one.
     #[inline]
-    pub fn send(&self, packet: &[u8]) -> SendOutcome {
+    pub fn send(&mut self, packet: &[u8]) -> SendOutcome {
         self.wait(1, packet.len());
-        // Not through the C library, whose wrapper makes each call a point where a thread may be cancelled.
-        let send = || Ok(rustix::net::send(&self.socket, packet, SendFlags::DONTWAIT)?);
-        match self.put(packet.len(), 1, send) {
-            Ok(outcome) => outcome,
-            Err(error) => self.failed(1, &error),
+        match &mut self.way {
+            Way::Socket(sender) => sender.send(packet),
+            Way::Xdp(sender) => sender.send(packet),
         }
     }
 
-    /// Sends packets that stand back to back, in one send where that can be; returns how many of them the kernel took.
+    /// Sends packets that stand back to back, in one call where that can be; returns how many of them the kernel took.
     /// Waits like [`send`](Self::send) for each.
     #[inline]
-    pub fn send_burst(&self, burst: Burst<'_>) -> usize {
-        let (count, size) = (burst.count(), burst.size());
-        if count == 1 {
-            return usize::from(self.send(burst.bytes()) == SendOutcome::Sent);
+    pub fn send_burst(&mut self, burst: Burst<'_>) -> usize {
+        self.wait(burst.count(), burst.bytes().len());
+        match &mut self.way {
+            Way::Socket(sender) => sender.send_burst(burst),
+            Way::Xdp(sender) => sender.send_burst(burst),
         }
-        if self.segments() && count <= Burst::most(size) {
-            let bytes = burst.bytes();
-            self.wait(count, bytes.len());
-            match self.put(bytes.len(), count, || {
-                sys::send_segmented(self.socket.as_fd(), bytes, size as u16)
-            }) {
-                Ok(SendOutcome::Sent) => return count,
-                Ok(_) => return 0,
-                Err(error) if self.stop_segmenting(&error) => {}
-                Err(error) => {
-                    self.failed(count, &error);
-                    return 0;
-                }
-            }
-        }
-        let sent = burst.packets().map(|packet| self.send(packet));
-        sent.filter(|outcome| *outcome == SendOutcome::Sent).count()
-    }
-
-    /// Hands so many packets of `bytes` in all to the kernel by `send`. An error that trying again does not mend is returned.
-    #[inline]
-    fn put(
-        &self,
-        bytes: usize,
-        packets: usize,
-        send: impl Fn() -> io::Result<usize>,
-    ) -> io::Result<SendOutcome> {
-        let count = packets as u64;
-        for _ in 0..TRIES * count {
-            match send() {
-                Ok(_) => {
-                    add(&self.sent, count);
-                    add(&self.bytes, bytes as u64);
-                    if packets > 1 {
-                        add(&self.bursts, 1);
-                        add(&self.burst_packets, count);
-                    }
-                    if self.state.load(Relaxed) != 0 {
-                        self.state.store(0, Relaxed);
-                    }
-                    return Ok(SendOutcome::Sent);
-                }
-                Err(error) if has_no_room(&error) => {
-                    add(&self.would_block, 1);
-                    std::hint::spin_loop();
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        add(&self.dropped, count);
-        Ok(SendOutcome::Dropped)
-    }
-
-    #[cold]
-    fn failed(&self, packets: usize, error: &io::Error) -> SendOutcome {
-        add(&self.errors, packets as u64);
-        self.state.store(number(error), Relaxed);
-        SendOutcome::Failed
     }
 
     /// Waits until so much may go out by the rate limit.
     #[inline]
-    fn wait(&self, packets: usize, bytes: usize) {
-        if let Some(pace) = &self.pace {
+    fn wait(&mut self, packets: usize, bytes: usize) {
+        if let Some(pace) = &mut self.pace {
             let now = self.start.elapsed();
             let wait = pace.take(now.as_nanos() as u64, packets as u64, bytes as u64);
             if wait > 0 {
@@ -291,16 +184,100 @@ impl LineSender {
             }
         }
     }
+}
 
-    /// True if bursts go in one send each: that was asked for, and nobody has refused it.
+/// What a sender counts, and how its line is. The sending thread writes, any thread reads.
+#[derive(Debug)]
+pub struct SenderState {
+    address: LineAddress,
+    transport: Transport,
+    sent: AtomicU64,
+    bytes: AtomicU64,
+    would_block: AtomicU64,
+    dropped: AtomicU64,
+    errors: AtomicU64,
+    bursts: AtomicU64,
+    burst_packets: AtomicU64,
+    /// The error number of the last send; 0: it worked.
+    error: AtomicI32,
+    /// `error` as it was last told.
+    told: AtomicI32,
+    /// Whether a burst goes in one call: [`SEGMENTS`], [`SINGLES`], or why it no longer does.
+    segmentation: AtomicI32,
+    /// `segmentation` as it was last told.
+    segmentation_told: AtomicI32,
+}
+
+impl SenderState {
+    pub(crate) fn new(address: &LineAddress, transport: Transport, segments: bool) -> Self {
+        let segmentation = if segments { SEGMENTS } else { SINGLES };
+        Self {
+            address: address.clone(),
+            transport,
+            sent: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            would_block: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            bursts: AtomicU64::new(0),
+            burst_packets: AtomicU64::new(0),
+            error: AtomicI32::new(0),
+            told: AtomicI32::new(0),
+            segmentation: AtomicI32::new(segmentation),
+            segmentation_told: AtomicI32::new(segmentation),
+        }
+    }
+
+    /// The kernel took so many packets in one call.
+    #[inline]
+    pub(crate) fn sent(&self, packets: usize, bytes: usize) {
+        let count = packets as u64;
+        add(&self.sent, count);
+        add(&self.bytes, bytes as u64);
+        if packets > 1 {
+            add(&self.bursts, 1);
+            add(&self.burst_packets, count);
+        }
+        if self.error.load(Relaxed) != 0 {
+            self.error.store(0, Relaxed);
+        }
+    }
+
+    /// The kernel had no room at once.
+    #[inline]
+    pub(crate) fn would_block(&self) {
+        add(&self.would_block, 1);
+    }
+
+    /// So many packets are given up because there is no room for them.
+    pub(crate) fn dropped(&self, packets: usize) -> SendOutcome {
+        add(&self.dropped, packets as u64);
+        SendOutcome::Dropped
+    }
+
+    /// So many packets were refused with an error.
+    #[cold]
+    pub(crate) fn failed(&self, packets: usize, error: &io::Error) -> SendOutcome {
+        add(&self.errors, packets as u64);
+        self.error.store(number(error), Relaxed);
+        SendOutcome::Failed
+    }
+
+    /// True if the last send ended with an error.
+    #[inline]
+    pub(crate) fn is_failing(&self) -> bool {
+        self.error.load(Relaxed) != 0
+    }
+
+    /// True if bursts go in one call each: that was asked for, and nobody has refused it.
     #[inline]
     pub fn segments(&self) -> bool {
         self.segmentation.load(Relaxed) == SEGMENTS
     }
 
-    /// No more bursts in one send, if `error` may be due to them; false if it is not.
+    /// No more bursts in one call, if `error` may be due to them; false if it is not.
     #[cold]
-    fn stop_segmenting(&self, error: &io::Error) -> bool {
+    pub(crate) fn stop_segmenting(&self, error: &io::Error) -> bool {
         let refused = matches!(
             error.raw_os_error(),
             Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::ENOPROTOOPT | libc::EOPNOTSUPP)
@@ -324,10 +301,15 @@ impl LineSender {
         &self.address
     }
 
+    /// Through what packets leave.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// The line's state if it is another than at the last call: each change is told once. A control thread asks now and
     /// then and logs what it hears; a line is taken to work at first.
     pub fn health_change(&self) -> Option<LineHealth> {
-        let state = self.state.load(Relaxed);
+        let state = self.error.load(Relaxed);
         if self.told.swap(state, Relaxed) == state {
             return None;
         }
@@ -356,16 +338,8 @@ fn number(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 
-/// True where trying again may help.
-fn has_no_room(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS)
-}
-
 /// Adds to a counter that one thread writes and others read: no locked instruction.
 #[inline]
 pub(crate) fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Relaxed) + n, Relaxed);
 }
-
-#[cfg(test)]
-mod tests;

@@ -165,3 +165,46 @@ pub(crate) fn kernel_drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
         Err(io::Error::last_os_error())
     }
 }
+
+/// `struct ethtool_channels`.
+#[repr(C)]
+struct Channels {
+    command: u32,
+    /// Most receive, transmit, other and combined ones.
+    most: [u32; 4],
+    receive: u32,
+    transmit: u32,
+    other: u32,
+    combined: u32,
+}
+
+/// How many queues an interface receives from and sends by, if its driver says.
+pub(crate) fn queues(interface: &str) -> io::Result<[u32; 2]> {
+    const ETHTOOL_GCHANNELS: u32 = 0x3c;
+    let mut channels = Channels {
+        command: ETHTOOL_GCHANNELS,
+        most: [0; 4],
+        receive: 0,
+        transmit: 0,
+        other: 0,
+        combined: 0,
+    };
+    // SAFETY: integers and a union of integers and pointers, for all of which zero is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    request.ifr_ifru.ifru_data = std::ptr::from_mut(&mut channels).cast();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    // SAFETY: the kernel reads the name and writes no more than a `struct ethtool_channels` at the pointer behind it; both live.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL as _, &mut request) } {
+        0 => Ok([
+            channels.receive + channels.combined,
+            channels.transmit + channels.combined,
+        ]),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 use twinline_line::{
-    Burst, DEFAULT_RECEIVE_BUFFER, LineAddress, LineError, LineHealth, LineReceiver, LineSender, MAX_RECEIVE,
-    ReceiverOptions, SendOutcome, SenderOptions,
+    Burst, DEFAULT_RECEIVE_BUFFER, LineAddress, LineError, LineHealth, LineReceiver, LineSender,
+    ReceiverOptions, SendOutcome, SenderOptions, SocketReceiver,
 };
 use twinline_wire::{OpenPacket, Stamp};
 
@@ -22,12 +22,12 @@ fn sender(address: &LineAddress) -> LineSender {
     LineSender::open(address, SenderOptions::default()).unwrap()
 }
 
-fn receiver(address: &LineAddress) -> LineReceiver {
-    LineReceiver::open(address, &ReceiverOptions::default()).unwrap()
+fn receiver(address: &LineAddress) -> SocketReceiver {
+    SocketReceiver::open(address, &ReceiverOptions::default()).unwrap()
 }
 
 /// Waits for the next datagram: loopback delivers before the send returns, but a softirq may be put off.
-fn next(receiver: &LineReceiver) -> Option<Vec<u8>> {
+fn next(receiver: &SocketReceiver) -> Option<Vec<u8>> {
     let mut buffer = [0; 2048];
     for _ in 0..200 {
         if let Some(length) = receiver.recv(&mut buffer) {
@@ -43,7 +43,7 @@ fn both_lines_on_one_port_carry_their_own_packets_only() {
     let (a, b) = (address(1, 0), address(1, 1));
     assert_eq!(a.port, b.port);
     let (from_a, from_b) = (receiver(&a), receiver(&b));
-    let (to_a, to_b) = (sender(&a), sender(&b));
+    let (mut to_a, mut to_b) = (sender(&a), sender(&b));
     for n in 0..100u8 {
         assert_eq!(to_a.send(&[b'a', n]), SendOutcome::Sent);
         assert_eq!(to_b.send(&[b'b', n]), SendOutcome::Sent);
@@ -53,7 +53,7 @@ fn both_lines_on_one_port_carry_their_own_packets_only() {
         assert_eq!(next(&from_b).unwrap(), [b'b', n]);
     }
     assert_eq!(from_a.recv(&mut [0; 64]), None);
-    let counts = (to_a.counts(), from_a.counts());
+    let counts = (to_a.state().counts(), from_a.state().counts());
     assert_eq!((counts.0.sent, counts.0.bytes, counts.0.errors), (100, 200, 0));
     assert_eq!(
         (counts.1.received, counts.1.bytes, counts.1.kernel_drops),
@@ -95,7 +95,7 @@ fn a_source_specific_join_hears_its_source_only() {
             sources: vec![source],
             ..ReceiverOptions::default()
         };
-        LineReceiver::open(&line, &options).unwrap()
+        SocketReceiver::open(&line, &options).unwrap()
     };
     let right = join(Ipv4Addr::LOCALHOST);
     let other = join(Ipv4Addr::new(127, 0, 0, 9));
@@ -115,11 +115,14 @@ fn the_receive_buffer_is_what_was_asked_for_or_a_warning_names_the_sysctl() {
         receive_buffer: limit.min(64 << 10),
         ..ReceiverOptions::default()
     };
-    let report = LineReceiver::open(&address(5, 0), &small).unwrap().buffer();
+    let report = SocketReceiver::open(&address(5, 0), &small)
+        .unwrap()
+        .state()
+        .buffer();
     assert_eq!(report.granted, report.asked);
     assert_eq!(report.warning(), None);
 
-    let report = receiver(&address(5, 1)).buffer();
+    let report = receiver(&address(5, 1)).state().buffer();
     assert_eq!(report.asked, DEFAULT_RECEIVE_BUFFER);
     if report.granted < report.asked {
         let warning = report.warning().unwrap();
@@ -147,30 +150,30 @@ fn what_does_not_fit_the_receive_buffer_is_counted_as_kernel_drops() {
         receive_buffer: 16 << 10,
         ..ReceiverOptions::default()
     };
-    let (from, to) = (LineReceiver::open(&line, &small).unwrap(), sender(&line));
+    let (from, mut to) = (SocketReceiver::open(&line, &small).unwrap(), sender(&line));
     for _ in 0..200 {
         to.send(&[7; 1400]);
     }
     let mut received = 0;
     while next(&from).is_some() {
         received += 1;
-        if received + from.counts().kernel_drops == 200 {
+        if received + from.state().counts().kernel_drops == 200 {
             break;
         }
     }
     assert!(received > 0 && received < 200, "{received}");
-    assert_eq!(received + from.counts().kernel_drops, 200);
+    assert_eq!(received + from.state().counts().kernel_drops, 200);
 }
 
 #[test]
 fn a_datagram_longer_than_the_buffer_is_counted_and_is_no_packet() {
     let line = address(7, 0);
-    let (from, to) = (receiver(&line), sender(&line));
+    let (from, mut to) = (receiver(&line), sender(&line));
     to.send(&[1; 3000]);
     to.send(&[2; 2048]);
     assert_eq!(next(&from).unwrap(), []);
     assert_eq!(next(&from).unwrap(), [2; 2048]);
-    let counts = from.counts();
+    let counts = from.state().counts();
     assert_eq!((counts.received, counts.truncated, counts.bytes), (2, 1, 5048));
 }
 
@@ -178,7 +181,7 @@ fn a_datagram_longer_than_the_buffer_is_counted_and_is_no_packet() {
 fn a_port_that_a_program_does_not_share_is_refused_with_what_to_do() {
     let line = address(8, 0);
     let _holder = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, line.port)).unwrap();
-    let error = LineReceiver::open(&line, &ReceiverOptions::default()).unwrap_err();
+    let error = SocketReceiver::open(&line, &ReceiverOptions::default()).unwrap_err();
     assert!(matches!(error, LineError::PortInUse { .. }), "{error}");
     assert!(error.to_string().contains("in use"), "{error}");
 }
@@ -188,7 +191,7 @@ fn a_group_that_is_not_multicast_and_an_interface_that_is_not_there_are_refused_
     let mut wrong = address(9, 0);
     wrong.group = Ipv4Addr::new(10, 0, 0, 1);
     let send = |line: &LineAddress| LineSender::open(line, SenderOptions::default()).unwrap_err();
-    let receive = |line: &LineAddress| LineReceiver::open(line, &ReceiverOptions::default()).unwrap_err();
+    let receive = |line: &LineAddress| SocketReceiver::open(line, &ReceiverOptions::default()).unwrap_err();
     assert!(matches!(send(&wrong), LineError::NotMulticast { .. }));
     assert!(matches!(receive(&wrong), LineError::NotMulticast { .. }));
     let mut wrong = address(9, 1);
@@ -200,17 +203,17 @@ fn a_group_that_is_not_multicast_and_an_interface_that_is_not_there_are_refused_
 #[test]
 fn a_send_that_fails_is_counted_and_told_once_a_change() {
     let line = address(10, 0);
-    let to = sender(&line);
-    assert!(to.health_change().is_none());
+    let mut to = sender(&line);
+    assert!(to.state().health_change().is_none());
     let too_long = vec![0; 65_508];
     assert_eq!(to.send(&too_long), SendOutcome::Failed);
     assert_eq!(to.send(&too_long), SendOutcome::Failed);
-    assert!(matches!(to.health_change(), Some(LineHealth::Failing(_))));
-    assert!(to.health_change().is_none());
+    assert!(matches!(to.state().health_change(), Some(LineHealth::Failing(_))));
+    assert!(to.state().health_change().is_none());
     assert_eq!(to.send(b"well"), SendOutcome::Sent);
-    assert!(matches!(to.health_change(), Some(LineHealth::Well)));
-    assert!(to.health_change().is_none());
-    assert_eq!((to.counts().errors, to.counts().sent), (2, 1));
+    assert!(matches!(to.state().health_change(), Some(LineHealth::Well)));
+    assert!(to.state().health_change().is_none());
+    assert_eq!((to.state().counts().errors, to.state().counts().sent), (2, 1));
 }
 
 /// The size of the packets in the tests of bursts.
@@ -241,19 +244,15 @@ fn bursting(address: &LineAddress, segmentation: bool) -> LineSender {
 
 /// A receiver that takes bursts.
 fn taking(address: &LineAddress) -> LineReceiver {
-    let options = ReceiverOptions {
-        bursts: true,
-        ..ReceiverOptions::default()
-    };
-    LineReceiver::open(address, &options).unwrap()
+    LineReceiver::open(address, &ReceiverOptions::default(), SIZE).unwrap()
 }
 
 /// What the receiver has, a list of packets for each receive.
-fn receives(receiver: &LineReceiver, longest: usize) -> Vec<Vec<Vec<u8>>> {
-    let mut buffer = vec![0; MAX_RECEIVE];
+fn receives(receiver: &mut LineReceiver, longest: usize) -> Vec<Vec<Vec<u8>>> {
     let mut all = Vec::new();
-    while let Some(burst) = receiver.recv_burst(&mut buffer, longest) {
-        all.push(burst.packets().map(<[u8]>::to_vec).collect());
+    let mut packets = Vec::new();
+    while receiver.receive(longest, |packet| packets.push(packet.to_vec())) {
+        all.push(std::mem::take(&mut packets));
     }
     all
 }
@@ -261,8 +260,8 @@ fn receives(receiver: &LineReceiver, longest: usize) -> Vec<Vec<Vec<u8>>> {
 #[test]
 fn a_burst_goes_in_one_send_comes_in_one_receive_and_is_single_packets_to_all_others() {
     let line = address(11, 0);
-    let (bursts, singles) = (taking(&line), receiver(&line));
-    let to = bursting(&line, true);
+    let (mut bursts, singles) = (taking(&line), receiver(&line));
+    let mut to = bursting(&line, true);
     let mut sent: Vec<Vec<u8>> = (0..46).map(|n| packet(n + 1, SIZE)).collect();
     *sent.last_mut().unwrap() = packet(46, 100);
     let bytes = sent.concat();
@@ -270,10 +269,10 @@ fn a_burst_goes_in_one_send_comes_in_one_receive_and_is_single_packets_to_all_ot
     assert_eq!(to.send(&packet(100, 200)), SendOutcome::Sent);
     assert_eq!(to.send_burst(Burst::new(&bytes, SIZE)), 46);
     assert_eq!(to.send(&packet(101, SIZE)), SendOutcome::Sent);
-    assert!(to.segments());
+    assert!(to.state().segments());
     let alone = |packet| vec![packet];
     assert_eq!(
-        receives(&bursts, SIZE),
+        receives(&mut bursts, SIZE),
         [alone(packet(100, 200)), sent.clone(), alone(packet(101, SIZE))]
     );
     let mut each = sent.clone();
@@ -282,7 +281,7 @@ fn a_burst_goes_in_one_send_comes_in_one_receive_and_is_single_packets_to_all_ot
     for wanted in each {
         assert_eq!(next(&singles).unwrap(), wanted);
     }
-    let (from, to) = (bursts.counts(), to.counts());
+    let (from, to) = (bursts.state().counts(), to.state().counts());
     assert_eq!((to.sent, to.bursts, to.burst_packets), (48, 1, 46));
     assert_eq!((from.received, from.bursts, from.truncated), (48, 1, 0));
     assert_eq!((from.bytes, to.bytes), (bytes.len() as u64 + 1608, from.bytes));
@@ -291,20 +290,20 @@ fn a_burst_goes_in_one_send_comes_in_one_receive_and_is_single_packets_to_all_ot
 #[test]
 fn without_segmentation_a_burst_is_a_send_for_each_of_its_packets() {
     let line = address(12, 0);
-    let from = taking(&line);
+    let mut from = taking(&line);
     let sent: Vec<Vec<u8>> = (0..5).map(|n| packet(n + 1, SIZE)).collect();
-    let to = bursting(&line, false);
+    let mut to = bursting(&line, false);
     assert_eq!(to.send_burst(Burst::new(&sent.concat(), SIZE)), 5);
     let each: Vec<_> = sent.iter().map(|packet| vec![packet.clone()]).collect();
-    assert_eq!(receives(&from, SIZE), each);
-    let counts = to.counts();
+    assert_eq!(receives(&mut from, SIZE), each);
+    let counts = to.state().counts();
     assert_eq!((counts.sent, counts.bursts, counts.burst_packets), (5, 0, 0));
 }
 
 #[test]
 fn what_is_no_burst_of_ours_stays_one_datagram() {
     let line = address(13, 0);
-    let (from, to) = (taking(&line), sender(&line));
+    let (mut from, mut to) = (taking(&line), sender(&line));
     let trailing = [packet(1, 200), vec![0; 50]].concat();
     let short = packet(1, 64)[..30].to_vec();
     let foreign = vec![7; 5000];
@@ -314,18 +313,18 @@ fn what_is_no_burst_of_ours_stays_one_datagram() {
         to.send(datagram);
     }
     let expected = [vec![trailing], vec![short], vec![foreign], vec![wrong_length]];
-    assert_eq!(receives(&from, 5000), expected);
-    assert_eq!(from.counts().received, 4);
+    assert_eq!(receives(&mut from, 5000), expected);
+    assert_eq!(from.state().counts().received, 4);
 }
 
 #[test]
 fn packets_that_are_too_long_are_counted_one_by_one_and_are_no_packets() {
     let line = address(14, 0);
-    let (from, to) = (taking(&line), bursting(&line, true));
+    let (mut from, mut to) = (taking(&line), bursting(&line, true));
     let long: Vec<u8> = (0..4).flat_map(|n| packet(n + 1, SIZE)).collect();
     to.send_burst(Burst::new(&long, SIZE));
     to.send(&packet(5, 192));
-    assert_eq!(receives(&from, 192), [[Vec::new()], [packet(5, 192)]]);
-    let counts = from.counts();
+    assert_eq!(receives(&mut from, 192), [[Vec::new()], [packet(5, 192)]]);
+    let counts = from.state().counts();
     assert_eq!((counts.received, counts.truncated), (5, 4));
 }

@@ -1,7 +1,6 @@
 //! Which of the two lines is looked at when, and what comes of it packet by packet.
 
-use std::sync::Arc;
-use twinline_line::{Line, LineReceiver, MAX_RECEIVE};
+use twinline_line::{Line, LineReceiver};
 
 /// Empty polls of the line that was first last time, before the other one is looked at.
 const OTHER_LINE: u32 = 16;
@@ -10,8 +9,7 @@ const OTHER_LINE: u32 = 16;
 /// more than it brings, since each message is delivered by whichever comes first.
 #[derive(Debug)]
 pub struct LinePoller {
-    receivers: Arc<[LineReceiver; 2]>,
-    buffer: Box<[u8]>,
+    receivers: [LineReceiver; 2],
     /// Bytes of the longest packet.
     longest: usize,
     preferred: Line,
@@ -23,10 +21,9 @@ pub struct LinePoller {
 
 impl LinePoller {
     /// Polls lines A and B, whose packets have at most `longest` bytes.
-    pub fn new(receivers: Arc<[LineReceiver; 2]>, longest: usize) -> Self {
+    pub fn new(receivers: [LineReceiver; 2], longest: usize) -> Self {
         Self {
             receivers,
-            buffer: vec![0; MAX_RECEIVE].into_boxed_slice(),
             longest,
             preferred: Line::A,
             empty: 0,
@@ -64,13 +61,12 @@ impl LinePoller {
     /// Takes what `line` has in one piece: a packet, or under load many. Whether that was new, if there was anything.
     #[inline]
     fn receive(&mut self, line: Line, now: u64, take: &mut impl FnMut(Line, &[u8]) -> bool) -> Option<bool> {
-        let Some(burst) = self.receivers[line.index()].recv_burst(&mut self.buffer, self.longest) else {
-            self.drained[line.index()] = now;
-            return None;
-        };
         let mut new = false;
-        burst.packets().for_each(|packet| new |= take(line, packet));
-        Some(new)
+        let any = self.receivers[line.index()].receive(self.longest, |packet| new |= take(line, packet));
+        if !any {
+            self.drained[line.index()] = now;
+        }
+        any.then_some(new)
     }
 }
 
@@ -97,17 +93,14 @@ mod tests {
     fn the_line_that_brings_something_new_is_polled_first_and_a_burst_is_taken_packet_by_packet() {
         let port = 41_000 + (std::process::id() % 19_000) as u16;
         let lines: [LineAddress; 2] = [1, 2].map(|n| format!("239.77.9.{n}:{port}@lo").parse().unwrap());
-        let options = ReceiverOptions {
-            bursts: true,
-            ..ReceiverOptions::default()
-        };
+        let options = ReceiverOptions::default();
         let receivers = lines
             .each_ref()
-            .map(|line| LineReceiver::open(line, &options).unwrap());
-        let [a, b] = lines
+            .map(|line| LineReceiver::open(line, &options, SIZE).unwrap());
+        let [mut a, mut b] = lines
             .each_ref()
             .map(|line| LineSender::open(line, SenderOptions::default()).unwrap());
-        let mut poller = LinePoller::new(Arc::new(receivers), SIZE);
+        let mut poller = LinePoller::new(receivers, SIZE);
         let mut known = HashSet::new();
         // Polls until something came, at most so often; says what, and after how many polls.
         let mut polls = |most: u32| {
@@ -157,9 +150,9 @@ mod tests {
         let options = ReceiverOptions::default();
         let receivers = lines
             .each_ref()
-            .map(|line| LineReceiver::open(line, &options).unwrap());
-        let b = LineSender::open(&lines[1], SenderOptions::default()).unwrap();
-        let mut poller = LinePoller::new(Arc::new(receivers), SIZE);
+            .map(|line| LineReceiver::open(line, &options, SIZE).unwrap());
+        let mut b = LineSender::open(&lines[1], SenderOptions::default()).unwrap();
+        let mut poller = LinePoller::new(receivers, SIZE);
         let mut poll = |now: u64, both: bool| {
             let came = poller.poll(now, both, |_, _| false);
             (came, poller.drained())

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use std::sync::{Arc, Mutex, PoisonError};
 use twinline_journal::{JournalCounts, JournalWatch};
 use twinline_line::impair::LineFates;
-use twinline_line::{BufferReport, LineReceiver, ReceiverCounts};
+use twinline_line::{BufferReport, ReceiverCounts, ReceiverState, Transport};
 use twinline_ring::{ReaderStatus, RingStats};
 
 /// How a listener stands at one moment.
@@ -45,7 +45,9 @@ pub struct Report {
     pub lines: [LineStats; 2],
     /// What each socket took from the kernel, and what the kernel dropped.
     pub sockets: [ReceiverCounts; 2],
-    /// The sockets' receive buffers.
+    /// What lines A and B go through.
+    pub transports: [Transport; 2],
+    /// Their receive buffers.
     pub buffers: [BufferReport; 2],
     /// The gap policy's counters.
     pub gaps: GapStats,
@@ -137,7 +139,7 @@ impl Report {
 #[derive(Clone, Debug)]
 pub struct Live {
     report: Arc<Mutex<Report>>,
-    receivers: Arc<[LineReceiver; 2]>,
+    receivers: [Arc<ReceiverState>; 2],
     ring: Option<RingStats>,
     journal: JournalWatch,
     state_trouble: Option<Trouble>,
@@ -145,7 +147,7 @@ pub struct Live {
 
 impl Live {
     pub(crate) fn new(
-        receivers: Arc<[LineReceiver; 2]>,
+        receivers: [Arc<ReceiverState>; 2],
         arbiter: &Arbiter,
         gaps: &GapPolicy,
         journal: JournalWatch,
@@ -160,7 +162,8 @@ impl Live {
             arbiter: ArbiterStats::default(),
             lines: Default::default(),
             sockets: Default::default(),
-            buffers: [receivers[0].buffer(), receivers[1].buffer()],
+            transports: receivers.each_ref().map(|line| line.transport().clone()),
+            buffers: receivers.each_ref().map(|line| line.buffer()),
             gaps: GapStats::default(),
             open_gaps: 0,
             gap_fill_times: gaps.fill_times().clone(),

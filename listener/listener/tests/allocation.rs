@@ -8,14 +8,14 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_counting_allocator::{Counting, allocations, watched};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{
     self, Burst, Line, Lines, Opened, Phase, Place, Publisher, PublisherConfig, Reserver,
 };
 use twinline_feed::run::{Idle, unix_now};
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
-use twinline_line::{LineAddress, ReceiverOptions, SenderOptions};
+use twinline_line::{LineAddress, SenderOptions};
 use twinline_listener::arbiter::NoticeKind;
 use twinline_listener::fair::{FairReport, Times};
 use twinline_listener::{
@@ -113,7 +113,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SEGMENT: usize = 64 << 10;
 
 /// Two lines that lose some packets each, and some both; heartbeats come through.
-struct Lossy(SocketLines);
+struct Lossy(NetworkLines);
 
 impl Lines for Lossy {
     fn send(&mut self, line: Line, burst: Burst<'_>) -> usize {
@@ -173,7 +173,8 @@ impl Feed<'_> {
             linger: Duration::from_millis(100),
             ..PublisherConfig::default()
         };
-        let lines = SocketLines::open(&self.lines[0], &self.lines[1], SenderOptions::default()).unwrap();
+        let lines =
+            NetworkLines::open(&self.lines[0], &self.lines[1], [SenderOptions::default(); 2]).unwrap();
         let Opened {
             publisher, reserver, ..
         } = publisher::open(config, &place, Lossy(lines), unix_now()).unwrap();
@@ -274,7 +275,7 @@ fn run(dir: &Path, test: u8, recovery: &[SocketAddr], fair: Option<FairConfig>) 
     let lines = lines(test);
     let config = ListenerConfig {
         lines: lines.clone(),
-        receiver: ReceiverOptions::default(),
+        receiver: Default::default(),
         recovery: recovery.to_vec(),
         client: ClientConfig::new("test", 1),
         journal: dir.join("listener"),

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{self, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, RunConfig, RunEnd, run, unix_now};
 use twinline_feed::source::generator::{Generator, GeneratorConfig, Profile};
 use twinline_feed::source::pace::Pace;
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, JournalReader, Prepare, Retention, SyncPolicy};
-use twinline_line::{Line, LineAddress, ReceiverOptions, SenderOptions};
+use twinline_line::{Line, LineAddress, SenderOptions};
 use twinline_listener::arbiter::{Dropped, StartAt};
 use twinline_listener::{
     ArbiterConfig, FairConfig, GapConfig, ListenError, Listener, ListenerConfig, Report, RingPlace,
@@ -56,7 +56,7 @@ fn publish(dir: &Path, lines: &[LineAddress; 2], messages: u64, rate: u64) -> Jo
         },
         block: publisher::DEFAULT_BLOCK,
     };
-    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default()).unwrap();
+    let lines = NetworkLines::open(&lines[0], &lines[1], [SenderOptions::default(); 2]).unwrap();
     thread::spawn(move || {
         let config = PublisherConfig {
             linger: Duration::from_secs(2),
@@ -105,7 +105,7 @@ fn serve(dir: &Path) -> (SocketAddr, impl FnOnce()) {
 fn config(dir: &Path, name: &str, lines: &[LineAddress; 2], recovery: &[SocketAddr]) -> ListenerConfig {
     ListenerConfig {
         lines: lines.clone(),
-        receiver: ReceiverOptions::default(),
+        receiver: Default::default(),
         recovery: recovery.to_vec(),
         client: ClientConfig::new(name, 1),
         journal: dir.join(name),

@@ -6,6 +6,7 @@ mod report;
 
 use crate::cli::Global;
 use crate::exit::{Exit, Failure, Finish};
+use crate::io_args::{self, IoArgs, XdpMode};
 use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
 use crate::metrics::{ListenerMetrics, MetricsArgs};
 use crate::progress::Progress;
@@ -45,7 +46,13 @@ pub(crate) struct Listen {
     /// Hear only this sender (a source-specific join); may be given several times
     #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
     sender: Vec<Ipv4Addr>,
-    /// Bytes that each line's socket can hold while the thread is busy
+    #[command(flatten)]
+    io: IoArgs,
+    /// With AF_XDP, how the program that picks our packets runs [default: native; and with --io xdp, where the interface's driver
+    /// cannot, generic]
+    #[arg(long, value_name = "HOW", value_enum, help_heading = "Lines")]
+    xdp_mode: Option<XdpMode>,
+    /// Bytes that each line can hold while the thread is busy; with AF_XDP, each of its queues
     #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = units::size_in_memory, help_heading = "Lines")]
     receive_buffer: usize,
     /// Do to the lines' packets what a bad network does, repeatably: a share of packets that is lost, lost on both
@@ -131,11 +138,14 @@ impl Listen {
         });
         Ok(ListenerConfig {
             lines: [lines.line_a.clone(), lines.line_b.clone()],
-            receiver: ReceiverOptions {
-                receive_buffer: self.receive_buffer,
-                sources: self.sender.clone(),
-                ..ReceiverOptions::default()
-            },
+            receiver: self.io.receivers(
+                self.xdp_mode,
+                &ReceiverOptions {
+                    receive_buffer: self.receive_buffer,
+                    sources: self.sender.clone(),
+                    ..ReceiverOptions::default()
+                },
+            ),
             recovery: recovery.collect::<Result<_, Failure>>()?,
             client: ClientConfig::new(&self.name, lines.channel),
             journal: journal_of(&self.journal.journal, lines.channel, of),
@@ -313,8 +323,11 @@ fn ready_text(channel: &Channel) -> String {
     };
     let lines = &channel.lines;
     format!(
-        "channel {}: listening on {} and {}; {place}",
-        lines.channel, lines.line_a, lines.line_b
+        "channel {}: listening on {} and {}; {place}\n{}",
+        lines.channel,
+        lines.line_a,
+        lines.line_b,
+        io_args::told(channel.live.report().transports.each_ref())
     )
 }
 

@@ -13,6 +13,7 @@ mod decode;
 mod demo;
 mod diff;
 mod exit;
+mod io_args;
 mod journal;
 mod line_args;
 mod listen;

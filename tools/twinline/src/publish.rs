@@ -8,6 +8,7 @@ pub(crate) mod watch;
 
 use crate::cli::Global;
 use crate::exit::{Failure, Finish};
+use crate::io_args::IoArgs;
 use crate::line_args::{ChannelArgs, JournalArgs, LineArgs, ThreadArgs, journal_of};
 use crate::metrics::MetricsArgs;
 use crate::progress::Progress;
@@ -26,7 +27,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_feed::channels::{self, ChannelJob, SourceFailure, SourceJob, SourceStatus, Spread};
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{self, DEFAULT_BLOCK, Phase, Place, PublisherConfig};
 use twinline_feed::run::{self, RunConfig, RunEnd, RunError, unix_now};
 use twinline_feed::source::Source;
@@ -88,6 +89,8 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = units::duration, help_heading = "Session")]
     linger: Duration,
     #[command(flatten)]
+    io: IoArgs,
+    #[command(flatten)]
     sending: SendingArgs,
     /// Warn when a source has said nothing for this long
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = units::duration, help_heading = "Source")]
@@ -116,21 +119,20 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         .iter()
         .map(|spec| spec.open(least.unwrap_or_default()))
         .collect::<Result<Vec<_>, _>>()?;
-    let sockets = all_lines
+    let opened = all_lines
         .iter()
-        .map(|lines| SocketLines::open(&lines.line_a, &lines.line_b, args.sending.options()))
+        .enumerate()
+        .map(|(place, lines)| {
+            let options = args.io.senders(place, args.sending.options());
+            NetworkLines::open(&lines.line_a, &lines.line_b, options)
+        })
         .collect::<Result<Vec<_>, _>>()?;
     let (mut channels, mut watched) = (Vec::new(), Vec::new());
-    for (place, (lines, sockets)) in all_lines.iter().zip(sockets).enumerate() {
+    for (place, (lines, opened)) in all_lines.iter().zip(opened).enumerate() {
         let home = home(args, all_lines.len(), lines)?;
         args.heal.heal(place, &home, &stop, &mut progress)?;
-        let channel = open(args, place, &home, lines, sockets.clone())?;
-        watched.push(WatchedChannel::new(
-            lines,
-            &channel.publisher,
-            sockets,
-            args.journal.sync,
-        ));
+        let channel = open(args, place, &home, lines, opened)?;
+        watched.push(WatchedChannel::new(lines, &channel.publisher, args.journal.sync));
         channels.push(channel);
     }
     let complete = |channel: &ChannelJob<_>| channel.publisher.phase() == Phase::Ending;
@@ -181,8 +183,8 @@ fn open(
     place: usize,
     home: &Place,
     lines: &LineArgs,
-    sockets: SocketLines,
-) -> Result<ChannelJob<SocketLines>, Failure> {
+    opened: NetworkLines,
+) -> Result<ChannelJob<NetworkLines>, Failure> {
     let config = PublisherConfig {
         packet_limit: lines.packet_size,
         heartbeat_interval: args.heartbeat,
@@ -193,7 +195,7 @@ fn open(
         burst: args.sending.burst(),
         ..PublisherConfig::default()
     };
-    let opened = publisher::open(config, home, sockets, unix_now())?;
+    let opened = publisher::open(config, home, opened, unix_now())?;
     Ok(ChannelJob {
         channel: lines.channel,
         publisher: opened.publisher,
@@ -224,7 +226,7 @@ fn home(args: &Publish, of: usize, lines: &LineArgs) -> Result<Place, Failure> {
 
 /// What the publishing threads are given.
 struct Job {
-    channels: Vec<ChannelJob<SocketLines>>,
+    channels: Vec<ChannelJob<NetworkLines>>,
     sources: Vec<OpenSource>,
     statuses: Vec<Arc<SourceStatus>>,
     spread: Spread,
@@ -274,7 +276,7 @@ impl Job {
 
 /// One source on one channel: the publishing thread, which is this one, polls it.
 fn alone(
-    channel: &mut ChannelJob<SocketLines>,
+    channel: &mut ChannelJob<NetworkLines>,
     source: &mut OpenSource,
     config: &RunConfig,
     stop: &AtomicBool,
@@ -299,7 +301,7 @@ fn alone(
 }
 
 /// The least position of the source on channels that still want it.
-fn resumed_at(channels: &[ChannelJob<SocketLines>], source: &OpenSource) -> u64 {
+fn resumed_at(channels: &[ChannelJob<NetworkLines>], source: &OpenSource) -> u64 {
     let open = channels
         .iter()
         .filter(|channel| matches!(channel.publisher.phase(), Phase::LeadIn | Phase::Live));

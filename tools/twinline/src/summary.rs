@@ -166,6 +166,8 @@ pub(crate) struct UsageSummary {
 pub(crate) struct LineSummary {
     /// Group, port and interface.
     pub(crate) address: String,
+    /// What it goes through: `socket` or `xdp`.
+    pub(crate) io: String,
     /// Datagrams sent or taken from it, good or bad.
     pub(crate) packets: u64,
     /// Their bytes.

@@ -79,7 +79,7 @@ pub enum Phase {
 /// # impl Lines for Nowhere {
 /// #     fn send(&mut self, _: Line, burst: Burst<'_>) -> usize { burst.count() }
 /// # }
-/// # let lines = Nowhere; // `SocketLines` in production
+/// # let lines = Nowhere; // `NetworkLines` in production
 /// # let dir = tempfile::tempdir()?;
 /// fn now() -> u64 {
 ///     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)

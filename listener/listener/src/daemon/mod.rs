@@ -34,8 +34,8 @@ const SPINS: u32 = 8;
 pub struct ListenerConfig {
     /// Line A and line B.
     pub lines: [LineAddress; 2],
-    /// The sockets' receive buffers and source filters.
-    pub receiver: ReceiverOptions,
+    /// How lines A and B are received.
+    pub receiver: [ReceiverOptions; 2],
     /// The recovery services, at most [`MAX_SERVICES`].
     pub recovery: Vec<SocketAddr>,
     /// Who we are to them.
@@ -136,16 +136,14 @@ impl Listener {
         if config.recovery.len() > MAX_SERVICES {
             return Err(ListenError::TooManyServices(config.recovery.len()));
         }
-        let receiver_options = ReceiverOptions {
-            bursts: true,
-            ..config.receiver.clone()
-        };
+        let max_packet = config.arbiter.max_packet;
         let receiver = |line: Line| {
-            LineReceiver::open(&config.lines[line.index()], &receiver_options)
+            let at = line.index();
+            LineReceiver::open(&config.lines[at], &config.receiver[at], max_packet)
                 .map_err(|source| ListenError::Line { line, source })
         };
         // The lines first: where they are wrong no journal is made.
-        let receivers = Arc::new([receiver(Line::A)?, receiver(Line::B)?]);
+        let receivers = [receiver(Line::A)?, receiver(Line::B)?];
         let journal = JournalWriter::open(&config.journal, config.journal_config.clone())?;
         let mut record = Record::new(journal, config.arbiter.channel, config.arbiter.max_packet);
         let mut arbiter = Arbiter::new(config.arbiter, record.position(), 0);
@@ -170,7 +168,6 @@ impl Listener {
             services: config.recovery.len(),
             ..config.gaps
         });
-        let max_packet = config.arbiter.max_packet;
         let states = StatePolicy::new(StateConfig::new(
             config.recovery.len(),
             &config.journal_config.retention,
@@ -192,7 +189,7 @@ impl Listener {
         let spins = config.idle == Idle::Spin && config.fair.is_none() && config.impair.is_none();
         Ok(Self {
             live: Live::new(
-                Arc::clone(&receivers),
+                receivers.each_ref().map(|receiver| Arc::clone(receiver.state())),
                 &arbiter,
                 &policy,
                 record.watch(),

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_line::{Line, LineAddress, LineReceiver};
+use twinline_line::{Line, LineAddress, SocketReceiver};
 use twinline_wire::header::MAX_PACKET_LEN;
 use twinline_wire::{Packet, flags};
 
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Capture, global: &Global) -> Result<Finish, Failure> {
     let flushed = files.flush();
     let drops: Vec<u64> = receivers
         .iter()
-        .map(|receiver| receiver.counts().kernel_drops)
+        .map(|receiver| receiver.state().counts().kernel_drops)
         .collect();
     if drops.iter().sum::<u64>() > 0 {
         progress.warn(format!(
@@ -138,7 +138,7 @@ impl Sums {
 
 fn capture(
     args: &Capture,
-    receivers: &[LineReceiver; 2],
+    receivers: &[SocketReceiver; 2],
     files: &mut Files,
     stop: &AtomicBool,
     progress: &mut Progress,
@@ -157,7 +157,7 @@ fn capture(
             };
             quiet = false;
             let payload = &buffer[..heard.length];
-            let group = SocketAddrV4::new(receiver.address().group, receiver.address().port);
+            let group = SocketAddrV4::new(receiver.state().address().group, receiver.state().address().port);
             headers::put_on(&mut frame, heard.source, group, payload);
             files.packet(line.index(), heard.time, &frame)?;
             sums.packets[line.index()] += 1;

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use twinline_journal::{JournalError, JournalReader};
-use twinline_line::{Burst, Line, LineAddress, LineReceiver, ReceiverOptions};
+use twinline_line::{Burst, Line, LineAddress, ReceiverOptions, SocketReceiver};
 use twinline_wire::header::MAX_PACKET_LEN;
 
 /// How long to wait where nothing more is just now.
@@ -184,7 +184,11 @@ pub(super) fn live(
     let [a, b] = open_lines(lines, progress)?;
     progress.ready(
         None,
-        &format!("decoding what comes on {} and {}", a.address(), b.address()),
+        &format!(
+            "decoding what comes on {} and {}",
+            a.state().address(),
+            b.state().address()
+        ),
     );
     let mut buffer = [0; MAX_PACKET_LEN];
     let mut number = 0;
@@ -222,11 +226,11 @@ pub(super) fn live(
 pub(crate) fn open_lines(
     lines: &[LineAddress; 2],
     progress: &mut Progress,
-) -> Result<[LineReceiver; 2], Failure> {
-    let mut open = |address| -> Result<LineReceiver, Failure> {
-        let receiver = LineReceiver::open(address, &ReceiverOptions::default())?;
+) -> Result<[SocketReceiver; 2], Failure> {
+    let mut open = |address| -> Result<SocketReceiver, Failure> {
+        let receiver = SocketReceiver::open(address, &ReceiverOptions::default())?;
         receiver.stamp_times()?;
-        if let Some(warning) = receiver.buffer().warning() {
+        if let Some(warning) = receiver.state().buffer().warning() {
             progress.warn(warning);
         }
         Ok(receiver)

@@ -134,8 +134,12 @@ fn line(lines: &LineArgs, report: &Report, line: Line) -> LineSummary {
     if socket.truncated > 0 {
         dropped.insert("longer_than_packet_size".into(), socket.truncated);
     }
+    if socket.bad_frames > 0 {
+        dropped.insert("bad_frame".into(), socket.bad_frames);
+    }
     LineSummary {
         address: [&lines.line_a, &lines.line_b][line.index()].to_string(),
+        io: report.transports[line.index()].name().into(),
         packets: socket.received,
         bytes: socket.bytes,
         sent: None,

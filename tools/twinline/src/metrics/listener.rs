@@ -190,7 +190,7 @@ fn line(of: &mut Labelled<'_>, report: &Report, line: Line) {
         ),
         (
             "twinline_line_kernel_dropped_packets_total",
-            "Packets that the kernel dropped because the socket's receive buffer was full; a burst counts as one",
+            "Packets that the kernel dropped because the line's receive buffer was full; a burst counts as one",
             socket.kernel_drops,
         ),
         (
@@ -209,7 +209,10 @@ fn line(of: &mut Labelled<'_>, report: &Report, line: Line) {
     let dropped = Dropped::ALL
         .iter()
         .map(|why| (why.name(), report.dropped()[at].get(*why)));
-    for (reason, count) in dropped.chain([("longer_than_packet_size", socket.truncated)]) {
+    for (reason, count) in dropped.chain([
+        ("longer_than_packet_size", socket.truncated),
+        ("bad_frame", socket.bad_frames),
+    ]) {
         of.with("reason", reason).counter(
             "twinline_line_dropped_packets_total",
             "Packets of the line that were dropped, by reason",
@@ -218,8 +221,13 @@ fn line(of: &mut Labelled<'_>, report: &Report, line: Line) {
     }
     of.gauge(
         "twinline_line_receive_buffer_bytes",
-        "The socket's receive buffer, as the kernel granted it",
+        "The line's receive buffer, as the kernel granted it",
         report.buffers[at].granted as u64,
+    );
+    of.flag(
+        "twinline_line_xdp",
+        "1 if the line goes through AF_XDP, 0 if through a socket",
+        report.transports[at].is_xdp(),
     );
     of.flag(
         "twinline_line_stalled",

@@ -99,7 +99,7 @@ fn channel(of: &mut Labelled<'_>, channel: &WatchedChannel) {
         of.counter(name, help, count.get());
     }
     for line in [Line::A, Line::B] {
-        let counts = channel.lines.sender(line).counts();
+        let counts = channel.lines[line.index()].counts();
         let mut of = of.with("line", ["a", "b"][line.index()]);
         for (name, help, count) in [
             (
@@ -132,9 +132,14 @@ fn channel(of: &mut Labelled<'_>, channel: &WatchedChannel) {
             of.counter(name, help, count);
         }
         of.flag(
+            "twinline_line_xdp",
+            "1 if the line goes through AF_XDP, 0 if through a socket",
+            channel.lines[line.index()].transport().is_xdp(),
+        );
+        of.flag(
             "twinline_line_segmentation",
             "1 while one send may carry several packets: that is not switched off, and was not refused",
-            channel.lines.sender(line).segments(),
+            channel.lines[line.index()].segments(),
         );
     }
     journal::fill(

@@ -1,18 +1,19 @@
 //! What the main thread sees of running publishers: figures for progress and summary, and what an operator should know.
 
 use super::source::OpenSource;
+use crate::io_args;
 use crate::line_args::LineArgs;
 use crate::progress::Progress;
 use crate::summary::{LineSummary, LinesSummary, Position, SentSummary, Summary};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use twinline_feed::channels::SourceStatus;
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Counters, Line, Publisher, Reserve};
 use twinline_feed::source::Source;
 use twinline_feed::source::retry::RetryStatus;
 use twinline_journal::{JournalWatch, SyncPolicy};
-use twinline_line::LineHealth;
+use twinline_line::{LineHealth, SenderState};
 
 /// What the main thread sees of running publishers.
 pub(crate) struct Watch {
@@ -30,7 +31,7 @@ pub(crate) struct WatchedChannel {
     pub(crate) session: u32,
     pub(crate) epoch: u32,
     begin: u64,
-    pub(crate) lines: SocketLines,
+    pub(crate) lines: [Arc<SenderState>; 2],
     pub(crate) counters: Arc<Counters>,
     pub(crate) reserve: Arc<Reserve>,
     pub(crate) journal: JournalWatch,
@@ -84,19 +85,14 @@ impl WatchedSource {
 }
 
 impl WatchedChannel {
-    pub(crate) fn new(
-        lines: &LineArgs,
-        publisher: &Publisher<SocketLines>,
-        sockets: SocketLines,
-        sync: SyncPolicy,
-    ) -> Self {
+    pub(crate) fn new(lines: &LineArgs, publisher: &Publisher<NetworkLines>, sync: SyncPolicy) -> Self {
         Self {
             addresses: [lines.line_a.to_string(), lines.line_b.to_string()],
             channel: lines.channel,
             session: publisher.session(),
             epoch: publisher.epoch(),
             begin: publisher.next_sequence(),
-            lines: sockets,
+            lines: publisher.lines().states(),
             counters: publisher.counters(),
             reserve: publisher.reserve(),
             journal: publisher.watch_journal(),
@@ -126,9 +122,10 @@ impl WatchedChannel {
     }
 
     fn line(&self, line: Line) -> LineSummary {
-        let counts = self.lines.sender(line).counts();
+        let counts = self.lines[line.index()].counts();
         LineSummary {
             address: self.addresses[line.index()].clone(),
+            io: self.lines[line.index()].transport().name().into(),
             packets: counts.sent,
             bytes: counts.bytes,
             sent: Some(SentSummary {
@@ -143,7 +140,7 @@ impl WatchedChannel {
     /// Tells of lines that fail or work again.
     pub(crate) fn tell_health(&self, progress: &mut Progress) {
         for line in [Line::A, Line::B] {
-            let sender = self.lines.sender(line);
+            let sender = &self.lines[line.index()];
             match sender.health_change() {
                 Some(LineHealth::Failing(cause)) => {
                     progress.warn(format!("line {} cannot be sent on: {cause}", sender.address()));
@@ -175,11 +172,12 @@ impl Watch {
     pub(crate) fn ready(&self) -> String {
         let lines = self.channels.iter().map(|of| {
             format!(
-                "publishing session {} epoch {}{} from sequence {} on",
+                "publishing session {} epoch {}{} from sequence {} on\n{}",
                 of.session,
                 of.epoch,
                 self.named(of.channel),
-                of.begin
+                of.begin,
+                io_args::told(of.lines.each_ref().map(|line| line.transport()))
             )
         });
         lines.collect::<Vec<_>>().join("\n")

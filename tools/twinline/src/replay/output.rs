@@ -252,7 +252,7 @@ impl Lines {
             self.pacer.count();
         }
         let mut failed = false;
-        for sender in &self.senders {
+        for sender in &mut self.senders {
             let mut tries = SEND_TRIES;
             loop {
                 match sender.send(packet.bytes()) {

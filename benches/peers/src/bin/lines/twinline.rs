@@ -6,7 +6,7 @@ use crate::Failure;
 use crate::ends::{Message, Receiving, SIZE, Sending};
 use std::path::Path;
 use std::sync::Arc;
-use twinline_feed::lines::SocketLines;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{self, Opened, Publisher, PublisherConfig, Reserver};
 use twinline_feed::run::unix_now;
 use twinline_feed::source::EventSink;
@@ -37,7 +37,7 @@ const _: () = assert!(Imbalance::FRAME_LEN.abs_diff(SIZE) <= 1);
 
 /// The publisher.
 pub(crate) struct TwinlineSend {
-    publisher: Publisher<SocketLines>,
+    publisher: Publisher<NetworkLines>,
     _reserver: Option<Reserver>,
     message: Imbalance,
     position: u64,
@@ -82,7 +82,7 @@ pub(crate) fn sender(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineSen
         },
         block: SEQUENCES,
     };
-    let lines = SocketLines::open(&lines[0], &lines[1], SenderOptions::default())?;
+    let lines = NetworkLines::open(&lines[0], &lines[1], [SenderOptions::default(); 2])?;
     let Opened {
         publisher, reserver, ..
     } = publisher::open(PublisherConfig::default(), &place, lines, unix_now())?;
@@ -106,21 +106,15 @@ pub(crate) fn sender(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineSen
 
 /// A listener on `lines`, its journal in `dir`.
 pub(crate) fn receiver(dir: &Path, lines: &[LineAddress; 2]) -> Result<TwinlineReceive, Failure> {
-    let options = ReceiverOptions {
-        bursts: true,
-        ..ReceiverOptions::default()
-    };
     let journal = JournalWriter::open(&dir.join("listener"), journal_config())?;
-    let receivers = [
-        LineReceiver::open(&lines[0], &options)?,
-        LineReceiver::open(&lines[1], &options)?,
-    ];
     let config = ArbiterConfig {
         stall: STALL,
         ..ArbiterConfig::default()
     };
+    let open = |line| LineReceiver::open(line, &ReceiverOptions::default(), config.max_packet);
+    let receivers = [open(&lines[0])?, open(&lines[1])?];
     Ok(TwinlineReceive {
-        poller: LinePoller::new(Arc::new(receivers), config.max_packet),
+        poller: LinePoller::new(receivers, config.max_packet),
         arbiter: Arbiter::new(config, None, 0),
         gaps: GapPolicy::new(GapConfig::default()),
         record: Record::new(journal, config.channel, config.max_packet),

@@ -1,0 +1,200 @@
+//! The sending end of a line through AF_XDP.
+//!
+//! A packet is copied once, from the journal into a frame behind its headers, and the kernel is called once for all packets of
+//! a burst. What it does not take within a bounded number of calls stays in the transmit ring, in order, and goes with the
+//! next call; when no frame is free, packets are dropped on this line and counted.
+
+use super::device::Device;
+use super::error::XdpError;
+use super::frame::{self, Headers};
+use super::ring::Descriptor;
+use super::socket::{self, Queue, Sending};
+use crate::burst::Burst;
+use crate::sender::{SendOutcome, SenderOptions, SenderState};
+use crate::{Interface, LineAddress, Transport};
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+/// Frames: as many packets can wait for the kernel or the network card.
+const FRAMES: u32 = 2048;
+/// Bytes of a frame where that is enough.
+const FRAME: usize = 2048;
+/// Bytes of the largest frame: a page's.
+const LARGEST_FRAME: usize = 4096;
+/// Calls for each packet before what is left waits for the next one.
+const TRIES: usize = 64;
+
+/// The sending end of a line through AF_XDP.
+#[derive(Debug)]
+pub(crate) struct XdpSender {
+    queue: Sending,
+    headers: Headers,
+    /// Bytes of the longest packet that the interface or a frame takes.
+    longest: usize,
+    state: Arc<SenderState>,
+}
+
+impl XdpSender {
+    /// Opens what sends to `line` through an interface.
+    pub(crate) fn open(
+        line: &LineAddress,
+        interface: Option<&Interface>,
+        options: SenderOptions,
+    ) -> Result<Self, XdpError> {
+        let device = Device::find(interface)?;
+        if device.is_loopback() {
+            return Err(XdpError::Loopback {
+                interface: device.name().into(),
+                why: "where frames that are sent through AF_XDP reach nobody",
+            });
+        }
+        device.check_queue(options.queue, device.queues()[1])?;
+        let place = Queue {
+            interface: device.name(),
+            index: device.interface.index,
+            queue: options.queue,
+        };
+        let frame_size = match device.mtu() + frame::HEADERS {
+            0..=FRAME => FRAME,
+            _ => LARGEST_FRAME,
+        };
+        let queue = Sending::open(place, FRAMES, frame_size)?;
+        let transport = Transport::Xdp {
+            interface: device.name().into(),
+            queues: vec![options.queue],
+            mode: None,
+            zero_copy: socket::is_zero_copy(&queue.socket),
+        };
+        let from = SocketAddrV4::new(device.interface.address, line.port);
+        let to = SocketAddrV4::new(line.group, line.port);
+        Ok(Self {
+            queue,
+            headers: Headers::new(device.hardware(), from, to, options.ttl.max(1)),
+            longest: (device.mtu() - frame::WITHIN_MTU).min(frame_size - frame::HEADERS),
+            state: Arc::new(SenderState::new(line, transport, true)),
+        })
+    }
+
+    /// What other threads read.
+    pub(crate) fn state(&self) -> &Arc<SenderState> {
+        &self.state
+    }
+
+    /// Sends one packet.
+    #[inline]
+    pub(crate) fn send(&mut self, packet: &[u8]) -> SendOutcome {
+        match self.send_burst(Burst::one(packet)) {
+            1 => SendOutcome::Sent,
+            _ if self.state.is_failing() => SendOutcome::Failed,
+            _ => SendOutcome::Dropped,
+        }
+    }
+
+    /// Sends packets that stand back to back in one call; returns how many of them there was room for.
+    #[inline]
+    pub(crate) fn send_burst(&mut self, burst: Burst<'_>) -> usize {
+        let count = burst.count();
+        if burst.size().min(burst.bytes().len()) > self.longest {
+            self.state
+                .failed(count, &io::Error::from_raw_os_error(libc::EMSGSIZE));
+            return 0;
+        }
+        self.queue.reclaim();
+        // While the interface does not work, no more is put behind what waits there: it would go out late.
+        if self.state.is_failing() && self.queue.transmit.waiting() > 0 {
+            let woken = self.queue.wake();
+            if let Err(error) = woken {
+                self.state.failed(count, &error);
+                return 0;
+            }
+        }
+        let (mut put, mut bytes) = (0, 0);
+        for packet in burst.packets() {
+            if !self.put(packet) {
+                break;
+            }
+            put += 1;
+            bytes += packet.len();
+        }
+        if put < count {
+            self.state.dropped(count - put);
+        }
+        if put == 0 {
+            return 0;
+        }
+        self.queue.transmit.submit();
+        match self.push_out(put) {
+            Ok(()) => {
+                self.state.sent(put, bytes);
+                put
+            }
+            Err(error) => {
+                self.state.failed(put, &error);
+                0
+            }
+        }
+    }
+
+    /// Puts a packet into the transmit ring; false if no frame is free.
+    #[inline]
+    fn put(&mut self, packet: &[u8]) -> bool {
+        if self.queue.free.is_empty() {
+            self.make_room();
+        }
+        let Some(mut frame) = self.queue.free.pop() else {
+            return false;
+        };
+        let length = self.headers.write(packet, self.queue.umem.bytes_mut(&mut frame));
+        let put = self.queue.transmit.push(Descriptor {
+            address: frame.give(),
+            length: length as u32,
+            options: 0,
+        });
+        debug_assert!(put, "there are as many places as frames");
+        true
+    }
+
+    /// Waits a little for frames to come back.
+    #[cold]
+    fn make_room(&mut self) {
+        self.queue.transmit.submit();
+        for _ in 0..TRIES {
+            self.state.would_block();
+            let _ = self.queue.wake();
+            self.queue.reclaim();
+            if !self.queue.free.is_empty() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// Calls the kernel until it has taken all that is in the transmit ring, at most so often for each of the packets.
+    #[inline]
+    fn push_out(&mut self, packets: usize) -> io::Result<()> {
+        for _ in 0..TRIES * packets {
+            match self.queue.wake() {
+                Ok(()) => return Ok(()),
+                Err(error) if is_passing(&error) => {
+                    if self.queue.transmit.waiting() == 0 {
+                        return Ok(());
+                    }
+                    self.state.would_block();
+                    // It may be that it waits for frames to be taken back.
+                    self.queue.reclaim();
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// True where calling again may help.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
+    )
+}

@@ -1,0 +1,253 @@
+//! An AF_XDP socket: one queue of an interface, with the memory and the four rings between it and us.
+//!
+//! Frames that are to be filled go to the kernel through the fill ring and come back, received, through the receive ring; frames
+//! to be sent go through the transmit ring and come back through the completion ring. A socket here either receives or sends.
+
+use super::error::XdpError;
+use super::ring::{Consumer, Descriptor, Offsets, Producer};
+use super::umem::{Frame, Umem};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::net::xdp::{
+    SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
+    XDP_UMEM_PGOFF_FILL_RING, XdpOptionsFlags, XdpRingOffset, XdpUmemReg, XdpUmemRegFlags,
+};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, socket_with, sockopt};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a queue that is in use is asked for again: the kernel takes a moment to let go of what a killed process had.
+pub(super) const LETTING_GO: Duration = Duration::from_secs(1);
+/// Between two times of asking.
+pub(super) const AGAIN: Duration = Duration::from_millis(10);
+
+/// Entries of the rings that a socket does not use, but must have.
+const UNUSED: u32 = 2;
+
+/// A queue of an interface.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue<'i> {
+    /// The interface's name.
+    pub interface: &'i str,
+    /// Its number in the kernel.
+    pub index: u32,
+    /// The queue's number.
+    pub queue: u32,
+}
+
+/// A socket that receives.
+#[derive(Debug)]
+pub struct Receiving {
+    /// The frames' memory.
+    pub umem: Umem,
+    /// Frames to be filled.
+    pub fill: Producer<u64>,
+    /// Frames that were received.
+    pub receive: Consumer<Descriptor>,
+    /// The socket.
+    pub socket: Arc<OwnedFd>,
+}
+
+/// A socket that sends.
+#[derive(Debug)]
+pub struct Sending {
+    /// The frames' memory.
+    pub umem: Umem,
+    /// Frames to be sent.
+    pub transmit: Producer<Descriptor>,
+    /// Frames that were sent.
+    pub completion: Consumer<u64>,
+    /// The socket.
+    pub socket: Arc<OwnedFd>,
+    /// Frames that are ours.
+    pub free: Vec<Frame>,
+}
+
+impl Receiving {
+    /// A socket that receives from a queue, with so many frames of so many bytes, all of them ready to be filled; both are
+    /// powers of two. Nothing comes before a program sends it here.
+    ///
+    /// # Errors
+    /// If the queue is in use or does not exist, there is no permission or no memory.
+    pub fn open(queue: Queue<'_>, frames: u32, frame_size: usize) -> Result<Self, XdpError> {
+        let fail = |what| move |cause: io::Error| XdpError::new(queue.interface, what, cause);
+        let (umem, free) =
+            Umem::new(frames as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
+        let socket = open(queue, &umem, frames, UNUSED)?;
+        sockopt::set_xdp_rx_ring_size(&socket, frames)
+            .map_err(|error| fail("make the receive ring")(error.into()))?;
+        let offsets = sockopt::xdp_mmap_offsets(&socket)
+            .map_err(|error| fail("ask for the rings' offsets")(error.into()))?;
+        let map = |offsets, place, size: u32, entry| {
+            map(&socket, offsets, place, size, entry).map_err(fail("map a ring"))
+        };
+        let (memory, at) = map(&offsets.fr, XDP_UMEM_PGOFF_FILL_RING, frames, size_of::<u64>())?;
+        let mut fill = Producer::new(memory, at, frames);
+        let (memory, at) = map(&offsets.rx, XDP_PGOFF_RX_RING, frames, size_of::<Descriptor>())?;
+        let receive = Consumer::new(memory, at, frames);
+        for frame in free {
+            let filled = fill.push(frame.give());
+            debug_assert!(filled, "there are as many places as frames");
+        }
+        fill.submit();
+        let socket = bound(queue, socket)?;
+        Ok(Self {
+            umem,
+            fill,
+            receive,
+            socket,
+        })
+    }
+
+    /// Calls the kernel where it waits for that before it fills more frames.
+    #[inline]
+    pub fn wake(&mut self) {
+        if self.fill.needs_wakeup() {
+            let _ = rustix::net::recv(&self.socket, &mut [0u8; 0], RecvFlags::DONTWAIT);
+        }
+    }
+}
+
+impl Sending {
+    /// A socket that sends by a queue, with so many frames of so many bytes, both powers of two.
+    ///
+    /// # Errors
+    /// If the queue is in use or does not exist, there is no permission or no memory.
+    pub fn open(queue: Queue<'_>, frames: u32, frame_size: usize) -> Result<Self, XdpError> {
+        let fail = |what| move |cause: io::Error| XdpError::new(queue.interface, what, cause);
+        let (umem, free) =
+            Umem::new(frames as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
+        let socket = open(queue, &umem, UNUSED, frames)?;
+        sockopt::set_xdp_tx_ring_size(&socket, frames)
+            .map_err(|error| fail("make the transmit ring")(error.into()))?;
+        let offsets = sockopt::xdp_mmap_offsets(&socket)
+            .map_err(|error| fail("ask for the rings' offsets")(error.into()))?;
+        let map =
+            |offsets, place, entry| map(&socket, offsets, place, frames, entry).map_err(fail("map a ring"));
+        let (memory, at) = map(&offsets.cr, XDP_UMEM_PGOFF_COMPLETION_RING, size_of::<u64>())?;
+        let completion = Consumer::new(memory, at, frames);
+        let (memory, at) = map(&offsets.tx, XDP_PGOFF_TX_RING, size_of::<Descriptor>())?;
+        let transmit = Producer::new(memory, at, frames);
+        let socket = bound(queue, socket)?;
+        Ok(Self {
+            umem,
+            transmit,
+            completion,
+            socket,
+            free,
+        })
+    }
+
+    /// Takes back the frames that were sent.
+    #[inline]
+    pub fn reclaim(&mut self) {
+        let before = self.free.len();
+        while let Some(address) = self.completion.pop() {
+            // SAFETY: the kernel gives a frame back when it was sent, and does so once.
+            self.free.extend(unsafe { self.umem.claim(address) });
+        }
+        if self.free.len() > before {
+            self.completion.release();
+        }
+    }
+
+    /// Calls the kernel to send what it was given, where it waits for that: in copy mode always.
+    ///
+    /// # Errors
+    /// What the kernel says; what is in the ring stays there.
+    #[inline]
+    pub fn wake(&self) -> io::Result<()> {
+        if self.transmit.needs_wakeup() {
+            rustix::net::send(&self.socket, &[], SendFlags::DONTWAIT)?;
+        }
+        Ok(())
+    }
+}
+
+/// A socket with memory registered, and fill and completion rings of these sizes.
+fn open(queue: Queue<'_>, umem: &Umem, fill: u32, completion: u32) -> Result<OwnedFd, XdpError> {
+    let fail = |what| move |error: rustix::io::Errno| XdpError::new(queue.interface, what, error.into());
+    let socket = socket_with(
+        AddressFamily::XDP,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
+        None,
+    )
+    .map_err(fail("make an AF_XDP socket"))?;
+    let memory = XdpUmemReg {
+        addr: umem.address(),
+        len: umem.length() as u64,
+        chunk_size: umem.frame_size() as u32,
+        headroom: 0,
+        flags: XdpUmemRegFlags::empty(),
+        tx_metadata_len: 0,
+    };
+    sockopt::set_xdp_umem_reg(&socket, memory).map_err(fail("register the frames' memory"))?;
+    sockopt::set_xdp_umem_fill_ring_size(&socket, fill).map_err(fail("make the fill ring"))?;
+    sockopt::set_xdp_umem_completion_ring_size(&socket, completion)
+        .map_err(fail("make the completion ring"))?;
+    Ok(socket)
+}
+
+/// Maps a ring of `size` entries.
+fn map(
+    socket: &OwnedFd,
+    offsets: &XdpRingOffset,
+    place: u64,
+    size: u32,
+    entry: usize,
+) -> io::Result<(Arc<MmapRaw>, Offsets)> {
+    let at = Offsets {
+        producer: offsets.producer as usize,
+        consumer: offsets.consumer as usize,
+        flags: offsets.flags.map(|flags| flags as usize),
+        entries: offsets.desc as usize,
+    };
+    let memory = MmapOptions::new()
+        .offset(place)
+        .len(at.entries + size as usize * entry)
+        .populate()
+        .map_raw(socket.as_raw_fd())?;
+    Ok((Arc::new(memory), at))
+}
+
+/// Binds a socket to a queue. The kernel takes zero-copy where the driver can, and otherwise copies.
+fn bound(queue: Queue<'_>, socket: OwnedFd) -> Result<Arc<OwnedFd>, XdpError> {
+    let address = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, queue.index, queue.queue);
+    let started = Instant::now();
+    loop {
+        let error = match bind(&socket, &address) {
+            Ok(()) => return Ok(Arc::new(socket)),
+            Err(error) => io::Error::from(error),
+        };
+        match error.raw_os_error() {
+            Some(libc::EBUSY) if started.elapsed() < LETTING_GO => std::thread::sleep(AGAIN),
+            Some(libc::EBUSY) => {
+                return Err(XdpError::QueueTaken {
+                    interface: queue.interface.into(),
+                    queue: queue.queue,
+                });
+            }
+            _ => {
+                return Err(XdpError::new(
+                    queue.interface,
+                    "bind an AF_XDP socket to a queue",
+                    error,
+                ));
+            }
+        }
+    }
+}
+
+/// True if the network card reads and writes the frames' memory itself.
+pub(super) fn is_zero_copy(socket: impl AsFd) -> bool {
+    sockopt::xdp_options(socket).is_ok_and(|options| options.contains(XdpOptionsFlags::XDP_OPTIONS_ZEROCOPY))
+}
+
+/// Frames that the kernel dropped because nobody took them fast enough.
+pub(super) fn drops(socket: impl AsFd) -> u64 {
+    sockopt::xdp_statistics(socket).map_or(0, |counts| {
+        counts.rx_dropped + counts.rx_ring_full.unwrap_or(0) + counts.rx_fill_ring_empty_descs.unwrap_or(0)
+    })
+}

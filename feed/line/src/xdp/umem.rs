@@ -1,0 +1,144 @@
+//! The memory that frames lie in (the kernel's UMEM): one mapping, cut into frames of one size.
+//!
+//! At any moment a [`Frame`] is either ours, as a value of that type, or the kernel's, as a number in a ring. So whoever has
+//! the value may read and write the frame's bytes.
+
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use std::io;
+
+/// Bytes of a huge page, as a power of two.
+const HUGE_PAGE: u8 = 21;
+
+/// Bytes that the kernel leaves free before a frame that it writes.
+pub const HEADROOM: usize = 256;
+
+/// Frames of one size in one piece of memory.
+#[derive(Debug)]
+pub struct Umem {
+    memory: MmapRaw,
+    frame_size: usize,
+    huge: bool,
+}
+
+/// A frame that is ours: its address in the [`Umem`] that it is of.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame(u64);
+
+impl Umem {
+    /// So many frames of `frame_size` bytes, a power of two from 2,048 to a page's size. In huge pages where the system has any free.
+    ///
+    /// # Errors
+    /// If there is no memory.
+    pub fn new(frames: usize, frame_size: usize) -> io::Result<(Self, Vec<Frame>)> {
+        let length = frames * frame_size;
+        let map =
+            |options: &mut MmapOptions| -> io::Result<MmapMut> { options.len(length).populate().map_anon() };
+        let in_huge_pages = (length.is_multiple_of(1 << HUGE_PAGE))
+            .then(|| map(MmapOptions::new().huge(Some(HUGE_PAGE))).ok())
+            .flatten();
+        let huge = in_huge_pages.is_some();
+        let memory = match in_huge_pages {
+            Some(memory) => memory,
+            None => map(&mut MmapOptions::new())?,
+        };
+        let umem = Self {
+            memory: memory.into(),
+            frame_size,
+            huge,
+        };
+        let frames = (0..frames).map(|number| Frame((number * frame_size) as u64));
+        Ok((umem, frames.collect()))
+    }
+
+    /// Where it begins, for the kernel.
+    pub(super) fn address(&self) -> u64 {
+        self.memory.as_ptr() as u64
+    }
+
+    /// Bytes of all frames.
+    pub fn length(&self) -> usize {
+        self.memory.len()
+    }
+
+    /// Bytes of a frame.
+    pub fn frame_size(&self) -> usize {
+        self.frame_size
+    }
+
+    /// True if it is in huge pages.
+    pub fn is_huge(&self) -> bool {
+        self.huge
+    }
+
+    /// The frame that an address from the kernel lies in; `None` if it is not in this memory.
+    ///
+    /// # Safety
+    /// The kernel has just given the frame back: no other [`Frame`] stands for it, and the kernel does not touch it.
+    #[inline]
+    pub unsafe fn claim(&self, address: u64) -> Option<Frame> {
+        let frame = address & !(self.frame_size as u64 - 1);
+        (frame < self.memory.len() as u64).then_some(Frame(frame))
+    }
+
+    /// The bytes of a frame of this memory.
+    ///
+    /// # Panics
+    /// If it is a frame of a larger memory.
+    #[inline]
+    pub fn bytes<'f>(&'f self, frame: &'f Frame) -> &'f [u8] {
+        let at = self.place(frame);
+        // SAFETY: in the mapping, which lives as long as `self`; the frame is ours as long as the value that stands for it is
+        // borrowed, so nobody writes it.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(at), self.frame_size) }
+    }
+
+    /// The bytes of a frame of this memory, to be written.
+    ///
+    /// # Panics
+    /// If it is a frame of a larger memory.
+    #[inline]
+    pub fn bytes_mut<'f>(&'f self, frame: &'f mut Frame) -> &'f mut [u8] {
+        let at = self.place(frame);
+        // SAFETY: as in `bytes`, and the value that stands for the frame is borrowed by nobody else.
+        unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().add(at), self.frame_size) }
+    }
+
+    fn place(&self, frame: &Frame) -> usize {
+        assert!(
+            frame.0 + self.frame_size as u64 <= self.memory.len() as u64,
+            "a frame is used with the memory that it is of"
+        );
+        frame.0 as usize
+    }
+}
+
+impl Frame {
+    /// Its address, with which it goes to the kernel.
+    #[inline]
+    pub fn give(self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_lie_side_by_side_and_an_address_anywhere_in_one_claims_it() {
+        let (umem, mut frames) = Umem::new(8, 2048).unwrap();
+        for (number, frame) in frames.iter_mut().enumerate() {
+            umem.bytes_mut(frame).fill(number as u8);
+        }
+        for (number, frame) in frames.iter().enumerate() {
+            assert_eq!(umem.bytes(frame), [number as u8; 2048]);
+        }
+        let addresses: Vec<u64> = frames.into_iter().map(Frame::give).collect();
+        assert_eq!(addresses, [0, 2048, 4096, 6144, 8192, 10240, 12288, 14336]);
+        // SAFETY: all frames were given away above, and no kernel has them.
+        let claimed = unsafe { umem.claim(2048 + 256) }.unwrap();
+        assert_eq!(umem.bytes(&claimed)[0], 1);
+        // SAFETY: as above.
+        assert_eq!(unsafe { umem.claim(8 * 2048) }, None);
+    }
+}
