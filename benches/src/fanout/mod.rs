@@ -6,7 +6,6 @@
 //! of real hosts would show.
 
 mod listeners;
-mod namespaces;
 
 use crate::harness::bed::{Bed, BedConfig};
 use crate::harness::error::BenchError;
@@ -18,13 +17,13 @@ use crate::harness::watch::Watch;
 use crate::recovery::feed::{Feed, Way, bytes_of};
 use hdrhistogram::Histogram;
 use listeners::{Bare, End, Had, Light, Receive};
-use namespaces::Hosts;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 use twinline_feed::run::unix_now;
 use twinline_line::{LineAddress, LineSender, SendOutcome, SenderOptions};
+use twinline_namespaces::{Networks, missing};
 
 /// The line of the barest receivers.
 const BARE: (Ipv4Addr, u16) = (Ipv4Addr::new(239, 78, 9, 3), 17_003);
@@ -79,7 +78,7 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
         title: "From the first listener that has a message to the last".into(),
         ..Section::default()
     };
-    if let Some(why) = namespaces::missing() {
+    if let Some(why) = missing() {
         section.not_measured.push(format!("Skipped: {why}."));
         return Ok(section);
     }
@@ -99,9 +98,8 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
 }
 
 fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<(), BenchError> {
-    let most = options.listeners.iter().copied().max().unwrap_or(0);
     // Host 1 publishes.
-    let mut hosts = Hosts::new(most + 1)?;
+    let mut hosts = Networks::new(&["line"])?;
     hosts.grow(1)?;
     let bed = Bed::new(&BedConfig {
         interfaces: ["line".into(), "line".into()],
@@ -112,13 +110,13 @@ fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<()
         port: BARE.1,
         interface: Some("line".into()),
     };
-    let mut sending = hosts.within(1, || {
+    let mut sending = hosts.host(1).within(|| -> Result<Sending, BenchError> {
         Ok(Sending {
             feed: Feed::open(&bed)?,
             bare: LineSender::open(&bare, SenderOptions::default())?,
             datagram: Vec::new(),
         })
-    })?;
+    })??;
     let first = sending.publish()?;
     sending.datagram = bytes_of(&bed.publisher_journal(), first, sending.feed.next())?;
     for (number, &count) in options.listeners.iter().enumerate() {
@@ -130,9 +128,7 @@ fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<()
             let next = sending.feed.next();
             let light = receivers(&hosts, count, |_| Light::open(bed.lines(), next))?;
             ours.round(receive(light, options.messages, |_| sending.publish())?)?;
-            let bare = receivers(&hosts, count, |host| {
-                Bare::open(BARE, Ipv4Addr::new(10, 78, 0, host as u8))
-            })?;
+            let bare = receivers(&hosts, count, |host| Bare::open(BARE, hosts.address(0, host)))?;
             floor.round(receive(bare, options.messages, |number| {
                 sending.send_bare(number)
             })?)?;
@@ -170,12 +166,12 @@ impl Sending {
 
 /// A receiver on each host but the first.
 fn receivers<R: Receive>(
-    hosts: &Hosts,
+    hosts: &Networks,
     count: usize,
     open: impl Fn(usize) -> Result<R, BenchError> + Sync,
 ) -> Result<Vec<R>, BenchError> {
     (2..count + 2)
-        .map(|host| hosts.within(host, || open(host)))
+        .map(|host| hosts.host(host).within(|| open(host))?)
         .collect()
 }
 
@@ -306,7 +302,7 @@ mod tests {
     #[test]
     fn every_listener_has_every_message_and_the_spread_is_measured() {
         let section = run(&Options::default().brief(), &Watch::silent()).expect("loopback works");
-        if let Some(why) = namespaces::missing() {
+        if let Some(why) = missing() {
             assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
             assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
             assert!(section.figures.is_empty());

@@ -6,6 +6,7 @@ use twinline_feed::run::{PinError, RunError};
 use twinline_journal::JournalError;
 use twinline_line::LineError;
 use twinline_listener::ListenError;
+use twinline_namespaces::NamespaceError;
 use twinline_ring::RingError;
 
 /// Why a benchmark did not come to its end.
@@ -47,6 +48,9 @@ pub enum BenchError {
     /// The listener.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A network namespace.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
     /// The recovery service.
     #[error("recovery: {0}")]
     Recovery(#[source] Box<dyn std::error::Error + Send + Sync>),

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use twinline_namespaces::Namespace;
 
 /// The command under test, with failpoints.
 pub(crate) const TWINLINE: &str = env!("CARGO_BIN_EXE_twinline");
@@ -33,6 +34,16 @@ pub(crate) fn real_hour() -> Option<PathBuf> {
         eprintln!("skipped: ../shared/data/aapl-20120621-0930-1030.itch50.gz is not there");
     }
     path
+}
+
+/// True where there can be network namespaces; in CI they must be.
+pub(crate) fn namespaces_are_possible() -> bool {
+    let why = twinline_namespaces::missing();
+    if let Some(why) = why {
+        assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
+        eprintln!("skipped: {why}");
+    }
+    why.is_none()
 }
 
 /// For tests that need both cores: one at a time.
@@ -197,11 +208,8 @@ impl Process {
     }
 
     /// Starts it in a network namespace.
-    pub(crate) fn start_in(namespace: &str, arguments: &[impl AsRef<str>]) -> Self {
-        let mut command = Command::new("ip");
-        // `ip` becomes the command: signals and the exit code are its own.
-        command.args(["netns", "exec", namespace, TWINLINE]);
-        Self::spawn(command, arguments, true)
+    pub(crate) fn start_in(namespace: &Namespace, arguments: &[impl AsRef<str>]) -> Self {
+        Self::spawn(namespace.command(TWINLINE), arguments, true)
     }
 
     /// Starts it with environment variables; `json`: progress and summary as JSON.
