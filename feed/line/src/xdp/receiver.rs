@@ -220,3 +220,127 @@ fn membership(line: &LineAddress, device: &Device, options: &ReceiverOptions) ->
     };
     joined().map_err(|cause| XdpError::new(device.name(), JOIN, cause))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ring::{Consumer, Producer, tests::pair};
+    use super::super::umem::{Frame, Umem};
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    /// A queue in memory, and the ends of its rings that are the kernel's.
+    struct Kernel {
+        queue: Receiving,
+        fill: Consumer<u64>,
+        receive: Producer<Descriptor>,
+        state: ReceiverState,
+    }
+
+    const FRAMES: u32 = 4;
+
+    impl Kernel {
+        fn new() -> Self {
+            let (umem, frames) = Umem::new(FRAMES as usize, FRAME).unwrap();
+            let (mut ours, fill) = pair(FRAMES, 0);
+            frames
+                .into_iter()
+                .for_each(|frame| assert!(ours.push(frame.give())));
+            ours.submit();
+            let (receive, taken) = pair(FRAMES, 0);
+            let (socket, _) = UnixDatagram::pair().unwrap();
+            let line = "239.1.1.1:5001@lo".parse().unwrap();
+            let buffer = BufferReport { asked: 0, granted: 0 };
+            Self {
+                queue: Receiving {
+                    umem,
+                    fill: ours,
+                    receive: taken,
+                    socket: Arc::new(socket.into()),
+                },
+                fill,
+                receive,
+                state: ReceiverState::new(
+                    &line,
+                    Transport::Socket { why: None },
+                    buffer,
+                    Drops::Xdp(std::sync::Weak::new()),
+                ),
+            }
+        }
+
+        /// Fills the next frame; false if there is none.
+        fn fill(&mut self, bytes: &[u8]) -> bool {
+            let Some(address) = self.fill.pop() else {
+                return false;
+            };
+            self.fill.release();
+            // SAFETY: this is the kernel's side, and the frame was given to it.
+            let mut frame: Frame = unsafe { self.queue.umem.claim(address) }.unwrap();
+            self.queue.umem.bytes_mut(&mut frame)[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
+            self.hand_over(frame.give() + HEADROOM as u64, bytes.len())
+        }
+
+        fn hand_over(&mut self, address: u64, length: usize) -> bool {
+            let put = self.receive.push(Descriptor {
+                address,
+                length: length as u32,
+                options: 0,
+            });
+            self.receive.submit();
+            put
+        }
+
+        fn take(&mut self, longest: usize) -> Vec<Vec<u8>> {
+            let mut packets = Vec::new();
+            let any = receive(&mut self.queue, &self.state, longest, &mut |packet| {
+                packets.push(packet.to_vec());
+            });
+            assert!(any || packets.is_empty());
+            packets
+        }
+    }
+
+    #[test]
+    fn frames_are_read_where_they_lie_and_go_back_to_be_filled_again() {
+        let mut kernel = Kernel::new();
+        for round in 0..10u8 {
+            for n in 0..4 {
+                assert!(kernel.fill(&frame::tests::frame(&[round, n])));
+            }
+            assert!(!kernel.fill(&[]), "all frames are used");
+            assert_eq!(kernel.take(100), [[round, 0], [round, 1], [round, 2], [round, 3]]);
+            assert_eq!(kernel.take(100), [[0u8; 0]; 0]);
+        }
+        let counts = kernel.state.counts();
+        assert_eq!((counts.received, counts.bytes, counts.bursts), (40, 80, 10));
+    }
+
+    #[test]
+    fn a_bad_frame_is_counted_a_long_one_is_no_packet_and_both_go_back() {
+        let mut kernel = Kernel::new();
+        for _ in 0..10 {
+            let mut bad = frame::tests::frame(b"changed on its way");
+            bad[50] ^= 1;
+            assert!(kernel.fill(&bad) && kernel.fill(&[1; 20]));
+            assert!(kernel.fill(&frame::tests::frame(b"long")) && kernel.fill(&frame::tests::frame(b"fit")));
+            assert_eq!(kernel.take(3), [&b""[..], b"fit"]);
+        }
+        let counts = kernel.state.counts();
+        assert_eq!(
+            (counts.received, counts.truncated, counts.bad_frames),
+            (20, 10, 20)
+        );
+    }
+
+    #[test]
+    fn a_descriptor_that_points_outside_the_memory_is_counted_and_harms_nothing() {
+        let mut kernel = Kernel::new();
+        assert!(kernel.hand_over(u64::MAX - 5, 100) && kernel.hand_over(FRAMES as u64 * FRAME as u64, 100));
+        assert_eq!(kernel.take(100), [[0u8; 0]; 0]);
+        let address = kernel.fill.pop().unwrap();
+        kernel.fill.release();
+        assert!(kernel.hand_over(address + HEADROOM as u64, usize::from(u16::MAX)));
+        assert_eq!(kernel.take(100), [[0u8; 0]; 0]);
+        assert_eq!(kernel.state.counts().bad_frames, 3);
+    }
+}

@@ -198,3 +198,99 @@ fn is_passing(error: &io::Error) -> bool {
         Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ring::{Consumer, Producer, tests::pair};
+    use super::super::umem::Umem;
+    use super::*;
+    use std::os::unix::net::UnixDatagram;
+
+    /// A sender in memory, and the ends of its rings that are the kernel's.
+    struct Kernel {
+        sender: XdpSender,
+        transmit: Consumer<Descriptor>,
+        completion: Producer<u64>,
+    }
+
+    impl Kernel {
+        fn new(frames: u32) -> Self {
+            let (umem, free) = Umem::new(frames as usize, FRAME).unwrap();
+            let (ours, transmit) = pair(frames, 0);
+            let (completion, taken) = pair(frames, 0);
+            let (socket, _) = UnixDatagram::pair().unwrap();
+            let line = "239.1.1.1:5001@lo".parse().unwrap();
+            Self {
+                sender: XdpSender {
+                    queue: Sending {
+                        umem,
+                        transmit: ours,
+                        completion: taken,
+                        socket: Arc::new(socket.into()),
+                        free,
+                    },
+                    headers: frame::tests::headers(),
+                    longest: 1472,
+                    state: Arc::new(SenderState::new(&line, Transport::Socket { why: None }, true)),
+                },
+                transmit,
+                completion,
+            }
+        }
+
+        /// Sends what is in the ring: the packets.
+        fn sends(&mut self) -> Vec<Vec<u8>> {
+            let mut packets = Vec::new();
+            while let Some(Descriptor { address, length, .. }) = self.transmit.pop() {
+                // SAFETY: this is the kernel's side, and the frame was given to it.
+                let frame = unsafe { self.sender.queue.umem.claim(address) }.unwrap();
+                let bytes = &self.sender.queue.umem.bytes(&frame)[..length as usize];
+                packets.push(bytes[frame::packet(bytes).expect("a right frame")].to_vec());
+                assert!(self.completion.push(frame.give()));
+            }
+            self.transmit.release();
+            self.completion.submit();
+            packets
+        }
+    }
+
+    #[test]
+    fn packets_leave_in_order_in_frames_that_come_back() {
+        let mut kernel = Kernel::new(8);
+        for round in 0..10u8 {
+            assert_eq!(kernel.sender.send(&[round]), SendOutcome::Sent);
+            let burst: Vec<u8> = (0..14).map(|at| at / 2).collect();
+            assert_eq!(kernel.sender.send_burst(Burst::new(&burst, 2)), 7);
+            let mut expected = vec![vec![round]];
+            expected.extend((0..7).map(|n| vec![n, n]));
+            assert_eq!(kernel.sends(), expected);
+        }
+        let counts = kernel.sender.state.counts();
+        assert_eq!((counts.sent, counts.bytes), (80, 150));
+        assert_eq!((counts.bursts, counts.burst_packets), (10, 70));
+    }
+
+    #[test]
+    fn where_no_frame_is_free_packets_are_dropped_and_counted_and_later_ones_go() {
+        let mut kernel = Kernel::new(4);
+        let burst: Vec<u8> = (0..6).collect();
+        assert_eq!(kernel.sender.send_burst(Burst::new(&burst, 1)), 4);
+        assert_eq!(kernel.sender.send(&[9]), SendOutcome::Dropped);
+        let counts = kernel.sender.state.counts();
+        assert_eq!((counts.sent, counts.dropped, counts.errors), (4, 3, 0));
+        assert_eq!(kernel.sends(), [[0], [1], [2], [3]]);
+        assert_eq!(kernel.sender.send(&[7]), SendOutcome::Sent);
+        assert_eq!(kernel.sends(), [[7]]);
+    }
+
+    #[test]
+    fn a_packet_that_is_too_long_is_an_error_and_takes_no_frame() {
+        let mut kernel = Kernel::new(4);
+        for _ in 0..10 {
+            assert_eq!(kernel.sender.send(&[0; 1473]), SendOutcome::Failed);
+        }
+        assert_eq!(kernel.sender.send(&[0; 1472]), SendOutcome::Sent);
+        assert_eq!(kernel.sends(), [[0; 1472]]);
+        assert_eq!(kernel.sender.state.counts().errors, 10);
+    }
+}
