@@ -29,3 +29,4 @@ mod system_calls;
 mod tail;
 mod top;
 mod torture;
+mod xdp;
