@@ -33,10 +33,7 @@ impl Io {
             Err(source) if self == Io::Auto && !source.deafens_sockets() => socket(Transport::Socket {
                 why: Some(source.to_string()),
             }),
-            opened => opened.map_err(|source| LineError::Xdp {
-                address: address.to_string(),
-                source,
-            }),
+            opened => opened.map_err(|source| LineError::xdp(address, source)),
         }
     }
 }

@@ -137,8 +137,8 @@ pub enum LineError {
         /// The line.
         address: String,
     },
-    /// AF_XDP is asked for and cannot be had.
-    #[error("cannot use AF_XDP for {address}: {source}")]
+    /// AF_XDP is asked for and cannot be had, or another program's takes the line.
+    #[error("cannot open {address}: {source}")]
     Xdp {
         /// The line.
         address: String,
@@ -158,6 +158,13 @@ pub enum LineError {
 }
 
 impl LineError {
+    fn xdp(address: &LineAddress, source: XdpError) -> Self {
+        LineError::Xdp {
+            address: address.to_string(),
+            source,
+        }
+    }
+
     /// The error for what the system said while doing `what` for the line at `address`.
     fn new(address: &LineAddress, what: &'static str, cause: std::io::Error) -> Self {
         let text = address.to_string();

@@ -11,6 +11,7 @@
 
 use crate::burst::Burst;
 use crate::receiver::{BufferReport, Drops, ReceiverOptions, ReceiverState};
+use crate::xdp::check_for_sockets;
 use crate::{Interface, JOIN, LineAddress, LineError, Transport, sys};
 use rustix::net::RecvFlags;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
@@ -49,7 +50,7 @@ impl SocketReceiver {
     ///
     /// # Errors
     /// If the group is not multicast, the interface does not exist, the port is taken by a program that does not share
-    /// it, or the system refuses otherwise.
+    /// it, another listener takes the line through AF_XDP, or the system refuses otherwise.
     pub fn open(address: &LineAddress, options: &ReceiverOptions) -> Result<Self, LineError> {
         Self::bind(address, options, Transport::Socket { why: None }, false)
     }
@@ -72,6 +73,9 @@ impl SocketReceiver {
     ) -> Result<Self, LineError> {
         address.check_group()?;
         let interface = address.find_interface()?;
+        if let Some(interface) = &interface {
+            check_for_sockets(interface, address).map_err(|source| LineError::xdp(address, source))?;
+        }
         let fail = |what| move |cause| LineError::new(address, what, cause);
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
             .map_err(fail("make a receiving socket"))?;

@@ -23,5 +23,6 @@ pub mod umem;
 
 pub use error::XdpError;
 pub use program::Mode;
+pub(crate) use program::check_for_sockets;
 pub(crate) use receiver::{Queues, XdpReceiver};
 pub(crate) use sender::XdpSender;

@@ -9,7 +9,7 @@ use super::bpf::{self, Instruction};
 use super::device::Device;
 use super::error::XdpError;
 use super::socket::{AGAIN, LETTING_GO};
-use crate::LineAddress;
+use crate::{Interface, LineAddress};
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
@@ -100,16 +100,31 @@ fn name(line: &LineAddress) -> String {
     format!("tl{:08x}{:04x}", u32::from(line.group), line.port)
 }
 
+/// That no program of ours takes the line from the interface's sockets, as far as the kernel lets us know: it tells a program's
+/// name only to those who may load one.
+pub(crate) fn check_for_sockets(interface: &Interface, line: &LineAddress) -> Result<(), XdpError> {
+    let Ok(device) = Device::find(Some(interface)) else {
+        return Ok(());
+    };
+    let there = device.program().and_then(|id| bpf::name_of(id).ok());
+    match there.is_some_and(|there| there == name(line)) {
+        true => Err(line_taken(interface, line)),
+        false => Ok(()),
+    }
+}
+
+fn line_taken(interface: &Interface, line: &LineAddress) -> XdpError {
+    XdpError::LineTaken {
+        interface: interface.name.clone(),
+        line: format!("{}:{}", line.group, line.port),
+    }
+}
+
 /// Why there is no room for a program of ours.
 fn taken(device: &Device, line: &LineAddress) -> XdpError {
     let there = Device::find(Some(&device.interface)).map_or(None, |device| device.program());
     let program = match there.map(|id| (id, bpf::name_of(id))) {
-        Some((_, Ok(there))) if there == name(line) => {
-            return XdpError::LineTaken {
-                interface: device.name().into(),
-                line: format!("{}:{}", line.group, line.port),
-            };
-        }
+        Some((_, Ok(there))) if there == name(line) => return line_taken(&device.interface, line),
         Some((_, Ok(there))) if !there.is_empty() => there,
         Some((id, _)) => format!("number {id}"),
         None => "of a name that the kernel does not tell".into(),

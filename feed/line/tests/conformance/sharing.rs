@@ -158,8 +158,8 @@ fn on_one_interface_a_second_listener_is_refused_with_the_reason_and_the_first_g
             .expect_err("it is refused")
             .to_string()
     };
-    // A socket would open, and hear nothing: `auto` does not fall back to it.
-    for io in [Io::Xdp, Io::Auto] {
+    // A socket would open, and hear nothing.
+    for io in [Io::Xdp, Io::Auto, Io::Socket] {
         let why = refused(line(0), io);
         assert!(
             why.contains("another listener") && why.contains("239.77.5.1:17001"),
