@@ -20,8 +20,8 @@ pub enum XdpError {
     },
     /// Not allowed.
     #[error(
-        "no permission to {what}: run as root, or give the program CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF \
-         (setcap cap_net_raw,cap_net_admin,cap_bpf+ep PROGRAM)"
+        "no permission to {what}: run as root, or give the program CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK \
+         (setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep PROGRAM)"
     )]
     Permission {
         /// What was being done.

@@ -186,7 +186,7 @@ fn receive(
             }
         }
         let kept = queue.fill.push(frame.give());
-        debug_assert!(kept, "there are as many places as frames");
+        debug_assert!(kept, "there are more places than frames");
     }
     if taken == 0 {
         return false;
@@ -241,7 +241,7 @@ mod tests {
     impl Kernel {
         fn new() -> Self {
             let (umem, frames) = Umem::new(FRAMES as usize, FRAME).unwrap();
-            let (mut ours, fill) = pair(FRAMES, 0);
+            let (mut ours, fill) = pair(socket::places(FRAMES), 0);
             frames
                 .into_iter()
                 .for_each(|frame| assert!(ours.push(frame.give())));
@@ -273,7 +273,6 @@ mod tests {
             let Some(address) = self.fill.pop() else {
                 return false;
             };
-            self.fill.release();
             // SAFETY: this is the kernel's side, and the frame was given to it.
             let mut frame: Frame = unsafe { self.queue.umem.claim(address) }.unwrap();
             self.queue.umem.bytes_mut(&mut frame)[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
@@ -308,11 +307,25 @@ mod tests {
                 assert!(kernel.fill(&frame::tests::frame(&[round, n])));
             }
             assert!(!kernel.fill(&[]), "all frames are used");
+            kernel.fill.release();
             assert_eq!(kernel.take(100), [[round, 0], [round, 1], [round, 2], [round, 3]]);
             assert_eq!(kernel.take(100), [[0u8; 0]; 0]);
         }
         let counts = kernel.state.counts();
         assert_eq!((counts.received, counts.bytes, counts.bursts), (40, 80, 10));
+    }
+
+    #[test]
+    fn frames_go_back_also_where_the_kernel_has_not_said_yet_that_it_took_them() {
+        let mut kernel = Kernel::new();
+        for round in 0..10u8 {
+            for n in 0..4 {
+                assert!(kernel.fill(&frame::tests::frame(&[round, n])));
+            }
+            assert_eq!(kernel.take(100), [[round, 0], [round, 1], [round, 2], [round, 3]]);
+            // As the kernel does when it looks for more.
+            kernel.fill.release();
+        }
     }
 
     #[test]
@@ -324,6 +337,7 @@ mod tests {
             assert!(kernel.fill(&bad) && kernel.fill(&[1; 20]));
             assert!(kernel.fill(&frame::tests::frame(b"long")) && kernel.fill(&frame::tests::frame(b"fit")));
             assert_eq!(kernel.take(3), [&b""[..], b"fit"]);
+            kernel.fill.release();
         }
         let counts = kernel.state.counts();
         assert_eq!(

@@ -151,7 +151,7 @@ impl XdpSender {
             length: length as u32,
             options: 0,
         });
-        debug_assert!(put, "there are as many places as frames");
+        debug_assert!(put, "there are more places than frames");
         true
     }
 
@@ -216,7 +216,7 @@ mod tests {
     impl Kernel {
         fn new(frames: u32) -> Self {
             let (umem, free) = Umem::new(frames as usize, FRAME).unwrap();
-            let (ours, transmit) = pair(frames, 0);
+            let (ours, transmit) = pair(socket::places(frames), 0);
             let (completion, taken) = pair(frames, 0);
             let (socket, _) = UnixDatagram::pair().unwrap();
             let line = "239.1.1.1:5001@lo".parse().unwrap();

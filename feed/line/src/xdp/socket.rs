@@ -25,6 +25,12 @@ pub(super) const AGAIN: Duration = Duration::from_millis(10);
 /// Entries of the rings that a socket does not use, but must have.
 const UNUSED: u32 = 2;
 
+/// Entries of the ring through which so many frames go to the kernel. It may hand a frame back before it says that it has taken
+/// it out of the ring: until then the ring must have a second place for each.
+pub(super) const fn places(frames: u32) -> u32 {
+    2 * frames
+}
+
 /// A queue of an interface.
 #[derive(Clone, Copy, Debug)]
 pub struct Queue<'i> {
@@ -74,7 +80,7 @@ impl Receiving {
         let fail = |what| move |cause: io::Error| XdpError::new(queue.interface, what, cause);
         let (umem, free) =
             Umem::new(frames as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
-        let socket = open(queue, &umem, frames, UNUSED)?;
+        let socket = open(queue, &umem, places(frames), UNUSED)?;
         sockopt::set_xdp_rx_ring_size(&socket, frames)
             .map_err(|error| fail("make the receive ring")(error.into()))?;
         let offsets = sockopt::xdp_mmap_offsets(&socket)
@@ -82,13 +88,18 @@ impl Receiving {
         let map = |offsets, place, size: u32, entry| {
             map(&socket, offsets, place, size, entry).map_err(fail("map a ring"))
         };
-        let (memory, at) = map(&offsets.fr, XDP_UMEM_PGOFF_FILL_RING, frames, size_of::<u64>())?;
-        let mut fill = Producer::new(memory, at, frames);
+        let (memory, at) = map(
+            &offsets.fr,
+            XDP_UMEM_PGOFF_FILL_RING,
+            places(frames),
+            size_of::<u64>(),
+        )?;
+        let mut fill = Producer::new(memory, at, places(frames));
         let (memory, at) = map(&offsets.rx, XDP_PGOFF_RX_RING, frames, size_of::<Descriptor>())?;
         let receive = Consumer::new(memory, at, frames);
         for frame in free {
             let filled = fill.push(frame.give());
-            debug_assert!(filled, "there are as many places as frames");
+            debug_assert!(filled, "there are more places than frames");
         }
         fill.submit();
         let socket = bound(queue, socket)?;
@@ -119,16 +130,27 @@ impl Sending {
         let (umem, free) =
             Umem::new(frames as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
         let socket = open(queue, &umem, UNUSED, frames)?;
-        sockopt::set_xdp_tx_ring_size(&socket, frames)
+        sockopt::set_xdp_tx_ring_size(&socket, places(frames))
             .map_err(|error| fail("make the transmit ring")(error.into()))?;
         let offsets = sockopt::xdp_mmap_offsets(&socket)
             .map_err(|error| fail("ask for the rings' offsets")(error.into()))?;
-        let map =
-            |offsets, place, entry| map(&socket, offsets, place, frames, entry).map_err(fail("map a ring"));
-        let (memory, at) = map(&offsets.cr, XDP_UMEM_PGOFF_COMPLETION_RING, size_of::<u64>())?;
+        let map = |offsets, place, size: u32, entry| {
+            map(&socket, offsets, place, size, entry).map_err(fail("map a ring"))
+        };
+        let (memory, at) = map(
+            &offsets.cr,
+            XDP_UMEM_PGOFF_COMPLETION_RING,
+            frames,
+            size_of::<u64>(),
+        )?;
         let completion = Consumer::new(memory, at, frames);
-        let (memory, at) = map(&offsets.tx, XDP_PGOFF_TX_RING, size_of::<Descriptor>())?;
-        let transmit = Producer::new(memory, at, frames);
+        let (memory, at) = map(
+            &offsets.tx,
+            XDP_PGOFF_TX_RING,
+            places(frames),
+            size_of::<Descriptor>(),
+        )?;
+        let transmit = Producer::new(memory, at, places(frames));
         let socket = bound(queue, socket)?;
         Ok(Self {
             umem,

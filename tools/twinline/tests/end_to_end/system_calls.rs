@@ -96,7 +96,7 @@ fn with_messages(call: &str) -> bool {
 }
 
 /// The calls of a thread of the process `name`, in order: of the one in whose trace `known` stands.
-fn calls_of(dir: &Path, name: &str, known: &str) -> Vec<String> {
+pub(crate) fn calls_of(dir: &Path, name: &str, known: &str) -> Vec<String> {
     let traces = std::fs::read_dir(dir).expect("the bed's directory").flatten();
     let mut found = traces
         .filter(|entry| {
@@ -124,7 +124,7 @@ fn calls_with_messages(dir: &Path, name: &str, thread: &str) -> Vec<String> {
 }
 
 /// The calls that are none of `allowed`.
-fn others<'c>(calls: &'c [String], allowed: &[&str]) -> Vec<&'c String> {
+pub(crate) fn others<'c>(calls: &'c [String], allowed: &[&str]) -> Vec<&'c String> {
     let is = |call: &str, name: &str| call.strip_prefix(name).is_some_and(|rest| rest.starts_with('('));
     calls
         .iter()
@@ -134,7 +134,7 @@ fn others<'c>(calls: &'c [String], allowed: &[&str]) -> Vec<&'c String> {
 
 /// Without the waits for a segment of the journal, which has so many. Where the thread that makes them has no core for as long as
 /// two segments last, the journal wakes it, sleeps until the next one is there, and counts that.
-fn without_waits(calls: Vec<String>, idles: &[&str], segments: usize) -> Vec<String> {
+pub(crate) fn without_waits(calls: Vec<String>, idles: &[&str], segments: usize) -> Vec<String> {
     let waits = |call: &String| match call.split_once('(') {
         Some(("futex", futex)) => futex.contains("FUTEX_WAKE"),
         Some((sleep @ "clock_nanosleep", _)) => !idles.contains(&sleep),
@@ -211,13 +211,24 @@ struct Run {
     reader: bool,
 }
 
+/// Whether strace is there; says so where it is not. In CI it must be.
+pub(crate) fn strace_is_there() -> bool {
+    let there = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
+    let there = there.is_ok_and(|status| status.success());
+    assert!(
+        there || std::env::var_os("CI").is_none(),
+        "in CI strace must be there"
+    );
+    if !there {
+        eprintln!("skipped: strace is not there: apt-get install strace");
+    }
+    there
+}
+
 /// A publisher that dies in its session and its successor, a recovery service and a listener with lossy lines; then looks at what
 /// they called.
 fn start(run: &Run) {
-    let there = Command::new("strace").arg("-V").stdout(Stdio::null()).status();
-    if !there.is_ok_and(|status| status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "in CI strace must be there");
-        eprintln!("skipped: strace is not there: apt-get install strace");
+    if !strace_is_there() {
         return;
     }
     let _quiet = quiet();
@@ -261,7 +272,7 @@ fn start(run: &Run) {
 }
 
 /// Where the machine has no clock that a program can read by itself, reading it is a call.
-const CLOCK: &str = "clock_gettime";
+pub(crate) const CLOCK: &str = "clock_gettime";
 
 /// What each of the threads called; the publisher's and the listener's journal have so many segments.
 fn check(dir: &Path, run: &Run, segments: [usize; 2]) {

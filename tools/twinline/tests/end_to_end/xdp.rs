@@ -1,9 +1,11 @@
 //! The daemons over AF_XDP, between hosts in network namespaces: every pair of transports, full rings, and a listener that is
 //! killed again and again while others use the same interface. Needs root.
 
-use crate::bed::{Bed, Process, namespaces_are_possible, quiet, run_plain};
+use crate::bed::{Bed, Process, TWINLINE, namespaces_are_possible, quiet, run_plain};
+use crate::system_calls::{CLOCK, calls_of, others, strace_is_there, without_waits};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -291,4 +293,61 @@ fn what_af_xdp_cannot_have_is_refused_with_the_reason_and_the_remedy() {
         "{said}"
     );
     assert_ne!(done.code(), 0);
+}
+
+/// Starts a daemon on a host under strace, which writes what each thread calls to files whose names begin with `name`.
+fn traced(bed: &Bed, host: &Namespace, name: &str, arguments: &[String]) -> Child {
+    host.command("strace")
+        .args(["-f", "-ff", "-qq", "-o", &bed.text(name), TWINLINE])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(std::fs::File::create(bed.path(&format!("said-by-{name}"))).expect("the bed's directory"))
+        .stderr(std::fs::File::create(bed.path(&format!("warned-by-{name}"))).expect("the bed's directory"))
+        .spawn()
+        .expect("strace starts")
+}
+
+/// More than there can be before the first packet, and behind the last one, on both lines.
+const HEARTBEATS: usize = 1_000;
+
+#[test]
+fn sending_is_one_call_a_packet_and_receiving_is_none() {
+    let Some((bed, networks)) = hosts(2) else { return };
+    if !strace_is_there() {
+        return;
+    }
+    let _quiet = quiet();
+    let usual = ["--io", "xdp", "--idle", "spin", "--segment-size", "256KiB"];
+    let arguments = bed.listen_arguments("listener", &usual);
+    let mut listener = traced(&bed, networks.host(2), "trace-listener", &arguments);
+    let source = ["--generate", "10000", "--rate", "10000", "--lead-in", "3s"];
+    let arguments = bed.publish_arguments("publisher", &[&usual[..], &source].concat());
+    let mut publisher = traced(&bed, networks.host(PUBLISHING), "trace-publisher", &arguments);
+    assert!(publisher.wait().expect("it is ours").success());
+    let ended = listener.wait().expect("it is ours");
+    let said = std::fs::read_to_string(bed.path("said-by-trace-listener")).unwrap_or_default();
+    let warned = std::fs::read_to_string(bed.path("warned-by-trace-listener")).unwrap_or_default();
+    assert!(ended.success(), "{ended:?} {said} {warned}");
+    bed.assert_equal(&["listener"], 10_000);
+
+    let dir = bed.path("");
+    let calls = calls_of(&dir, "trace-publisher", "PR_SET_NAME, \"publisher\"");
+    // Before the first packet and behind the last one only heartbeats go out, and the thread sleeps in between.
+    let sends: Vec<usize> = (0..calls.len())
+        .filter(|&at| calls[at].starts_with("sendto("))
+        .collect();
+    let (first, last) = (sends[HEARTBEATS], sends[sends.len() - HEARTBEATS]);
+    let calls = without_waits(calls[first..last].to_vec(), &[], 100);
+    assert!(calls.len() > 500, "{}", calls.len());
+    assert_eq!(others(&calls, &["sendto", CLOCK]).first(), None);
+
+    let calls = calls_of(&dir, "trace-listener", "PR_SET_NAME, \"lines 1\"");
+    let receives = calls
+        .iter()
+        .filter(|call| call.starts_with("recv") || call.starts_with("poll"));
+    assert_eq!(receives.count(), 0);
+    // What is left is its beginning and its end: thousands of packets came in between.
+    let calls = without_waits(calls, &[], 100);
+    let rest = others(&calls, &[CLOCK]);
+    assert!(rest.len() < 100, "{}, the first: {:?}", rest.len(), &rest[..10]);
 }
