@@ -25,6 +25,12 @@ pub(super) struct Link {
     pub(super) mtu_most: Option<u32>,
     /// What it is if it is no hardware: `veth`, `bridge`.
     pub(super) kind: Option<String>,
+    /// The interface that it lies on, if it is a VLAN or the like on this host.
+    #[serde(skip)]
+    pub(super) on: Option<u32>,
+    /// The bond or bridge that it is a part of.
+    #[serde(skip)]
+    pub(super) part_of: Option<u32>,
     /// Its driver.
     pub(super) driver: Option<String>,
     /// Its IPv4 addresses, with the lengths of their networks' prefixes.
@@ -139,6 +145,13 @@ impl Link {
         !self.is_loopback() && self.kind.is_none()
     }
 
+    /// True if what comes through `above` comes through this one first.
+    pub(super) fn is_below(&self, above: &Link) -> bool {
+        // The other end of a veth pair is not below it, though the kernel tells of it in the same way.
+        let stacked = above.kind.as_deref().is_some_and(|kind| kind != "veth");
+        stacked && (above.on == Some(self.index) || self.part_of == Some(above.index))
+    }
+
     /// Its networks: `10.0.0.0/24`.
     pub(super) fn networks(&self) -> String {
         let shown = self.addresses.iter().map(|&(address, bits)| {
@@ -190,6 +203,25 @@ pub(super) fn look_at_senders(link: &mut Link, senders: &[Ipv4Addr]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn below_a_vlan_is_its_card_and_below_a_bond_its_parts_but_below_a_veth_nothing() {
+        let link = |index, kind: Option<&str>| Link {
+            index,
+            kind: kind.map(Into::into),
+            ..Link::default()
+        };
+        let card = Link {
+            part_of: Some(9),
+            ..link(1, None)
+        };
+        let on_card = |kind| Link {
+            on: Some(1),
+            ..link(5, Some(kind))
+        };
+        assert!(card.is_below(&on_card("vlan")) && card.is_below(&link(9, Some("bond"))));
+        assert!(!card.is_below(&on_card("veth")) && !card.is_below(&link(8, Some("bond"))));
+    }
 
     #[test]
     fn networks_are_shown_by_their_prefix() {

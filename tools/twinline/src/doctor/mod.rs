@@ -57,7 +57,7 @@ type Measured = Vec<(usize, Result<Jitter, String>)>;
     after_help = "Examples:\n  twinline doctor\n  twinline doctor --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1 --cpu 1\n  twinline doctor --jitter 0s --json | jq '.findings[] | select(.severity == \"loss\")'\n\nExit code 8: something here would lose data."
 )]
 pub(crate) struct Doctor {
-    /// Interfaces to look at [default: those of the lines, otherwise every one that is up and has an IPv4 address]
+    /// Interfaces to look at, and what lies below them, such as a VLAN's card [default: those of the lines, otherwise every one that is up and has an IPv4 address]
     interface: Vec<String>,
     /// Line A, as `publish` and `listen` take it: GROUP:PORT@INTERFACE
     #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
@@ -169,6 +169,14 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Vec<Link>, 
     }
     if args.interface.is_empty() && wanted.lines.is_empty() {
         chosen = usual(links);
+    }
+    // What lies below them: a VLAN's card, a bond's parts.
+    let mut at = 0;
+    while let Some(&above) = chosen.get(at) {
+        let known: Vec<u32> = chosen.iter().map(|link| link.index).collect();
+        let below = |link: &&Link| link.is_below(above) && !known.contains(&link.index);
+        chosen.extend(links.iter().filter(below));
+        at += 1;
     }
     chosen.sort_by_key(|link| link.index);
     chosen.dedup_by_key(|link| link.index);

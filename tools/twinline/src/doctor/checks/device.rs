@@ -9,8 +9,10 @@ pub(in crate::doctor) fn check(link: &Link, lines: &[&LineAddress]) -> Vec<Findi
     let mut findings = vec![xdp(link)];
     if link.is_hardware() {
         findings.push(ring(link));
-        findings.push(queues(link, lines));
         findings.push(coalescing(link));
+    }
+    if link.is_hardware() || link.queues.is_some_and(|queues| queues > 1) {
+        findings.push(queues(link, lines));
     }
     match &link.features {
         Some(features) => findings.extend(offloads(link, features)),

@@ -15,7 +15,7 @@ const HEADERS: usize = 28;
 pub(in crate::doctor) fn check(root: &Root, link: &Link, wanted: &Wanted) -> Vec<Finding> {
     let mut findings = vec![up(link), mtu(link, wanted)];
     // An interface that is down drops all, whatever the filter says.
-    if !link.is_loopback() && link.is_up() {
+    if !link.is_loopback() && link.is_up() && !link.addresses.is_empty() {
         findings.push(filter(root, link));
     }
     findings

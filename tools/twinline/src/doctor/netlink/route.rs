@@ -38,23 +38,27 @@ pub(in crate::doctor) fn links() -> io::Result<Vec<Link>> {
 fn link(answer: &[u8]) -> Option<Link> {
     const NAME: u16 = 3;
     const MTU: u16 = 4;
+    const ON: u16 = 5;
+    const PART_OF: u16 = 10;
     const INFO: u16 = 18;
     const INFO_KIND: u16 = 1;
     const STATISTICS: u16 = 23;
     const CARRIER: u16 = 33;
+    const ON_NAMESPACE: u16 = 37;
     const MTU_MOST: u16 = 51;
     let body = answer.get(16..)?;
     let info = find(attributes(body), INFO);
+    let number = |kind| find(attributes(body), kind).and_then(|value| u32_at(value, 0));
     Some(Link {
         name: text(find(attributes(body), NAME)?),
         index: u32_at(answer, 4)?,
         flags: u32_at(answer, 8)?,
-        mtu: u32_at(find(attributes(body), MTU)?, 0)?,
+        mtu: number(MTU)?,
         // 0 is that the driver knows no limit.
-        mtu_most: find(attributes(body), MTU_MOST)
-            .and_then(|value| u32_at(value, 0))
-            .filter(|&most| most > 0),
+        mtu_most: number(MTU_MOST).filter(|&most| most > 0),
         carrier: find(attributes(body), CARRIER).and_then(|value| value.first().map(|&on| on != 0)),
+        on: number(ON).filter(|_| find(attributes(body), ON_NAMESPACE).is_none()),
+        part_of: number(PART_OF),
         kind: info.and_then(|info| find(attributes(info), INFO_KIND)).map(text),
         counters: find(attributes(body), STATISTICS)
             .map(counters)
