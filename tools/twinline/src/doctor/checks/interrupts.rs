@@ -1,4 +1,4 @@
-//! Which cores interrupts go to.
+//! Which cores interrupts go to, and which are near a card.
 
 use super::Wanted;
 use crate::doctor::cores::{online, parse, place, show};
@@ -11,6 +11,7 @@ const WHY: &str = "an interrupt takes a core from the thread that spins there; a
 pub(in crate::doctor) fn check(root: &Root, interfaces: &[&str], wanted: &Wanted) -> Vec<Finding> {
     let mut findings = vec![on_cores(root, wanted)];
     findings.extend(interfaces.iter().filter_map(|name| of_interface(root, name)));
+    findings.extend(interfaces.iter().filter_map(|name| node(root, name, wanted)));
     findings.push(balancer(root));
     findings
 }
@@ -131,6 +132,41 @@ fn of_interface(root: &Root, name: &str) -> Option<Finding> {
     Some(Finding::ok("cpu.interface_interrupts", name, found, WHY))
 }
 
+/// Whether the cores that were named are on the card's own node; none where no core is named or the card has no node.
+fn node(root: &Root, name: &str, wanted: &Wanted) -> Option<Finding> {
+    const WHY: &str = "a card writes packets into the memory of its own node; a core of another one fetches each of them from there";
+    let node: u32 = root.number(&format!("sys/class/net/{name}/device/numa_node"))?;
+    let near = parse(&root.text(&format!("sys/devices/system/node/node{node}/cpulist"))?);
+    if wanted.cores.is_empty() {
+        return None;
+    }
+    let far: Vec<usize> = wanted
+        .cores
+        .iter()
+        .copied()
+        .filter(|core| !near.contains(core))
+        .collect();
+    Some(match far.is_empty() {
+        true => Finding::ok(
+            "cpu.node",
+            name,
+            format!("{} are on its node {node}", place(&wanted.cores)),
+            WHY,
+        ),
+        false => Finding::ok(
+            "cpu.node",
+            name,
+            format!(
+                "its node is {node}; not on it: {}; take some of {}",
+                place(&far),
+                show(&near)
+            ),
+            WHY,
+        )
+        .is(Severity::Slow),
+    })
+}
+
 fn balancer(root: &Root) -> Finding {
     let runs = root
         .list("proc")
@@ -199,6 +235,27 @@ mod tests {
         );
         assert_eq!(verdict(&of(&[2]), "cpu.interrupts").0, Severity::Ok);
         assert_eq!(verdict(&of(&[0, 1, 2]), "cpu.interrupts"), (Severity::Slow, None));
+    }
+
+    #[test]
+    fn a_core_far_from_the_card_costs_time() {
+        let (_dir, root) = machine(&[
+            ("sys/class/net/eth0/device/numa_node", "1"),
+            ("sys/class/net/eth1/device/numa_node", "-1"),
+            ("sys/devices/system/node/node1/cpulist", "8-15"),
+        ]);
+        let of = |cores: &[usize]| {
+            let wanted = Wanted {
+                cores: cores.to_vec(),
+                ..wanted()
+            };
+            let findings = check(&root, &["eth0", "eth1"], &wanted);
+            one(&findings, "cpu.node").clone()
+        };
+        assert_eq!(of(&[8, 9]).severity, Severity::Ok);
+        let far = of(&[3, 9]);
+        assert_eq!(far.severity, Severity::Slow);
+        assert_eq!(far.found, "its node is 1; not on it: core 3; take some of 8-15");
     }
 
     #[test]
