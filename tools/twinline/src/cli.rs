@@ -4,8 +4,8 @@ use crate::exit::EXIT_CODES;
 use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
-    bench, book, capture, config, decode, demo, diff, journal, listen, manual, publish, recover, replay,
-    replica, simulate, tail, top,
+    bench, book, capture, config, decode, demo, diff, doctor, journal, listen, manual, publish, recover,
+    replay, replica, simulate, tail, top,
 };
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -81,6 +81,7 @@ pub(crate) enum Command {
     Replica(Box<replica::Replica>),
     Top(top::Top),
     Diff(diff::Diff),
+    Doctor(Box<doctor::Doctor>),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
     Bench(bench::Bench),
@@ -105,6 +106,7 @@ impl Command {
             Command::Replica(_) => "replica",
             Command::Top(_) => "top",
             Command::Diff(_) => "diff",
+            Command::Doctor(_) => "doctor",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",
             Command::Bench(_) => "bench",

@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     Simulation = 6,
     /// A daemon has an alarm.
     Alarm = 7,
+    /// This host would lose data.
+    Unfit = 8,
 }
 
 /// What `--help` ends with.
@@ -37,7 +39,8 @@ Exit codes:
   4  a process that this one depends on failed
   5  journals differ, or a journal is damaged
   6  a simulated run broke a rule
-  7  a daemon that is watched has an alarm";
+  7  a daemon that is watched has an alarm
+  8  this host, as it is set up, would lose data";
 
 impl Exit {
     /// The code.
@@ -56,6 +59,7 @@ impl Exit {
             Exit::Differ => "journals differ",
             Exit::Simulation => "a simulated run broke a rule",
             Exit::Alarm => "an alarm",
+            Exit::Unfit => "this host would lose data",
         }
     }
 }

@@ -12,6 +12,7 @@ mod config;
 mod decode;
 mod demo;
 mod diff;
+mod doctor;
 mod exit;
 mod io_args;
 mod journal;
@@ -86,6 +87,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Replica(args) => replica::run(&args, global),
         Command::Top(args) => top::run(&args, global),
         Command::Diff(args) => diff::run(&args, global),
+        Command::Doctor(args) => doctor::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),
         Command::Bench(args) => bench::run(&args, global),

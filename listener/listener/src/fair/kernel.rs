@@ -3,7 +3,7 @@
 use super::clock::KernelClock;
 
 /// The kernel's opinion; `None` if it may not be asked. Takes a fraction of a microsecond.
-pub(crate) fn read() -> Option<KernelClock> {
+pub fn read() -> Option<KernelClock> {
     // SAFETY: `timex` is plain numbers, for which all zeros is a value.
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
     // No mode: nothing is set.

@@ -15,7 +15,7 @@ use crate::arbiter::{Delivery, Notice, NoticeKind, Origin, Sink};
 use crate::record::latency_histogram;
 use clock::ClockReport;
 use hdrhistogram::Histogram;
-pub(crate) use kernel::read as read_kernel_clock;
+pub use kernel::read as read_kernel_clock;
 use std::collections::VecDeque;
 use twinline_line::queue::PacketQueue;
 use twinline_wire::Packet;

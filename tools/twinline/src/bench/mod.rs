@@ -12,7 +12,7 @@ mod latency;
 mod machine;
 mod micro;
 mod output;
-mod progress;
+pub(crate) mod progress;
 mod recovery;
 mod show;
 mod table;
@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Bench, global: &Global) -> Result<Finish, Failure> {
 fn report(name: &str, parts: Vec<Part<'_>>, output: &Output, global: &Global) -> Result<Finish, Failure> {
     output.check()?;
     let stop = signals::stop_flag()?;
-    let progress = progress::Progress::new(global.progress);
+    let progress = progress::Progress::new("bench", global.progress);
     let watch = Watch::new(move |step| progress.show(step), stop.clone());
     let (clock, started) = (Clock::new(), Instant::now());
     let mut report = Report {

@@ -1,4 +1,4 @@
-//! How far a benchmark is, on stderr: one line that is written over on a terminal, otherwise a line a second. Nothing is
+//! How far a command that goes in steps is, on stderr: one line that is written over on a terminal, otherwise a line a second. Nothing is
 //! written while something is measured.
 
 use crate::progress::{Event, Mode};
@@ -9,22 +9,25 @@ use std::time::{Duration, Instant};
 use twinline_benches::harness::watch::Step;
 
 /// Shows steps.
-pub(super) struct Progress {
+pub(crate) struct Progress {
+    /// Of this command.
+    command: &'static str,
     mode: Mode,
     /// When something was shown last, and what was being done.
     last: Mutex<Option<(Instant, String)>>,
 }
 
 impl Progress {
-    pub(super) fn new(mode: Mode) -> Self {
+    pub(crate) fn new(command: &'static str, mode: Mode) -> Self {
         Self {
+            command,
             mode: mode.here(),
             last: Mutex::new(None),
         }
     }
 
     /// Shows a step, if it is time.
-    pub(super) fn show(&self, step: Step<'_>) {
+    pub(crate) fn show(&self, step: Step<'_>) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let every = match self.mode {
             Mode::Auto => Duration::from_millis(200),
@@ -40,7 +43,7 @@ impl Progress {
         let _ = match self.mode {
             Mode::Auto => write!(stderr, "\r\x1b[K{text}"),
             Mode::Json => {
-                let mut summary = Summary::new("bench");
+                let mut summary = Summary::new(self.command);
                 summary.set("what", step.what);
                 summary.set("done", step.done);
                 summary.set("of", step.of);
@@ -56,7 +59,7 @@ impl Progress {
 }
 
 /// Takes the line away that stands on a terminal.
-pub(super) fn clear(mode: Mode) {
+pub(crate) fn clear(mode: Mode) {
     if mode.here() == Mode::Auto {
         let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
     }

@@ -179,6 +179,8 @@ impl Scene {
         let wrong = stderr.lines().find(|line| line.starts_with("error"));
         match (code, wrong) {
             (Some(0) | None, None) => Ok(()),
+            // What the doctor says of this machine is not what is tested here.
+            (Some(8), None) if line.starts_with("twinline doctor") => Ok(()),
             _ => Err(format!("{example}\nran as {line}\nended with {code:?}: {stderr}")),
         }
     }

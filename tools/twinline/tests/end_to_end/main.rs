@@ -9,6 +9,7 @@ mod channels;
 mod config;
 mod decode;
 mod demo;
+mod doctor;
 mod engine;
 mod failpoints;
 mod fair;

@@ -1,0 +1,287 @@
+//! `twinline doctor`: what this host can do for lines of market data, and what to change.
+//!
+//! What the kernel says is [read](root) and [asked](netlink) first; the [checks] are functions from that to
+//! [findings](finding::Finding), and the [report] shows them. Nothing is changed here, and nothing attached or joined.
+
+mod checks;
+mod cores;
+mod finding;
+mod ioctl;
+mod link;
+mod netlink;
+mod report;
+mod root;
+mod spin;
+
+use crate::bench::progress::{self, Progress};
+use crate::cli::Global;
+use crate::exit::{Exit, Failure, Finish};
+use crate::summary::Summary;
+use crate::units;
+use checks::Wanted;
+use checks::kernel::XdpSockets;
+use checks::losses::Host;
+use checks::memory::Room;
+use clap::Args;
+use finding::Finding;
+use link::Link;
+use netlink::route::{self, Way};
+use report::Counts;
+use root::Root;
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{Resource, getrlimit};
+use rustix::thread::CapabilitySet;
+use spin::Jitter;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+use twinline_benches::harness::watch::Step;
+use twinline_line::LineAddress;
+
+/// Counters are watched for at least so long.
+const LEAST_WATCH: Duration = Duration::from_millis(500);
+
+/// What each core of the run showed, or why it was not watched.
+type Measured = Vec<(usize, Result<Jitter, String>)>;
+
+/// Look at what this host can do for the lines, and say what to change.
+///
+/// Kernel and drivers (XDP, rings, queues, offloads), limits of sockets and groups, routes and the reverse-path filter, clocks,
+/// cores, interrupts and memory; and for a few seconds on each core, what is taken from a thread that spins there. Each
+/// finding is ok, a note, SLOW (costs time) or LOSS (would lose data), with why it matters and, where there is one, the
+/// command that mends it, to be run as root. Nothing is changed and nothing attached. Run it where, and as whom, the publisher
+/// or the listener is to run, with the same lines.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  twinline doctor\n  twinline doctor --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1 --cpu 1\n  twinline doctor --jitter 0s --json | jq '.findings[] | select(.severity == \"loss\")'\n\nExit code 8: something here would lose data."
+)]
+pub(crate) struct Doctor {
+    /// Interfaces to look at, and what lies below them, such as a VLAN's card [default: those of the lines, otherwise every one that is up and has an IPv4 address]
+    interface: Vec<String>,
+    /// Line A, as `publish` and `listen` take it: GROUP:PORT@INTERFACE
+    #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
+    line_a: Option<LineAddress>,
+    /// Line B
+    #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
+    line_b: Option<LineAddress>,
+    /// An address of the publisher: whether the reverse-path filter lets it through is asked of the kernel; may be given several times
+    #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
+    sender: Vec<Ipv4Addr>,
+    /// Most bytes in a packet
+    #[arg(long, value_name = "BYTES", default_value = "1408", value_parser = units::size_in_memory, help_heading = "Lines")]
+    packet_size: usize,
+    /// Bytes that each line's socket is to hold while the listener's thread is busy
+    #[arg(long, value_name = "SIZE", default_value = "32MiB", value_parser = units::size_in_memory, help_heading = "Lines")]
+    receive_buffer: usize,
+    /// The cores that are to be used, as in 2,3 [default: all are looked at]
+    #[arg(long, value_name = "CORE", value_delimiter = ',', help_heading = "Cores")]
+    cpu: Vec<usize>,
+    /// Spin on each core for so long, one after the other, and tell what was taken; 0s: not at all
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = units::duration, help_heading = "Cores")]
+    jitter: Duration,
+}
+
+/// Runs `twinline doctor`.
+pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
+    let root = Root::at("/");
+    let wanted = Wanted {
+        lines: args.line_a.iter().chain(&args.line_b).cloned().collect(),
+        packet_size: args.packet_size,
+        receive_buffer: args.receive_buffer,
+        senders: args.sender.clone(),
+        cores: args.cpu.clone(),
+        rights: rustix::thread::capabilities(None)
+            .map_or_else(|_| CapabilitySet::empty(), |sets| sets.effective),
+    };
+    let links = all_links()?;
+    let (mut looked_at, mut findings) = choose(&links, args, &wanted)?;
+    for link in &mut looked_at {
+        link::look_at_senders(link, &wanted.senders);
+    }
+    let (start, before) = (Instant::now(), Host::read(&root));
+    let measured = measure(&root, args.jitter, &wanted, global);
+    thread::sleep(LEAST_WATCH.saturating_sub(start.elapsed()));
+    let (watched, after) = (start.elapsed(), Host::read(&root));
+    let later = all_links()?;
+    for link in &mut looked_at {
+        let names = wanted
+            .lines
+            .iter()
+            .filter(|line| is_of(line, link))
+            .collect::<Vec<_>>();
+        findings.extend(checks::interface::check(&root, link, &wanted));
+        findings.extend(checks::device::check(link, &names));
+        let now = later.iter().find(|now| now.index == link.index);
+        let now = now.map_or(link.counters, |now| now.counters);
+        findings.extend(checks::losses::interface(&link.name, link.counters, now, watched));
+        link.counters = now;
+    }
+    findings.extend(of_host(&root, &looked_at, &wanted));
+    findings.extend(checks::losses::host(before, after, watched));
+    findings.extend(checks::losses::queue(&root, before, after, watched));
+    findings.extend(checks::jitter::check(&measured));
+    Ok(finish(&findings, &looked_at, &measured))
+}
+
+fn all_links() -> Result<Vec<Link>, Failure> {
+    link::all().map_err(|cause| Failure::error(format!("the kernel does not list its interfaces: {cause}")))
+}
+
+/// Whether a line goes through an interface by its own word.
+fn is_of(line: &LineAddress, link: &Link) -> bool {
+    let named = line.interface.as_deref();
+    named.is_some_and(|name| {
+        let by_address = name.parse::<Ipv4Addr>().ok();
+        link.name == name
+            || link
+                .addresses
+                .iter()
+                .any(|(address, _)| Some(*address) == by_address)
+    })
+}
+
+/// The interfaces to look at, and what is to be said of lines that name none.
+fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Vec<Link>, Vec<Finding>), Failure> {
+    let mut chosen: Vec<&Link> = Vec::new();
+    let mut findings = Vec::new();
+    for name in &args.interface {
+        chosen.push(links.iter().find(|link| link.name == *name).ok_or_else(|| {
+            let known: Vec<&str> = links.iter().map(|link| &*link.name).collect();
+            Failure::usage(format!(
+                "there is no interface {name}: take one of {}",
+                known.join(", ")
+            ))
+        })?);
+    }
+    for line in &wanted.lines {
+        if let Some(interface) = line.find_interface()? {
+            chosen.extend(links.iter().find(|link| link.index == interface.index));
+            continue;
+        }
+        let way = route::way_to(line.group);
+        if let Some(Way::Through(index)) = way {
+            chosen.extend(links.iter().find(|link| link.index == index));
+        }
+        let first = usual(links).into_iter().find(|link| !link.is_loopback());
+        let first = first.map(|link| &*link.name);
+        findings.push(checks::interface::line_without_interface(line, way, first));
+    }
+    if args.interface.is_empty() && wanted.lines.is_empty() {
+        chosen = usual(links);
+    }
+    // What lies below them: a VLAN's card, a bond's parts.
+    let mut at = 0;
+    while let Some(&above) = chosen.get(at) {
+        let known: Vec<u32> = chosen.iter().map(|link| link.index).collect();
+        let below = |link: &&Link| link.is_below(above) && !known.contains(&link.index);
+        chosen.extend(links.iter().filter(below));
+        at += 1;
+    }
+    chosen.sort_by_key(|link| link.index);
+    chosen.dedup_by_key(|link| link.index);
+    Ok((chosen.into_iter().cloned().collect(), findings))
+}
+
+/// The interfaces that are up and have an address.
+fn usual(links: &[Link]) -> Vec<&Link> {
+    links
+        .iter()
+        .filter(|link| link.is_up() && !link.addresses.is_empty())
+        .collect()
+}
+
+/// Spins on each core.
+fn measure(root: &Root, time: Duration, wanted: &Wanted, global: &Global) -> Measured {
+    if time.is_zero() {
+        return Vec::new();
+    }
+    let cores = match wanted.cores.is_empty() {
+        true => cores::online(root),
+        false => wanted.cores.clone(),
+    };
+    let shown = Progress::new("doctor", global.progress);
+    let what = format!(
+        "doctor: jitter, {} a core, core",
+        units::show_nanos(time.as_nanos() as u64)
+    );
+    let measured = cores
+        .iter()
+        .enumerate()
+        .map(|(number, &core)| {
+            let step = Step {
+                what: &what,
+                done: number + 1,
+                of: cores.len(),
+            };
+            shown.show(step);
+            (core, spin::on_core(root, core, time))
+        })
+        .collect();
+    progress::clear(global.progress);
+    measured
+}
+
+/// What is of the host as a whole.
+fn of_host(root: &Root, looked_at: &[Link], wanted: &Wanted) -> Vec<Finding> {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_string_lossy();
+    let program =
+        std::env::current_exe().map_or_else(|_| "twinline".into(), |path| path.display().to_string());
+    let mut findings = checks::kernel::check(root, &release, xdp_sockets(), &program);
+    let queued = looked_at.iter().any(|link| !link.is_hardware());
+    findings.extend(checks::socket::check(root, wanted, queued));
+    findings.extend(checks::clock::check(
+        root,
+        twinline_listener::fair::read_kernel_clock(),
+    ));
+    findings.extend(checks::cpu::check(root, wanted));
+    let names: Vec<&str> = looked_at.iter().map(|link| &*link.name).collect();
+    findings.extend(checks::interrupts::check(root, &names, wanted));
+    let room = Room {
+        lockable: getrlimit(Resource::Memlock).current,
+        shared: rustix::fs::statvfs("/dev/shm")
+            .ok()
+            .map(|room| room.f_bavail.saturating_mul(room.f_frsize)),
+    };
+    findings.extend(checks::memory::check(root, room, wanted));
+    findings
+}
+
+/// Makes an AF_XDP socket, and throws it away unbound.
+fn xdp_sockets() -> XdpSockets {
+    match rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None) {
+        Ok(_) => XdpSockets::There,
+        Err(Errno::PERM | Errno::ACCESS) => XdpSockets::Forbidden,
+        Err(_) => XdpSockets::Missing,
+    }
+}
+
+fn finish(findings: &[Finding], looked_at: &[Link], measured: &Measured) -> Finish {
+    let counts = Counts::of(findings);
+    let jitter: Vec<_> = measured
+        .iter()
+        .map(|(core, seen)| match seen {
+            Ok(jitter) => serde_json::json!({ "core": core, "measured": jitter }),
+            Err(why) => serde_json::json!({ "core": core, "error": why }),
+        })
+        .collect();
+    let with_theme: Vec<_> = findings
+        .iter()
+        .filter_map(|finding| {
+            let mut value = serde_json::to_value(finding).ok()?;
+            value["theme"] = finding.theme().into();
+            Some(value)
+        })
+        .collect();
+    let mut summary = Summary::new("doctor");
+    summary.set("counts", counts);
+    summary.set("findings", with_theme);
+    summary.set("interfaces", looked_at);
+    summary.set("jitter", jitter);
+    summary.own_text = report::text(findings);
+    match counts.loss {
+        0 => Finish::success(summary),
+        _ => Finish::with(summary, Exit::Unfit),
+    }
+}
