@@ -3,6 +3,15 @@
 use super::*;
 use twinline_wire::field::LossReason;
 
+/// A gap from 10 up to `end` that line A has shown at time 0, and a policy of so many services that has seen it.
+fn gap_to(end: u64, services: usize) -> (Arbiter, GapPolicy, Out) {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(services);
+    arbiter.on_packet(A, &FIRST.ticks(end, end + 2), 0, &mut out);
+    assert!(tick(&mut policy, &mut arbiter, 0, &mut out).is_empty());
+    (arbiter, policy, out)
+}
+
 #[test]
 fn all_due_gaps_go_into_one_request_and_a_young_gap_waits() {
     let (mut arbiter, mut out) = started(10);
@@ -30,10 +39,7 @@ fn all_due_gaps_go_into_one_request_and_a_young_gap_waits() {
 
 #[test]
 fn another_service_is_asked_when_the_first_is_slow_or_gone() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(2);
-    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(12, 2);
     let late = GapConfig::default().reorder;
     assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out)[0].1, 0);
     let later = late + GapConfig::default().slow + 1;
@@ -44,10 +50,7 @@ fn another_service_is_asked_when_the_first_is_slow_or_gone() {
 
 #[test]
 fn services_are_asked_in_turn_when_all_have_failed() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(2);
-    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(12, 2);
     let mut asked = Vec::new();
     for id in 1..=4 {
         let now = GapConfig::default().reorder + u64::from(id);
@@ -72,10 +75,7 @@ fn services_are_asked_in_turn_when_all_have_failed() {
 
 #[test]
 fn loss_is_declared_when_every_service_says_too_old() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(2);
-    arbiter.on_packet(A, &FIRST.ticks(14, 16), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(14, 2);
     for (round, service) in [0, 1].into_iter().enumerate() {
         let now = GapConfig::default().reorder + round as u64;
         let requests = tick(&mut policy, &mut arbiter, now, &mut out);
@@ -120,10 +120,7 @@ fn loss_is_declared_when_every_service_says_too_old() {
 
 #[test]
 fn the_time_to_fill_a_gap_counts_from_when_it_was_noticed_and_for_each_of_its_parts() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(1);
-    arbiter.on_packet(A, &FIRST.ticks(16, 18), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(16, 1);
     let late = GapConfig::default().reorder;
     assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out).len(), 1);
     arbiter.on_packet(Origin::Recovery, &FIRST.ticks(12, 14), 2 * late, &mut out);
@@ -140,10 +137,7 @@ fn the_time_to_fill_a_gap_counts_from_when_it_was_noticed_and_for_each_of_its_pa
 
 #[test]
 fn loss_is_declared_when_the_time_is_over_but_not_while_recovery_works() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(1);
-    arbiter.on_packet(A, &FIRST.ticks(14, 16), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(14, 1);
     let timeout = GapConfig::default().timeout;
     arbiter.on_packet(R, &FIRST.ticks(10, 12), 0, &mut out);
     policy.on_progress(1, timeout);
