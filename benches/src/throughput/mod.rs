@@ -191,10 +191,7 @@ fn room(bed: &BedConfig, rate: f64) -> Result<Duration, BenchError> {
 /// Both journals with all segments that they may have at a time must fit: where memory runs out, other processes die.
 fn check_room(bed: &BedConfig) -> Result<(), BenchError> {
     let (dir, segments) = (bed.journals_dir(), bed.segments.unwrap_or(0) + PREPARED);
-    let (needed, free) = (
-        2 * (segments * bed.segment_size) as u64,
-        free(&bed.journals_dir())?,
-    );
+    let (needed, free) = (2 * (segments * bed.segment_size) as u64, free(&dir)?);
     if free / 2 >= needed {
         return Ok(());
     }

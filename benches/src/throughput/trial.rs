@@ -22,8 +22,9 @@ use twinline_listener::Live;
 const SAMPLE: Duration = Duration::from_millis(200);
 /// Whether everything is delivered is looked at this often.
 const LOOK: Duration = Duration::from_millis(2);
-/// Everything is delivered so long after all was sent, or never: where something else has the cores, much comes through
-/// recovery, which is slow then, too.
+/// Where all was sent and nothing more was delivered for so long, nothing more will be: a gap that nobody fills is declared
+/// lost long before. How long it takes as a whole says nothing: where something else has the cores, all of a run may have to come
+/// through recovery, gigabytes at a quarter of the rate.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Most of the stream that may come through recovery where a rate holds, in percent.
@@ -135,7 +136,7 @@ fn publish(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, 
         let report = listening.live().report();
         return Err(listening.trouble().unwrap_or_else(|| {
             BenchError::Broken(format!(
-                "the end of the session was not delivered within {} s of its sending: the listener stands at {} of {}, {} lost, \
+                "the end of the session was not delivered, nor anything else for {} s: the listener stands at {} of {}, {} lost, \
                  and misses {:?}",
                 PATIENCE.as_secs(),
                 report.position.next,
@@ -190,7 +191,8 @@ fn sample(
 ) -> Result<Samples, JournalError> {
     let mut line = Vec::new();
     let mut before = (start.elapsed(), live.report().messages());
-    let mut since_over = None;
+    // Since when all is sent, and nothing was delivered.
+    let mut still = None;
     loop {
         thread::sleep(LOOK);
         if journal
@@ -199,13 +201,16 @@ fn sample(
         {
             return Ok((line, Some(Instant::now())));
         }
-        if over.load(Ordering::Relaxed) && since_over.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
+        if over.load(Ordering::Relaxed) && still.get_or_insert_with(Instant::now).elapsed() > PATIENCE {
             return Ok((line, None));
         }
         if start.elapsed() - before.0 >= SAMPLE {
             let now = (start.elapsed(), live.report().messages());
             let rate = (now.1 - before.1) as f64 / (now.0 - before.0).as_secs_f64();
             line.push((now.0.as_secs_f64(), rate));
+            if now.1 > before.1 {
+                still = None;
+            }
             before = now;
         }
     }

@@ -125,11 +125,14 @@ fn begin(header: &PacketHeader, notice: bool, bytes: &[u8]) -> Chain {
     }
 }
 
-/// The chain after a packet read alone, as by a reader that starts in the middle.
+/// The chain after a packet read alone, as by a reader that starts in the middle: of a notice it knows no more than that says.
 pub(crate) fn after(packet: &Packet<'_>) -> Chain {
     let notice = packet.header().flags & flags::LOCAL != 0;
     let mut chain = begin(packet.header(), notice, packet.bytes());
-    chain.tail.ended = ends_session(packet);
+    chain.tail.ended = match notice {
+        true => abandons(packet.bytes()),
+        false => ends_session(packet),
+    };
     chain
 }
 

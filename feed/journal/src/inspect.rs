@@ -3,7 +3,7 @@
 use crate::chain::Chain;
 use crate::control::Position;
 use crate::recover::walk;
-use crate::seek::{self, Segments};
+use crate::seek::Segments;
 use crate::segment::{self, Segment};
 use crate::{JournalError, files};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ pub fn info(dir: &Path) -> Result<Info, JournalError> {
         let Some(segment) = segments.segment(index)? else {
             continue;
         };
-        info.segments += u64::from(describe(&segment, &mut info.sessions)?);
+        info.segments += u64::from(describe(&segments, &segment, &mut info.sessions)?);
     }
     for session in &mut info.sessions {
         if let Some(span) = segments.span(session.session)? {
@@ -119,7 +119,11 @@ pub fn info(dir: &Path) -> Result<Info, JournalError> {
 }
 
 /// Adds a segment to the sessions. False if it is empty.
-fn describe(segment: &Arc<Segment>, sessions: &mut Vec<SessionInfo>) -> Result<bool, JournalError> {
+fn describe(
+    segments: &Segments,
+    segment: &Arc<Segment>,
+    sessions: &mut Vec<SessionInfo>,
+) -> Result<bool, JournalError> {
     let Some(first) = segment.first()? else {
         return Ok(false);
     };
@@ -136,7 +140,7 @@ fn describe(segment: &Arc<Segment>, sessions: &mut Vec<SessionInfo>) -> Result<b
     let session = sessions
         .last_mut()
         .expect("one was just pushed if there was none");
-    let (first, end) = (first.header().epoch.get(), seek::end_of(segment.clone())?);
+    let (first, end) = (first.header().epoch.get(), segments.end_of(segment.clone())?);
     if first == end.chain.tail.epoch && session.epochs.last().is_some_and(|&(epoch, _)| epoch == first) {
         return Ok(true);
     }

@@ -326,7 +326,7 @@ impl Segments {
                 match self.segment(index)? {
                     None => return Ok(None),
                     Some(segment) if segment.first()?.is_none() => {}
-                    Some(segment) => return Ok(Some(Some(end_of(segment)?))),
+                    Some(segment) => return Ok(Some(Some(self.end_of(segment)?))),
                 }
             }
             Ok(Some(None))
@@ -377,7 +377,7 @@ impl Segments {
                 Some(&next) => matches!(self.key(next)?, Some(Some(_))),
                 None => false,
             };
-            Ok(Some(Some((end_of(segment)?, superseded))))
+            Ok(Some(Some((self.end_of(segment)?, superseded))))
         })?;
         let Some((end, superseded)) = last else {
             return Ok(None);
@@ -392,28 +392,45 @@ impl Segments {
             superseded,
         }))
     }
-}
 
-/// The end of a segment that holds packets.
-pub(crate) fn end_of(segment: Arc<Segment>) -> Result<End, JournalError> {
-    if let Some(mark) = segment.end_mark()? {
-        return Ok(End {
-            place: Place { segment, at: mark.at },
-            chain: mark.chain,
-            marked: true,
-        });
+    /// The end of a segment that holds packets.
+    pub(crate) fn end_of(&self, segment: Arc<Segment>) -> Result<End, JournalError> {
+        if let Some(mark) = segment.end_mark()? {
+            return Ok(End {
+                place: Place { segment, at: mark.at },
+                chain: mark.chain,
+                marked: true,
+            });
+        }
+        let at = segment.start_near_end();
+        let Some(packet) = segment.packet(at)? else {
+            return Err(segment.damaged(at, "a packet is missing".to_owned()));
+        };
+        let before = match at {
+            0 => self.chain_before(&segment, &packet)?,
+            _ => None,
+        };
+        let mut end = End {
+            chain: before.map_or_else(|| chain::after(&packet), |before| chain::pass(&before, &packet)),
+            place: Place { segment, at },
+            marked: false,
+        };
+        end.advance()?;
+        Ok(end)
     }
-    let at = segment.start_near_end();
-    let Some(packet) = segment.packet(at)? else {
-        return Err(segment.damaged(at, "a packet is missing".to_owned()));
-    };
-    let mut end = End {
-        chain: chain::after(&packet),
-        place: Place { segment, at },
-        marked: false,
-    };
-    end.advance()?;
-    Ok(end)
+
+    /// How the journal stood before the segment, if that begins with a notice, which does not say by itself how it stands
+    /// behind it, and the one before it is still there.
+    fn chain_before(&self, segment: &Segment, first: &Packet<'_>) -> Result<Option<Chain>, JournalError> {
+        let header = first.header();
+        if header.flags & flags::LOCAL == 0 || segment.index == 0 {
+            return Ok(None);
+        }
+        let before = self.segment(segment.index - 1)?;
+        let mark = before.map_or(Ok(None), |before| before.end_mark())?;
+        let chain = mark.map(|mark| mark.chain);
+        Ok(chain.filter(|chain| chain.tail.session == header.session.get()))
+    }
 }
 
 impl End {

@@ -324,16 +324,18 @@ impl Segment {
 
     /// Where a walk to the first packet that is at or beyond `sequence` may start: a packet below it, or the first one.
     pub(crate) fn start_below(&self, sequence: u64) -> usize {
-        self.last_entry(|entry| entry < sequence)
+        self.last_entry(|entry| entry < sequence, |_| true)
     }
 
-    /// Where a walk to the end may start.
+    /// Where a walk to the end may start: a packet with messages, which says by itself how the journal stands behind it, or
+    /// the first one.
     pub(crate) fn start_near_end(&self) -> usize {
-        self.last_entry(|_| true)
+        self.last_entry(|_| true, |packet| packet.header().flags & flags::LOCAL == 0)
     }
 
-    /// The place that the last index entry names of which `wanted` holds (it does up to some entry), or 0.
-    fn last_entry(&self, wanted: impl Fn(u64) -> bool) -> usize {
+    /// The place that the last index entry names of which `wanted` holds (it does up to some entry), and whose packet is
+    /// `good`; or 0.
+    fn last_entry(&self, wanted: impl Fn(u64) -> bool, good: impl Fn(&Packet<'_>) -> bool) -> usize {
         let sequence = |block| self.map.long(self.geometry.entry_at(block));
         let (mut low, mut high) = (0, self.geometry.blocks());
         while low < high {
@@ -347,18 +349,19 @@ impl Segment {
         }
         (0..low)
             .rev()
-            .find_map(|block| self.checked_entry(block))
+            .find_map(|block| self.checked_entry(block, &good))
             .unwrap_or(0)
     }
 
-    /// The place that an index entry names, if a whole packet of that sequence stands there: the index is a hint.
-    fn checked_entry(&self, block: usize) -> Option<usize> {
+    /// The place that an index entry names, if a whole packet of that sequence stands there that is `good`: the index is a
+    /// hint.
+    fn checked_entry(&self, block: usize, good: impl Fn(&Packet<'_>) -> bool) -> Option<usize> {
         let entry = self.geometry.entry_at(block);
         let at = usize::try_from(self.map.long(entry + 8)).ok()?;
         if at / BLOCK != block || !at.is_multiple_of(ALIGN) {
             return None;
         }
         let packet = Packet::parse_prefix(self.map.committed(at, self.end())?).ok()?;
-        (packet.sequence() == self.map.long(entry)).then_some(at)
+        (packet.sequence() == self.map.long(entry) && good(&packet)).then_some(at)
     }
 }

@@ -37,6 +37,8 @@ faults! {
     DeadLine = "dead_line",
     /// A line goes dead and stays so to the end.
     DeadForEver = "dead_for_ever",
+    /// A line brings nothing, for a while or to the end, but something that is not of it: it is never empty.
+    Flooded = "flooded",
     /// A datagram comes twice.
     Duplicate = "duplicate",
     /// A line is late for a while.

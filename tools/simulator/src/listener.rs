@@ -183,6 +183,7 @@ impl ListenerHost {
         counts: &mut Counts,
     ) -> Result<(), String> {
         self.record.release(now);
+        let drained = self.lines.drain(now, counts);
         let Some(live) = &mut self.live else {
             if self.sleep.is_over(now, self.newest, self.calm) {
                 self.start(seed, number, now, counts)?;
@@ -190,6 +191,7 @@ impl ListenerHost {
             }
             return Ok(());
         };
+        live.gaps.on_drained(drained);
         live.step(services, now, counts, &mut self.record);
         for (service, connection) in live.connections.iter().enumerate() {
             if !connection.is_healthy(now) {

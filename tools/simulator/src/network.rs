@@ -32,6 +32,10 @@ pub(crate) struct Lines {
     forge_after: [u64; KINDS.len()],
     /// Time between two forgeries of a kind.
     ration: u64,
+    /// While it is dead, the line is never empty.
+    floods: [bool; 2],
+    /// When each line was empty last.
+    drained: [u64; 2],
     calm: bool,
 }
 
@@ -44,6 +48,7 @@ struct Line {
     slow_by: u64,
     last_arrival: u64,
     dead: bool,
+    flooded: bool,
 }
 
 /// A datagram on its way: when it arrives, and what it holds then.
@@ -51,6 +56,7 @@ pub(crate) type Arrival = (u64, Rc<[u8]>);
 
 impl Lines {
     pub(crate) fn new(seed: u64, listener: usize, plans: [LinePlan; 2], both: u32, patience: u64) -> Self {
+        let mut floods = Rng::mixed(&[seed, listener as u64, 0xf100d]);
         Self {
             rng: Rng::mixed(&[seed, listener as u64, 0x11e5]),
             plans,
@@ -59,6 +65,8 @@ impl Lines {
             lines: [Line::default(); 2],
             forge_after: [0; KINDS.len()],
             ration: 2 * patience,
+            floods: [0, 1].map(|_| floods.one_in(2)),
+            drained: [0; 2],
             calm: false,
         }
     }
@@ -69,6 +77,19 @@ impl Lines {
         for line in &mut self.lines {
             (line.burst, line.dead_until, line.slow_until) = (0, 0, 0);
         }
+    }
+
+    /// A step of 1 ms: when the listener found nothing on each line last.
+    pub(crate) fn drain(&mut self, now: u64, counts: &mut Counts) -> [u64; 2] {
+        for (line, state) in self.lines.iter_mut().enumerate() {
+            let flooded = self.floods[line] && (state.dead || now < state.dead_until);
+            counts.hits(Fault::Flooded, u64::from(flooded && !state.flooded));
+            state.flooded = flooded;
+            if !flooded {
+                self.drained[line] = now;
+            }
+        }
+        self.drained
     }
 
     /// Sends `packet` on `line` at `now` (`elapsed` since the run began); tells what arrives, if anything.

@@ -6,5 +6,6 @@ mod discard;
 mod follow;
 mod limits;
 mod lookup;
+mod notices;
 mod power;
 mod retention;

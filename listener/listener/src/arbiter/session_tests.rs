@@ -3,9 +3,9 @@
 use super::tests::*;
 use super::*;
 use crate::gaps::{GapConfig, GapPolicy, Refusal};
-use twinline_wire::Optional;
-use twinline_wire::field::{LossReason, RejectCode};
-use twinline_wire::session::SessionStart;
+use twinline_wire::field::{LossReason, RejectCode, SessionState};
+use twinline_wire::session::{EpochStart, SessionStart};
+use twinline_wire::{Message, Optional};
 
 const TIMEOUT: u64 = 10_000_000_000;
 

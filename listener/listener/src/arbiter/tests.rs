@@ -8,9 +8,11 @@ mod states;
 
 use super::*;
 use crate::gaps::{GapConfig, GapPolicy, Refusal};
-use twinline_wire::field::RejectCode;
+use twinline_wire::Message;
+use twinline_wire::field::{RejectCode, SessionState};
 use twinline_wire::market::PriceTick;
 use twinline_wire::packet::{OpenPacket, Stamp};
+use twinline_wire::session::{EndOfSession, EpochStart};
 
 pub(super) const A: Origin = Origin::LineA;
 pub(super) const B: Origin = Origin::LineB;

@@ -11,40 +11,30 @@ const SECOND: Make = Make {
 
 #[test]
 fn a_new_epoch_cuts_what_the_old_one_put_beyond_its_valid_end() {
-    let second = Make {
-        session: 1,
-        epoch: 2,
-        base: 100,
-    };
     let (mut arbiter, mut out) = started(10);
     arbiter.on_packet(A, &FIRST.ticks(12, 30), 0, &mut out);
-    arbiter.on_packet(A, &second.heartbeat(101, 1), 0, &mut out);
-    arbiter.on_packet(B, &second.heartbeat(101, 2), 0, &mut out);
+    arbiter.on_packet(A, &SECOND.heartbeat(101, 1), 0, &mut out);
+    arbiter.on_packet(B, &SECOND.heartbeat(101, 2), 0, &mut out);
     arbiter.on_packet(A, &FIRST.ticks(10, 12), 0, &mut out);
     assert_eq!(
         out.sequences.len(),
         9,
         "nothing is delivered before the EpochStart is here"
     );
-    arbiter.on_packet(R, &second.start(20), 0, &mut out);
+    arbiter.on_packet(R, &SECOND.start(20), 0, &mut out);
     arbiter.on_packet(A, &FIRST.ticks(20, 30), 0, &mut out);
     assert_eq!(out.sequences, (1..20).chain(100..101).collect::<Vec<_>>());
     assert_eq!(arbiter.stats().dropped[0].get(Dropped::VoidEpoch), 1);
-    arbiter.on_packet(A, &second.ticks(101, 103), 0, &mut out);
+    arbiter.on_packet(A, &SECOND.ticks(101, 103), 0, &mut out);
     assert_eq!(arbiter.position().next, 103);
     assert!(missing(&arbiter).is_empty());
 }
 
 #[test]
 fn what_was_delivered_and_is_void_is_said() {
-    let second = Make {
-        session: 1,
-        epoch: 2,
-        base: 100,
-    };
     let (mut arbiter, mut out) = started(30);
-    arbiter.on_packet(A, &second.start(20), 0, &mut out);
-    arbiter.on_packet(B, &second.start(20), 0, &mut out);
+    arbiter.on_packet(A, &SECOND.start(20), 0, &mut out);
+    arbiter.on_packet(B, &SECOND.start(20), 0, &mut out);
     assert_eq!(
         out.notices,
         [

@@ -3,6 +3,15 @@
 use super::*;
 use twinline_wire::field::LossReason;
 
+/// A gap from 10 up to `end` that line A has shown at time 0, and a policy of so many services that has seen it.
+fn gap_to(end: u64, services: usize) -> (Arbiter, GapPolicy, Out) {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(services);
+    arbiter.on_packet(A, &FIRST.ticks(end, end + 2), 0, &mut out);
+    assert!(tick(&mut policy, &mut arbiter, 0, &mut out).is_empty());
+    (arbiter, policy, out)
+}
+
 #[test]
 fn all_due_gaps_go_into_one_request_and_a_young_gap_waits() {
     let (mut arbiter, mut out) = started(10);
@@ -30,10 +39,7 @@ fn all_due_gaps_go_into_one_request_and_a_young_gap_waits() {
 
 #[test]
 fn another_service_is_asked_when_the_first_is_slow_or_gone() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(2);
-    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(12, 2);
     let late = GapConfig::default().reorder;
     assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out)[0].1, 0);
     let later = late + GapConfig::default().slow + 1;
@@ -44,10 +50,7 @@ fn another_service_is_asked_when_the_first_is_slow_or_gone() {
 
 #[test]
 fn services_are_asked_in_turn_when_all_have_failed() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(2);
-    arbiter.on_packet(A, &FIRST.ticks(12, 14), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(12, 2);
     let mut asked = Vec::new();
     for id in 1..=4 {
         let now = GapConfig::default().reorder + u64::from(id);
@@ -72,10 +75,7 @@ fn services_are_asked_in_turn_when_all_have_failed() {
 
 #[test]
 fn loss_is_declared_when_every_service_says_too_old() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(2);
-    arbiter.on_packet(A, &FIRST.ticks(14, 16), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(14, 2);
     for (round, service) in [0, 1].into_iter().enumerate() {
         let now = GapConfig::default().reorder + round as u64;
         let requests = tick(&mut policy, &mut arbiter, now, &mut out);
@@ -120,10 +120,7 @@ fn loss_is_declared_when_every_service_says_too_old() {
 
 #[test]
 fn the_time_to_fill_a_gap_counts_from_when_it_was_noticed_and_for_each_of_its_parts() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(1);
-    arbiter.on_packet(A, &FIRST.ticks(16, 18), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(16, 1);
     let late = GapConfig::default().reorder;
     assert_eq!(tick(&mut policy, &mut arbiter, late, &mut out).len(), 1);
     arbiter.on_packet(Origin::Recovery, &FIRST.ticks(12, 14), 2 * late, &mut out);
@@ -140,10 +137,7 @@ fn the_time_to_fill_a_gap_counts_from_when_it_was_noticed_and_for_each_of_its_pa
 
 #[test]
 fn loss_is_declared_when_the_time_is_over_but_not_while_recovery_works() {
-    let (mut arbiter, mut out) = started(10);
-    let mut policy = policy(1);
-    arbiter.on_packet(A, &FIRST.ticks(14, 16), 0, &mut out);
-    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let (mut arbiter, mut policy, mut out) = gap_to(14, 1);
     let timeout = GapConfig::default().timeout;
     arbiter.on_packet(R, &FIRST.ticks(10, 12), 0, &mut out);
     policy.on_progress(1, timeout);
@@ -212,4 +206,70 @@ fn a_line_that_always_has_something_does_not_keep_recovery_off_for_long() {
     assert!(tick(&mut policy, &mut arbiter, 0, &mut out).is_empty());
     assert!(tick(&mut policy, &mut arbiter, 49 * reorder, &mut out).is_empty());
     assert_eq!(tick(&mut policy, &mut arbiter, 50 * reorder, &mut out).len(), 1);
+}
+
+#[test]
+fn an_end_that_did_not_fit_the_window_is_asked_for_until_a_service_that_lags_has_it() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(1);
+    // Everything from 10 on was lost on both lines, then the window is full before the end comes; no heartbeat ever does.
+    for begin in (1_000..1_200).step_by(2) {
+        arbiter.on_packet(A, &FIRST.ticks(begin, begin + 2), 0, &mut out);
+    }
+    arbiter.on_packet(A, &FIRST.end(1_200), 0, &mut out);
+    let gaps = [Span::new(10, 1_000), Span::new(1_128, 1_201)];
+    assert_eq!(missing(&arbiter), gaps);
+    let (code, span) = (RejectCode::NOT_YET_PUBLISHED, Span::new(10, 1_201));
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    let mut now = GapConfig::default().reorder;
+    for id in 1..=5 {
+        assert_eq!(
+            tick(&mut policy, &mut arbiter, now, &mut out),
+            [(id, 0, gaps.to_vec())]
+        );
+        policy.on_reject(id, refusal(span, code, 1_000), &mut arbiter, now, &mut out);
+        policy.on_complete(id);
+        assert!(tick(&mut policy, &mut arbiter, now + 999, &mut out).is_empty());
+        now += 1_000;
+    }
+    assert_eq!(policy.stats().withdrawn, 0, "packets have shown that it exists");
+    for begin in (10..1_200).step_by(10) {
+        arbiter.on_packet(R, &FIRST.ticks(begin, begin + 10), now, &mut out);
+    }
+    assert_eq!(missing(&arbiter), [Span::new(1_200, 1_201)]);
+    let requests = tick(&mut policy, &mut arbiter, now, &mut out);
+    assert_eq!(requests, [(6, 0, vec![Span::new(1_200, 1_201)])]);
+    arbiter.on_packet(R, &FIRST.end(1_200), now, &mut out);
+    assert!(arbiter.position().ended);
+    assert_eq!(out.sequences, (1..=1_200).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_tail_that_was_withdrawn_since_every_service_lagged_is_asked_for_once_one_says_that_it_is_there() {
+    let (mut arbiter, mut out) = started(10);
+    let mut policy = policy(2);
+    // The publisher's last words, in one heartbeat on both lines: nothing comes from it any more.
+    for line in [A, B] {
+        arbiter.on_packet(line, &FIRST.heartbeat(12, 1), 0, &mut out);
+    }
+    let (code, span) = (RejectCode::NOT_YET_PUBLISHED, Span::new(10, 12));
+    tick(&mut policy, &mut arbiter, 0, &mut out);
+    for service in 0..2 {
+        let now = GapConfig::default().reorder + service as u64;
+        let requests = tick(&mut policy, &mut arbiter, now, &mut out);
+        assert_eq!((requests[0].1, &requests[0].2[..]), (service, &[span][..]));
+        policy.on_reject(requests[0].0, refusal(span, code, 0), &mut arbiter, now, &mut out);
+        policy.on_complete(requests[0].0);
+    }
+    let now = 2 * GapConfig::default().reorder;
+    assert!(tick(&mut policy, &mut arbiter, now, &mut out).is_empty());
+    assert_eq!((policy.stats().withdrawn, policy.open_gaps()), (1, 0));
+    arbiter.on_service_head(1, 1, 1, 12, &mut out);
+    tick(&mut policy, &mut arbiter, now, &mut out);
+    let now = now + GapConfig::default().reorder;
+    let requests = tick(&mut policy, &mut arbiter, now, &mut out);
+    assert_eq!(requests[0].2, [span]);
+    arbiter.on_packet(R, &FIRST.ticks(10, 11), now, &mut out);
+    arbiter.on_packet(R, &FIRST.end(11), now, &mut out);
+    assert!(arbiter.position().ended && out.sequences.last() == Some(&11));
 }

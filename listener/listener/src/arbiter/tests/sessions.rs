@@ -3,6 +3,18 @@
 use super::*;
 use twinline_wire::field::LossReason;
 
+/// An arbiter that goes on from a record of the session's first `next - 1` messages.
+fn restarted(next: u64) -> Arbiter {
+    let position = Position {
+        session: 1,
+        epoch: 1,
+        epoch_base: 1,
+        next,
+        ended: false,
+    };
+    Arbiter::new(ArbiterConfig::default(), Some(position), 0)
+}
+
 #[test]
 fn a_session_is_not_believed_from_one_packet() {
     let (mut arbiter, mut out) = (arbiter(), Out::default());
@@ -36,30 +48,14 @@ fn a_live_start_says_what_it_skips() {
 
 #[test]
 fn a_restart_goes_on_with_the_next_message() {
-    let position = Position {
-        session: 1,
-        epoch: 1,
-        epoch_base: 1,
-        next: 50,
-        ended: false,
-    };
-    let mut arbiter = Arbiter::new(ArbiterConfig::default(), Some(position), 0);
-    let mut out = Out::default();
+    let (mut arbiter, mut out) = (restarted(50), Out::default());
     arbiter.on_packet(A, &FIRST.ticks(45, 52), 0, &mut out);
     assert_eq!(out.sequences, [50, 51]);
 }
 
 #[test]
 fn after_a_loss_from_the_beginning_a_restart_takes_whatever_epoch_comes() {
-    let position = Position {
-        session: 1,
-        epoch: 1,
-        epoch_base: 1,
-        next: 50,
-        ended: false,
-    };
-    let mut arbiter = Arbiter::new(ArbiterConfig::default(), Some(position), 0);
-    let mut out = Out::default();
+    let (mut arbiter, mut out) = (restarted(50), Out::default());
     let third = Make { epoch: 3, ..FIRST };
     for line in [A, B] {
         arbiter.on_packet(line, &third.ticks(50, 52), 0, &mut out);
