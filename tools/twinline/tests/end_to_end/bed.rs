@@ -223,7 +223,8 @@ impl Process {
         Self::spawn(command, arguments, json)
     }
 
-    fn spawn(mut command: Command, arguments: &[impl AsRef<str>], json: bool) -> Self {
+    /// Starts it by a command that this only gives its arguments to.
+    pub(crate) fn spawn(mut command: Command, arguments: &[impl AsRef<str>], json: bool) -> Self {
         let arguments: Vec<String> = arguments.iter().map(|text| text.as_ref().to_string()).collect();
         command.args(&arguments);
         if json {

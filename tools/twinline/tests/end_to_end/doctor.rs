@@ -5,6 +5,7 @@ use crate::bed::{Bed, Done, PATIENCE, Process, TWINLINE, run_plain};
 use serde_json::Value;
 use std::process::{Command, Output};
 use std::time::Instant;
+use twinline_namespaces::{Namespace, Networks};
 
 const THEMES: [&str; 7] = [
     "kernel",
@@ -16,10 +17,17 @@ const THEMES: [&str; 7] = [
     "jitter",
 ];
 
-/// Runs a command in a namespace, by a shell.
-fn shell_in(namespace: &str, line: &str) -> Output {
-    Command::new("ip")
-        .args(["netns", "exec", namespace, "sh", "-c", line])
+/// A command in a namespace with what `/sys` shows of that one's interfaces, which the doctor looks at.
+fn within(namespace: &Namespace, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace.name(), program]);
+    command
+}
+
+/// Runs a line in a namespace, by a shell.
+fn shell_in(namespace: &Namespace, line: &str) -> Output {
+    within(namespace, "sh")
+        .args(["-c", line])
         .output()
         .expect("ip (iproute2) is installed")
 }
@@ -33,13 +41,6 @@ fn must(output: &Output, line: &str) {
     );
 }
 
-/// Runs `ip` with these words.
-#[track_caller]
-fn ip(words: &str) {
-    let done = Command::new("ip").args(words.split_whitespace()).output();
-    must(&done.expect("ip (iproute2) is installed"), words);
-}
-
 fn is_there(program: &str) -> bool {
     Command::new("sh")
         .args(["-c", &format!("command -v {program}")])
@@ -50,32 +51,30 @@ fn is_there(program: &str) -> bool {
 /// Two hosts with two networks between them. The one under test has `line-a`, 10.77.1.2, and `line-b`, 10.77.2.2; the other
 /// one is the publisher, with 10.77.1.1 and, where line B comes from, 10.77.3.1.
 struct Hosts {
-    here: String,
-    there: String,
+    _networks: Networks,
+    here: Namespace,
+    there: Namespace,
 }
 
 impl Hosts {
-    fn new(test: &str) -> Self {
-        let prefix = format!("twd{}{test}", std::process::id());
-        let hosts = Self {
-            here: format!("{prefix}h"),
-            there: format!("{prefix}p"),
-        };
-        let Self { here, there } = &hosts;
-        for name in [here, there] {
-            ip(&format!("netns add {name}"));
-            ip(&format!("-n {name} link set dev lo up"));
-        }
+    fn new() -> Self {
+        let mut networks = Networks::new(&[]).expect("root, and ip");
+        networks.grow(2).expect("root, and ip");
+        let [here, there] = [1, 2].map(|number| networks.host(number).clone());
         for (line, ours, theirs) in [("a", "10.77.1.2", "10.77.1.1"), ("b", "10.77.2.2", "10.77.3.1")] {
-            ip(&format!(
-                "-n {here} link add name line-{line} type veth peer name line-{line} netns {there}"
-            ));
-            for (host, address) in [(here, ours), (there, theirs)] {
-                ip(&format!("-n {host} address add {address}/24 dev line-{line}"));
-                ip(&format!("-n {host} link set dev line-{line} up"));
+            let far = there.name();
+            let link = format!("link add name line-{line} type veth peer name line-{line} netns {far}\n");
+            here.batch("ip", &link).expect("ip");
+            for (host, address) in [(&here, ours), (&there, theirs)] {
+                let up = format!("address add {address}/24 dev line-{line}\nlink set dev line-{line} up\n");
+                host.batch("ip", &up).expect("ip");
             }
         }
-        hosts
+        Self {
+            _networks: networks,
+            here,
+            there,
+        }
     }
 
     #[track_caller]
@@ -87,7 +86,7 @@ impl Hosts {
     fn doctor(&self, arguments: &str) -> Done {
         let mut all = vec!["doctor", "--jitter", "0s"];
         all.extend(arguments.split_whitespace());
-        Process::start_in(&self.here, &all).wait()
+        Process::spawn(within(&self.here, TWINLINE), &all, true).wait()
     }
 
     /// Packets that lines A and B bring within two seconds, while the other host publishes full ones.
@@ -129,15 +128,6 @@ impl Hosts {
                 packets.as_u64().unwrap_or_else(|| panic!("{:#}", done.summary))
             })),
             _ => Err(done.stderr.join("\n")),
-        }
-    }
-}
-
-impl Drop for Hosts {
-    fn drop(&mut self) {
-        for name in [&self.here, &self.there] {
-            // Not both may have been made.
-            let _ = Command::new("ip").args(["netns", "delete", name]).output();
         }
     }
 }
@@ -290,7 +280,7 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
     if !can_make_hosts() {
         return;
     }
-    let hosts = Hosts::new("m");
+    let hosts = Hosts::new();
     // What is broken, the flags, and what must be found, with where and the command.
     let cases: [(&str, &str, &[Found]); 11] = [
         ("true", "line-a line-b", &[]),
@@ -450,7 +440,7 @@ fn lines_that_bring_nothing_bring_everything_once_the_host_is_mended() {
     if !can_make_hosts() {
         return;
     }
-    let hosts = Hosts::new("l");
+    let hosts = Hosts::new();
     let lines = ["239.77.9.1:17001", "239.77.9.2:17002@line-b"];
     // Line A has no way to its group; line B comes from a network that is reached through line A's; and no group may be joined.
     hosts.change("ip route add 10.77.3.0/24 dev line-a && sysctl -w net.ipv4.conf.all.rp_filter=1");
