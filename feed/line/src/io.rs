@@ -56,6 +56,8 @@ pub enum Transport {
         mode: Option<Mode>,
         /// The network card reads and writes our memory itself.
         zero_copy: bool,
+        /// That memory is in huge pages.
+        huge_pages: bool,
     },
 }
 
@@ -84,6 +86,7 @@ impl fmt::Display for Transport {
                 queues,
                 mode,
                 zero_copy,
+                huge_pages,
             } => {
                 let queues: Vec<String> = queues.iter().map(u32::to_string).collect();
                 let plural = if queues.len() > 1 { "queues" } else { "queue" };
@@ -91,7 +94,8 @@ impl fmt::Display for Transport {
                 if let Some(mode) = mode {
                     write!(f, ", {mode} program")?;
                 }
-                f.write_str(if *zero_copy { ", zero-copy" } else { ", copy mode" })
+                f.write_str(if *zero_copy { ", zero-copy" } else { ", copy mode" })?;
+                f.write_str(if *huge_pages { ", huge pages" } else { "" })
             }
         }
     }

@@ -103,6 +103,7 @@ impl XdpReceiver {
         let transport = Transport::Xdp {
             interface: device.name().into(),
             zero_copy: receiving.iter().all(|queue| socket::is_zero_copy(&queue.socket)),
+            huge_pages: receiving.iter().all(|queue| queue.umem.is_huge()),
             mode: Some(mode),
             queues,
         };

@@ -65,6 +65,7 @@ impl XdpSender {
             queues: vec![options.queue],
             mode: None,
             zero_copy: socket::is_zero_copy(&queue.socket),
+            huge_pages: queue.umem.is_huge(),
         };
         let from = SocketAddrV4::new(device.interface.address, line.port);
         let to = SocketAddrV4::new(line.group, line.port);

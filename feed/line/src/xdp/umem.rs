@@ -124,6 +124,54 @@ impl Frame {
 mod tests {
     use super::*;
 
+    /// Huge pages of the machine, set aside until dropped.
+    struct HugePages(String);
+
+    impl HugePages {
+        const PLACE: &str = "/proc/sys/vm/nr_hugepages";
+
+        /// `None` if we may not.
+        fn set_aside(more: u32) -> Option<Self> {
+            let before = std::fs::read_to_string(Self::PLACE).ok()?.trim().to_owned();
+            let wanted = before.parse::<u32>().ok()? + more;
+            std::fs::write(Self::PLACE, wanted.to_string()).ok()?;
+            Some(Self(before))
+        }
+
+        fn free() -> u32 {
+            let memory = std::fs::read_to_string("/proc/meminfo").unwrap();
+            let line = memory
+                .lines()
+                .find(|line| line.starts_with("HugePages_Free"))
+                .unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        }
+    }
+
+    impl Drop for HugePages {
+        fn drop(&mut self) {
+            let _ = std::fs::write(Self::PLACE, &self.0);
+        }
+    }
+
+    #[test]
+    fn frames_lie_in_huge_pages_where_the_machine_has_any_to_spare() {
+        let Some(_aside) = HugePages::set_aside(2) else {
+            assert!(std::env::var_os("CI").is_none(), "CI is root");
+            eprintln!("skipped: to set huge pages aside needs root");
+            return;
+        };
+        // A machine whose memory is in pieces may have none.
+        let any = HugePages::free() >= 2;
+        let (umem, mut frames) = Umem::new(2048, 2048).unwrap();
+        assert_eq!(umem.is_huge(), any);
+        for frame in &mut frames {
+            umem.bytes_mut(frame).fill(1);
+        }
+        let (small, _) = Umem::new(4, 2048).unwrap();
+        assert!(!small.is_huge(), "not a whole page");
+    }
+
     #[test]
     fn frames_lie_side_by_side_and_an_address_anywhere_in_one_claims_it() {
         let (umem, mut frames) = Umem::new(8, 2048).unwrap();
