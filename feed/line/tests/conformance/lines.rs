@@ -198,7 +198,8 @@ fn a_group_stays_joined_as_long_as_it_is_heard() {
         let from = hearing(&networks, &line(0), receiver);
         assert!(joined(), "{receiver:?}");
         drop(from);
-        assert!(!joined(), "{receiver:?}");
+        // A process that another test starts just now may have the socket open for a moment more.
+        until(|| !joined());
     }
 }
 
