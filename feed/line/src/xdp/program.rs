@@ -14,6 +14,7 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// How a program runs.
@@ -49,6 +50,19 @@ impl fmt::Display for Mode {
 pub(super) struct Program {
     _link: OwnedFd,
     sockets: OwnedFd,
+    id: Option<u32>,
+}
+
+/// The programs of this process: what one of them has is not waited for.
+static OURS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+fn ours() -> MutexGuard<'static, Vec<u32>> {
+    OURS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The program that is attached to a device now.
+fn attached(device: &Device) -> Option<u32> {
+    Device::find(Some(&device.interface)).ok()?.program()
 }
 
 impl Program {
@@ -68,15 +82,24 @@ impl Program {
         loop {
             let cause = match bpf::link(program.as_fd(), device.interface.index, mode.flags()) {
                 Ok(link) => {
-                    return Ok(Self { _link: link, sockets });
+                    let id = attached(device);
+                    ours().extend(id);
+                    return Ok(Self {
+                        _link: link,
+                        sockets,
+                        id,
+                    });
                 }
                 Err(cause) => cause,
             };
             match cause.raw_os_error() {
-                Some(libc::EBUSY | libc::EEXIST) if started.elapsed() < LETTING_GO => {
+                Some(libc::EBUSY | libc::EEXIST) => {
+                    let is_ours = attached(device).is_some_and(|id| ours().contains(&id));
+                    if is_ours || started.elapsed() > LETTING_GO {
+                        return Err(taken(device, line));
+                    }
                     std::thread::sleep(AGAIN);
                 }
-                Some(libc::EBUSY | libc::EEXIST) => return Err(taken(device, line)),
                 Some(libc::EPERM) => return Err(fail("attach an XDP program")(cause)),
                 _ if mode == Mode::Native => {
                     return Err(XdpError::NotNative {
@@ -92,6 +115,12 @@ impl Program {
     /// Sends what comes by a queue to this socket.
     pub(super) fn send_to(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         bpf::put(self.sockets.as_fd(), queue, socket)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        ours().retain(|id| Some(*id) != self.id);
     }
 }
 
@@ -122,8 +151,7 @@ fn line_taken(interface: &Interface, line: &LineAddress) -> XdpError {
 
 /// Why there is no room for a program of ours.
 fn taken(device: &Device, line: &LineAddress) -> XdpError {
-    let there = Device::find(Some(&device.interface)).map_or(None, |device| device.program());
-    let program = match there.map(|id| (id, bpf::name_of(id))) {
+    let program = match attached(device).map(|id| (id, bpf::name_of(id))) {
         Some((_, Ok(there))) if there == name(line) => return line_taken(&device.interface, line),
         Some((_, Ok(there))) if !there.is_empty() => there,
         Some((id, _)) => format!("number {id}"),
