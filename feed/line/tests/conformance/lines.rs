@@ -4,7 +4,8 @@ use crate::bed::{
     LONGEST, RECEIVERS, RECEIVING, Receiver, SENDERS, XDP, hearing, hosts, line, open, sender, until,
 };
 use std::net::Ipv4Addr;
-use twinline_line::{Burst, Io, LineHealth, ReceiverOptions, SendOutcome, SenderOptions};
+use twinline_counting_allocator::allocations;
+use twinline_line::{Burst, Io, LineHealth, LineReceiver, ReceiverOptions, SendOutcome, SenderOptions};
 use twinline_namespaces::Networks;
 
 /// Runs `check` with each pair.
@@ -94,6 +95,37 @@ fn a_burst_arrives_packet_by_packet() {
 }
 
 #[test]
+fn neither_end_allocates_while_packets_come_single_and_in_bursts_and_find_no_room() {
+    let Some(networks) = hosts(2) else { return };
+    pairs(&networks, |networks, io, receiver| {
+        let small = ReceiverOptions {
+            receive_buffer: 256 << 10,
+            ..receiver.options()
+        };
+        let mut from = networks
+            .host(RECEIVING)
+            .within(|| LineReceiver::open(&line(0), &small, LONGEST))
+            .unwrap()
+            .unwrap();
+        let mut to = sender(networks, &line(0), io);
+        let packets = [7; 10 * 1000];
+        let (before, mut came) = (allocations(), 0);
+        for round in 0..2_000 {
+            to.send(&packets[..100]);
+            to.send_burst(Burst::new(&packets, 1000));
+            // For a while nobody takes them.
+            if !(500..700).contains(&round) {
+                while from.receive(LONGEST, |_| came += 1) {}
+            }
+        }
+        let after = allocations();
+        assert_eq!(after - before, 0);
+        assert!(came > 1_500, "{came}");
+        assert!(from.state().counts().kernel_drops > 0);
+    });
+}
+
+#[test]
 fn what_finds_no_room_is_counted_and_afterwards_everything_comes_again() {
     let Some(networks) = hosts(2) else { return };
     pairs(&networks, |networks, io, receiver| {
@@ -139,7 +171,7 @@ fn a_packet_longer_than_expected_is_counted_and_is_no_packet() {
         let mut to = sender(&networks, &line(0), Io::Socket);
         let mut opened = networks
             .host(RECEIVING)
-            .within(|| twinline_line::LineReceiver::open(&line(0), &receiver.options(), 100))
+            .within(|| LineReceiver::open(&line(0), &receiver.options(), 100))
             .unwrap()
             .unwrap();
         to.send(&[1; 101]);
