@@ -138,7 +138,7 @@ pub enum LineError {
         address: String,
     },
     /// AF_XDP is asked for and cannot be had, or another program's takes the line.
-    #[error("cannot open {address}: {source}")]
+    #[error("cannot open {address}: {source}: {}", source.remedy())]
     Xdp {
         /// The line.
         address: String,

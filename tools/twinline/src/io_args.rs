@@ -80,8 +80,16 @@ impl FromStr for IoOfLines {
     }
 }
 
-/// What lines A and B go through, a line each; nothing where both are sockets because that was asked for.
+/// What lines A and B go through, in a line or a line each; nothing where both are sockets because that was asked for.
 pub(crate) fn told(lines: [&Transport; 2]) -> String {
+    if let [
+        Transport::Socket { why: Some(why) },
+        Transport::Socket { why: Some(other) },
+    ] = lines
+        && why == other
+    {
+        return format!("both lines go through sockets, not AF_XDP: {why}");
+    }
     let told = Line::ALL.iter().zip(lines);
     told.filter(|(_, transport)| **transport != Transport::Socket { why: None })
         .map(|(line, transport)| format!("line {line} goes through {transport}"))

@@ -1,37 +1,27 @@
-//! Why AF_XDP cannot be had. Each says what to do.
+//! Why AF_XDP cannot be had, and what to do about it.
 
 use std::io;
 
-/// Why a line cannot go through AF_XDP.
+/// Why a line cannot go through AF_XDP; [`remedy`](Self::remedy) says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
     /// The line's address leaves the interface open.
-    #[error("the address names no interface: write it behind an @, as in 239.1.1.1:5001@eth0")]
+    #[error("the address names no interface")]
     NoInterface,
-    /// Loopback.
-    #[error(
-        "{interface} is the loopback interface, {why}: use a socket on it (--io socket), or name the network card's interface"
-    )]
+    /// Loopback: what is sent there through AF_XDP reaches nobody.
+    #[error("{interface} is the loopback interface")]
     Loopback {
         /// The interface.
         interface: String,
-        /// What it cannot.
-        why: &'static str,
     },
     /// Not allowed.
-    #[error(
-        "no permission to {what}: run as root, or give the program CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK \
-         (setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep PROGRAM)"
-    )]
+    #[error("no permission to {what}")]
     Permission {
         /// What was being done.
         what: &'static str,
     },
     /// The driver has no native support.
-    #[error(
-        "the driver of {interface} cannot run a program natively ({cause}): a generic one is slower than that, \
-         --io xdp --xdp-mode generic takes it all the same"
-    )]
+    #[error("the driver of {interface} cannot run a program natively ({cause})")]
     NotNative {
         /// The interface.
         interface: String,
@@ -40,8 +30,7 @@ pub enum XdpError {
     },
     /// Another program of ours takes the same line.
     #[error(
-        "another listener on this host takes {line} from {interface} through AF_XDP, before any socket sees it: read from that \
-         listener's ring, or run both with --io socket"
+        "another listener on this host takes {line} from {interface} through AF_XDP, before any socket sees it"
     )]
     LineTaken {
         /// The interface.
@@ -50,10 +39,7 @@ pub enum XdpError {
         line: String,
     },
     /// A program is attached already.
-    #[error(
-        "interface {interface} has an XDP program already ({program}), and can have only one: stop what attached it, put this \
-         line on another interface, or use a socket (--io socket)"
-    )]
+    #[error("{interface} has an XDP program already ({program}), and can have only one")]
     ProgramThere {
         /// The interface.
         interface: String,
@@ -61,10 +47,7 @@ pub enum XdpError {
         program: String,
     },
     /// The queue is in use.
-    #[error(
-        "queue {queue} of {interface} is in use by another AF_XDP socket, and can have only one: stop that program, name \
-         another queue (--xdp-queues), or use a socket (--io socket)"
-    )]
+    #[error("queue {queue} of {interface} is in use by another AF_XDP socket, and can have only one")]
     QueueTaken {
         /// The interface.
         interface: String,
@@ -72,7 +55,7 @@ pub enum XdpError {
         queue: u32,
     },
     /// There is no such queue.
-    #[error("{interface} has no queue {queue}, only {count} of them: name others (--xdp-queues)")]
+    #[error("{interface} has no queue {queue}, only {count} of them")]
     NoQueue {
         /// The interface.
         interface: String,
@@ -82,10 +65,7 @@ pub enum XdpError {
         count: u32,
     },
     /// A packet does not fit a frame.
-    #[error(
-        "packets of {length} bytes do not fit a frame of AF_XDP, {most} bytes do: lower --packet-size at both ends, or use \
-         a socket (--io socket)"
-    )]
+    #[error("packets of {length} bytes do not fit a frame of AF_XDP, {most} bytes do")]
     TooLong {
         /// The longest packet.
         length: usize,
@@ -93,21 +73,16 @@ pub enum XdpError {
         most: usize,
     },
     /// The kernel cannot.
-    #[error(
-        "this kernel has no AF_XDP (Linux 5.11 or newer with CONFIG_XDP_SOCKETS has it): use a socket (--io socket)"
-    )]
+    #[error("this kernel has no AF_XDP")]
     NoKernelSupport,
     /// No memory may be locked.
-    #[error(
-        "no memory to be had for the frames ({cause}): raise the limit of locked memory (ulimit -l), or ask for a smaller \
-         --receive-buffer"
-    )]
+    #[error("no memory is to be had for the frames ({cause})")]
     Memory {
         /// What the system says.
         cause: io::Error,
     },
     /// Anything else that the system says.
-    #[error("cannot {what} on {interface}: {cause}")]
+    #[error("cannot {what} on {interface} ({cause})")]
     System {
         /// The interface.
         interface: String,
@@ -130,6 +105,42 @@ impl XdpError {
                 what,
                 cause,
             },
+        }
+    }
+
+    /// What to do.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            XdpError::NoInterface => "write it behind an @, as in 239.1.1.1:5001@eth0",
+            XdpError::Loopback { .. } => {
+                "use a socket on it (--io socket), or name the network card's interface"
+            }
+            XdpError::Permission { .. } => {
+                "run as root, or give the program CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK \
+                 (setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep PROGRAM)"
+            }
+            XdpError::NotNative { .. } => {
+                "a generic one works on any interface, later than that (--io xdp --xdp-mode generic)"
+            }
+            XdpError::LineTaken { .. } => "read from that listener's ring, or run both with --io socket",
+            XdpError::ProgramThere { .. } => {
+                "stop what attached it, put this line on another interface, or use a socket (--io socket)"
+            }
+            XdpError::QueueTaken { .. } => {
+                "stop that program, name another queue (--xdp-queues), or use a socket (--io socket)"
+            }
+            XdpError::NoQueue { .. } => "name others (--xdp-queues), or use a socket (--io socket)",
+            XdpError::TooLong { .. } => "lower --packet-size at both ends, or use a socket (--io socket)",
+            XdpError::NoKernelSupport => {
+                "use a socket (--io socket); Linux 5.11 or newer with CONFIG_XDP_SOCKETS has it"
+            }
+            XdpError::Memory { .. } => {
+                "raise the limit of locked memory (ulimit -l), give the program CAP_IPC_LOCK, or ask for a smaller \
+                 --receive-buffer"
+            }
+            XdpError::System { .. } => {
+                "use a socket (--io socket); twinline doctor shows what the interface can do"
+            }
         }
     }
 

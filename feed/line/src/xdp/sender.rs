@@ -46,7 +46,6 @@ impl XdpSender {
         if device.is_loopback() {
             return Err(XdpError::Loopback {
                 interface: device.name().into(),
-                why: "where frames that are sent through AF_XDP reach nobody",
             });
         }
         device.check_queue(options.queue, device.queues()[1])?;

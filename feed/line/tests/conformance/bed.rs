@@ -1,7 +1,8 @@
 //! Two hosts on two networks, and the transports at either end.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 use twinline_line::xdp::Mode;
@@ -9,6 +10,7 @@ use twinline_line::{
     Io, LineAddress, LineError, LineReceiver, LineSender, ReceiverOptions, ReceiverState, SenderOptions,
 };
 use twinline_namespaces::Networks;
+use twinline_wire::{OpenPacket, Stamp};
 
 /// Who sends, and who receives.
 pub(crate) const SENDING: usize = 1;
@@ -16,6 +18,17 @@ pub(crate) const RECEIVING: usize = 2;
 
 /// The longest packet that fits Ethernet's 1,500 bytes.
 pub(crate) const LONGEST: usize = 1472;
+
+/// A packet of ours, of a length from 48 on. What is none a socket may get several of in one piece, which then stay one datagram.
+pub(crate) fn packet(sequence: u64, length: usize) -> Vec<u8> {
+    let stamp = Stamp {
+        sequence,
+        ..Stamp::default()
+    };
+    let mut bytes = vec![0; length];
+    OpenPacket::new().finish_whole(&mut bytes, stamp, length);
+    bytes
+}
 
 /// How long something may take that must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -49,16 +62,41 @@ impl Receiver {
     }
 }
 
-/// The hosts; `None`, and a line that says so, where there can be none. In CI there must be.
-pub(crate) fn hosts(count: usize) -> Option<Networks> {
+/// The hosts. One test has any at a time: all of them share the kernel's queues, which drop packets where several fill them.
+pub(crate) struct Hosts {
+    networks: Networks,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Deref for Hosts {
+    type Target = Networks;
+
+    fn deref(&self) -> &Networks {
+        &self.networks
+    }
+}
+
+impl DerefMut for Hosts {
+    fn deref_mut(&mut self) -> &mut Networks {
+        &mut self.networks
+    }
+}
+
+/// So many hosts; `None`, and a line that says so, where there can be none. In CI there must be.
+pub(crate) fn hosts(count: usize) -> Option<Hosts> {
+    static ALONE: Mutex<()> = Mutex::new(());
     if let Some(why) = twinline_namespaces::missing() {
         assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
         eprintln!("skipped: {why}");
         return None;
     }
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut networks = Networks::new(&["line-a", "line-b"]).unwrap();
     networks.grow(count).unwrap();
-    Some(networks)
+    Some(Hosts {
+        networks,
+        _alone: alone,
+    })
 }
 
 /// A line on a network: A has number 0, B 1.

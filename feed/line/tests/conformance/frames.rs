@@ -1,6 +1,6 @@
 //! What a line's program takes of frames that are not as they should be, and what reaches the kernel.
 
-use crate::bed::{RECEIVING, Receiver, SENDING, XDP, hearing, hosts, line, ordinary};
+use crate::bed::{Hosts, RECEIVING, Receiver, SENDING, XDP, hearing, hosts, line, ordinary};
 use std::net::Ipv4Addr;
 use twinline_line::LineAddress;
 use twinline_line::xdp::ring::Descriptor;
@@ -15,7 +15,7 @@ fn cable() -> LineAddress {
     }
 }
 
-fn cabled() -> Option<Networks> {
+fn cabled() -> Option<Hosts> {
     let mut networks = hosts(2)?;
     networks.connect("cable", SENDING, RECEIVING).unwrap();
     Some(networks)

@@ -1,12 +1,14 @@
 //! What every pair of transports does alike.
 
 use crate::bed::{
-    LONGEST, RECEIVERS, RECEIVING, Receiver, SENDERS, XDP, hearing, hosts, line, open, sender, until,
+    LONGEST, RECEIVERS, RECEIVING, Receiver, SENDERS, XDP, hearing, hosts, line, open, packet, sender, until,
 };
 use std::net::Ipv4Addr;
 use twinline_counting_allocator::allocations;
 use twinline_line::{Burst, Io, LineHealth, LineReceiver, ReceiverOptions, SendOutcome, SenderOptions};
 use twinline_namespaces::Networks;
+use twinline_wire::header::PacketHeader;
+use zerocopy::FromBytes;
 
 /// Runs `check` with each pair.
 fn pairs(networks: &Networks, check: impl Fn(&Networks, Io, Receiver)) {
@@ -24,22 +26,29 @@ fn both_lines_carry_their_own_packets_only_in_order() {
     pairs(&networks, |networks, io, receiver| {
         let mut from = [0, 1].map(|network| hearing(networks, &line(network), receiver));
         let mut to = [0, 1].map(|network| sender(networks, &line(network), io));
-        for n in 0..200u8 {
-            for (network, to) in to.iter_mut().enumerate() {
-                assert_eq!(to.send(&[network as u8, n]), SendOutcome::Sent);
+        let packets = |network: usize| (0..200).map(move |n| packet(1_000 * network as u64 + n, 64));
+        let mut came = [Vec::new(), Vec::new()];
+        for (n, both) in packets(0).zip(packets(1)).enumerate() {
+            for (to, packet) in to.iter_mut().zip([both.0, both.1]) {
+                assert_eq!(to.send(&packet), SendOutcome::Sent);
+            }
+            // Never more on their way than the kernel has room for.
+            if n % 8 == 7 {
+                for (came, from) in came.iter_mut().zip(&mut from) {
+                    came.extend(from.next(8));
+                }
             }
         }
         for (network, from) in from.iter_mut().enumerate() {
-            let expected: Vec<Vec<u8>> = (0..200).map(|n| vec![network as u8, n]).collect();
-            assert_eq!(from.next(200), expected);
+            assert!(came[network].iter().cloned().eq(packets(network)));
             let counts = from.state().counts();
-            assert_eq!((counts.received, counts.bytes), (200, 400));
+            assert_eq!((counts.received, counts.bytes), (200, 200 * 64));
             assert_eq!((counts.kernel_drops, counts.bad_frames, counts.errors), (0, 0, 0));
         }
         let counts = to[0].state().counts();
         assert_eq!(
             (counts.sent, counts.bytes, counts.dropped, counts.errors),
-            (200, 400, 0, 0)
+            (200, 200 * 64, 0, 0)
         );
     });
 }
@@ -51,18 +60,10 @@ fn packets_of_every_size_up_to_the_mtu_arrive_whole_and_a_longer_one_is_an_error
         let mut from = hearing(networks, &line(0), receiver);
         let mut to = sender(networks, &line(0), io);
         let packet = |length: usize| -> Vec<u8> { (0..length).map(|at| (at * 7 + length) as u8).collect() };
-        let mut came = Vec::new();
         for length in 1..=LONGEST {
             assert_eq!(to.send(&packet(length)), SendOutcome::Sent);
-            if length % 64 == 0 {
-                came.extend(from.now());
-            }
+            assert_eq!(from.next(1), [packet(length)]);
         }
-        until(|| {
-            came.extend(from.now());
-            came.len() >= LONGEST
-        });
-        assert!(came.into_iter().eq((1..=LONGEST).map(packet)));
         assert_eq!(to.send(&packet(LONGEST + 1)), SendOutcome::Failed);
         assert!(matches!(to.state().health_change(), Some(LineHealth::Failing(_))));
         assert_eq!(to.send(b"well"), SendOutcome::Sent);
@@ -138,20 +139,17 @@ fn what_finds_no_room_is_counted_and_afterwards_everything_comes_again() {
         let mut heard = 0;
         for _ in 0..3 {
             for n in 0..5_000u64 {
-                assert_eq!(
-                    to.send(&[&n.to_le_bytes()[..], &[0; 1000]].concat()),
-                    SendOutcome::Sent
-                );
+                assert_eq!(to.send(&packet(n, 1024)), SendOutcome::Sent);
             }
             let packets = from.now();
             let numbers: Vec<u64> = packets
                 .iter()
-                .map(|packet| u64::from_le_bytes(packet[..8].try_into().unwrap()))
+                .map(|packet| PacketHeader::ref_from_prefix(packet).unwrap().0.sequence.get())
                 .collect();
             assert!(numbers.is_sorted_by(|one, next| one < next), "in order");
             assert!((64..4_900).contains(&numbers.len()), "{}", numbers.len());
-            assert_eq!(to.send(&u64::MAX.to_le_bytes()), SendOutcome::Sent);
-            assert_eq!(from.next(1), [u64::MAX.to_le_bytes()]);
+            assert_eq!(to.send(&packet(9_999, 64)), SendOutcome::Sent);
+            assert_eq!(from.next(1), [packet(9_999, 64)]);
             heard += numbers.len() as u64 + 1;
         }
         let counts = from.state().counts();
@@ -174,14 +172,12 @@ fn a_packet_longer_than_expected_is_counted_and_is_no_packet() {
             .within(|| LineReceiver::open(&line(0), &receiver.options(), 100))
             .unwrap()
             .unwrap();
-        to.send(&[1; 101]);
-        to.send(&[2; 100]);
-        let mut came = Vec::new();
-        until(|| {
-            while opened.receive(100, |packet| came.push(packet.to_vec())) {}
-            came.len() >= 2
-        });
-        assert_eq!(came, [vec![], vec![2; 100]]);
+        for (packet, expected) in [(vec![1; 101], vec![]), (vec![2; 100], vec![2; 100])] {
+            to.send(&packet);
+            let mut came = Vec::new();
+            until(|| opened.receive(100, |packet| came.push(packet.to_vec())));
+            assert_eq!(came, [expected]);
+        }
         let counts = opened.state().counts();
         assert_eq!((counts.received, counts.truncated, counts.bytes), (2, 1, 201));
     }

@@ -99,9 +99,11 @@ fn logs_are_lines_for_people_or_json_objects() {
     );
     let said = again(&["--log-level", "info"]);
     assert!(
-        said.len() == 2 && said[1].contains("Z publishing session 1"),
+        said.len() == 3 && said[1].contains("Z publishing session 1"),
         "{said:?}"
     );
+    let io = "Z both lines go through sockets, not AF_XDP: lo is the loopback interface";
+    assert!(said[2].contains(io), "{said:?}");
     let said = again(&["--log", "json"]);
     for line in &said {
         let object: serde_json::Value = serde_json::from_str(line).expect("an object a line");
