@@ -4,7 +4,7 @@ use crate::exit::EXIT_CODES;
 use crate::logs::{LogFormat, LogLevel};
 use crate::progress::Mode;
 use crate::{
-    bench, book, capture, config, decode, demo, diff, doctor, journal, listen, manual, publish, recover,
+    bench, book, capture, config, decode, demo, diff, doctor, journal, lab, listen, manual, publish, recover,
     replay, replica, simulate, tail, top,
 };
 use clap::{Args, Parser, Subcommand};
@@ -84,6 +84,7 @@ pub(crate) enum Command {
     Doctor(Box<doctor::Doctor>),
     Simulate(simulate::Simulate),
     Demo(demo::Demo),
+    Lab(lab::Lab),
     Bench(bench::Bench),
     Config(config::Config),
     Completions(manual::Completions),
@@ -109,6 +110,7 @@ impl Command {
             Command::Doctor(_) => "doctor",
             Command::Simulate(_) => "simulate",
             Command::Demo(_) => "demo",
+            Command::Lab(_) => "lab",
             Command::Bench(_) => "bench",
             Command::Config(_) => "config",
             Command::Completions(_) => "completions",

@@ -61,7 +61,7 @@ impl From<XdpMode> for Mode {
 
 /// `auto`, or `xdp,socket`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct IoOfLines([Io; 2]);
+pub(crate) struct IoOfLines([Io; 2]);
 
 impl FromStr for IoOfLines {
     type Err = String;

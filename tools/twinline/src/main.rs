@@ -7,6 +7,7 @@
 mod bench;
 mod book;
 mod capture;
+mod child;
 mod cli;
 mod config;
 mod decode;
@@ -16,6 +17,7 @@ mod doctor;
 mod exit;
 mod io_args;
 mod journal;
+mod lab;
 mod line_args;
 mod listen;
 mod logs;
@@ -90,6 +92,7 @@ fn run(command: Command, global: &Global) -> Result<Finish, Failure> {
         Command::Doctor(args) => doctor::run(&args, global),
         Command::Simulate(args) => simulate::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),
+        Command::Lab(args) => lab::run(&args, global),
         Command::Bench(args) => bench::run(&args, global),
         Command::Config(args) => config::run(&args, global),
         Command::Completions(args) => manual::completions(&args),

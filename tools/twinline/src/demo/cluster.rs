@@ -1,7 +1,7 @@
 //! The demo's processes: started in order, watched, stopped. Nothing here waits for ever.
 
-use super::child::{Child, Ended, Said};
 use super::place::Place;
+use crate::child::{Child, Ended, Said};
 use crate::exit::{Exit, Failure};
 use crate::progress::Event;
 use crate::summary::Summary;

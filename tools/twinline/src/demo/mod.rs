@@ -1,7 +1,6 @@
 //! `twinline demo`: publisher, recovery service and listeners as real processes on this machine, over a bad network, and
 //! at the end a comparison of what was published with what arrived.
 
-mod child;
 mod cluster;
 mod place;
 

@@ -16,6 +16,7 @@ mod fair;
 mod help;
 mod hostile;
 mod kills;
+mod lab;
 mod metrics;
 mod namespaces;
 mod processes;

@@ -1,4 +1,5 @@
-//! A part of the demo as a process of its own: this very executable, told to speak JSON, and killed on every way out.
+//! A part of the demo or of the lab as a process of its own: this very executable, told to speak JSON, and killed on every
+//! way out.
 
 use crate::exit::Failure;
 use crate::progress::Event;
@@ -8,6 +9,7 @@ use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{self, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::Sender;
 use std::thread::{self, JoinHandle};
@@ -19,10 +21,16 @@ const TAIL: usize = 5;
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Something that a child said on stderr: which child, and what.
-pub(super) type Said = (usize, Event);
+pub(crate) type Said = (usize, Event);
+
+/// The executable that all children run.
+pub(crate) fn own_path() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|cause| Failure::error(format!("cannot find the command itself: {cause}")))
+}
 
 /// A running child.
-pub(super) struct Child {
+pub(crate) struct Child {
     name: String,
     process: process::Child,
     stdout: Option<JoinHandle<Option<Summary>>>,
@@ -30,19 +38,30 @@ pub(super) struct Child {
 }
 
 /// A child that has ended.
-pub(super) struct Ended {
+pub(crate) struct Ended {
     name: String,
     /// Its exit code; `None` if a signal ended it.
-    pub(super) code: Option<i32>,
+    pub(crate) code: Option<i32>,
     status: ExitStatus,
     /// Its summary, if it came to one.
-    pub(super) summary: Option<Summary>,
+    pub(crate) summary: Option<Summary>,
     tail: VecDeque<String>,
 }
 
 impl Child {
     /// Starts `twinline` with `arguments`. What it says goes to `said` as child `number`.
-    pub(super) fn start(
+    pub(crate) fn start(
+        number: usize,
+        name: impl Into<String>,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        said: &Sender<Said>,
+    ) -> Result<Self, Failure> {
+        Self::start_as(Command::new(own_path()?), number, name, arguments, said)
+    }
+
+    /// The same, of a command for [`own_path`] that says more about how it runs.
+    pub(crate) fn start_as(
+        mut command: Command,
         number: usize,
         name: impl Into<String>,
         arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
@@ -50,8 +69,7 @@ impl Child {
     ) -> Result<Self, Failure> {
         let name = name.into();
         let fail = |cause| Failure::error(format!("cannot start the {name}'s process: {cause}"));
-        let own = std::env::current_exe().map_err(fail)?;
-        let mut process = Command::new(own)
+        let mut process = command
             .args(arguments)
             .args(["--json", "--progress", "json"])
             .arg("--with-parent")
@@ -59,7 +77,7 @@ impl Child {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A group of its own: a terminal's Ctrl-C reaches the demo alone, which stops the others in order.
+            // A group of its own: a terminal's Ctrl-C reaches the parent alone, which stops the others in order.
             .process_group(0)
             .spawn()
             .map_err(fail)?;
@@ -81,17 +99,17 @@ impl Child {
     }
 
     /// What the operator knows it as.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// True once it has ended.
-    pub(super) fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// Asks it to stop cleanly.
-    pub(super) fn ask_to_stop(&self) {
+    pub(crate) fn ask_to_stop(&self) {
         let pid = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             // It may have ended meanwhile; then there is nothing to ask for.
@@ -100,7 +118,7 @@ impl Child {
     }
 
     /// Waits for it to end by itself, for a while, and then kills it.
-    pub(super) fn end(mut self) -> Result<Ended, Failure> {
+    pub(crate) fn end(mut self) -> Result<Ended, Failure> {
         let deadline = Instant::now() + STOP_PATIENCE;
         while !self.has_ended() && Instant::now() < deadline {
             thread::sleep(Duration::from_millis(5));
@@ -123,7 +141,8 @@ impl Child {
         })
     }
 
-    fn kill(&mut self) {
+    /// Kills it, as a crash would.
+    pub(crate) fn kill(&mut self) {
         if !self.has_ended() {
             // It fails only where the process has ended.
             let _ = self.process.kill();
@@ -131,7 +150,7 @@ impl Child {
     }
 }
 
-/// However the demo ends, also by a panic, no child stays.
+/// However the parent ends, also by a panic, no child stays.
 impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
@@ -140,8 +159,8 @@ impl Drop for Child {
 }
 
 impl Ended {
-    /// Why the demo cannot go on without it, in one line, with its last words.
-    pub(super) fn failure(&self) -> Failure {
+    /// Why its parent cannot go on without it, in one line, with its last words.
+    pub(crate) fn failure(&self) -> Failure {
         let words: Vec<&str> = self.tail.iter().map(String::as_str).collect();
         let words = if words.is_empty() {
             "it said nothing".to_string()
@@ -168,7 +187,7 @@ fn read_events(stderr: ChildStderr, number: usize, said: &Sender<Said>) -> VecDe
     let mut tail = VecDeque::with_capacity(TAIL);
     for line in BufReader::new(stderr).lines().map_while(Result::ok) {
         if let Ok(event) = serde_json::from_str::<Event>(&line) {
-            // The demo may be over: then nobody listens.
+            // The parent may be done: then nobody listens.
             let _ = said.send((number, event));
             continue;
         }
