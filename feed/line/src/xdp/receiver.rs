@@ -157,6 +157,10 @@ fn receive(
     longest: usize,
     take: &mut impl FnMut(&[u8]),
 ) -> bool {
+    if queue.receive.is_empty() {
+        return false;
+    }
+    queue.prefetch();
     let (mut packets, mut bytes) = (0, 0);
     let mut taken = 0;
     while taken < AT_ONCE {
@@ -188,9 +192,7 @@ fn receive(
         let kept = queue.fill.push(frame.give());
         debug_assert!(kept, "there are as many places as frames");
     }
-    if taken == 0 {
-        return false;
-    }
+    queue.look_ahead();
     queue.receive.release();
     queue.fill.submit();
     queue.wake();
