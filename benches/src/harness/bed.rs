@@ -17,10 +17,10 @@ use twinline_feed::run::{Idle, pin, unix_now};
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
 use twinline_line::{DEFAULT_RECEIVE_BUFFER, Io, LineAddress, ReceiverOptions, SenderOptions};
-use twinline_namespaces::Namespace;
 use twinline_listener::{
     ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, RingPlace,
 };
+use twinline_namespaces::Namespace;
 use twinline_recovery::server::StopHandle;
 use twinline_recovery::{ClientConfig, Service, ServiceConfig, ServiceError};
 use twinline_wire::header::DEFAULT_PACKET_LEN;

@@ -341,7 +341,13 @@ fn describe(mix: &Mix, run: &Run, floors: &[Floor], section: &mut Section) {
         let of = |candidate| Value::Median(pairs.quantile(candidate, quantile));
         figure(what, "ns", of(ours), None, None);
         for (which, floor) in floors.iter().enumerate() {
-            figure(&format!("{} {what}", floor.kind.name), "ns", of(which), None, None);
+            figure(
+                &format!("{} {what}", floor.kind.name),
+                "ns",
+                of(which),
+                None,
+                None,
+            );
         }
     }
     let hop = match run.hop.is_empty() {
@@ -377,16 +383,17 @@ fn describe(mix: &Mix, run: &Run, floors: &[Floor], section: &mut Section) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_mix_is_measured_and_all_of_it_arrives() {
+    /// Just enough to see that everything works.
+    fn brief(io: Io) -> Options {
         let bursts = |size| Mix::Bursts {
             size,
             sends: 10,
             every: Duration::from_millis(5),
         };
-        let options = Options {
+        Options {
             bed: BedConfig {
                 segment_size: 1 << 20,
+                io,
                 ..BedConfig::default()
             },
             mixes: vec![
@@ -400,9 +407,12 @@ mod tests {
             warm_up: 1,
             slice: Duration::from_millis(20),
             stages: 2,
-        };
-        let section = run(&options, &Watch::silent()).expect("loopback, and room for two journals");
-        assert_eq!(section.figures.len(), 2 * 7 + 1);
+        }
+    }
+
+    /// That all of it arrived, beside so many floors.
+    fn check(section: &Section, floors: usize) {
+        assert_eq!(section.figures.len(), 2 * (3 + 4 * floors) + 1);
         // Four rounds of 40 messages, four of 40 full packets with as many messages as fit one.
         let delivered = section.figures.last().expect("there are some").value.middle();
         assert!(delivered >= (4 * 40 + 4 * 40 * FULL) as f64, "{delivered}");
@@ -414,5 +424,22 @@ mod tests {
         assert_eq!(section.stages.len(), 4);
         let times = section.stages.iter().flat_map(|stages| &stages.parts);
         assert!(times.clone().count() == 20 && times.clone().all(|(_, time)| time.is_finite()));
+    }
+
+    #[test]
+    fn every_mix_is_measured_and_all_of_it_arrives() {
+        let section = run(&brief(Io::Socket), &Watch::silent()).expect("loopback, and room for two journals");
+        check(&section, 1);
+    }
+
+    #[test]
+    fn between_hosts_all_of_it_arrives_through_af_xdp_beside_both_floors() {
+        let section = run(&brief(Io::Xdp), &Watch::silent()).expect("veth pairs, and room for two journals");
+        if let Some(why) = hosts::missing() {
+            assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
+            assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
+            return;
+        }
+        check(&section, 2);
     }
 }

@@ -88,9 +88,11 @@ impl All {
         let mut parts = vec![
             latency::part(latency.clone(), IoArg::Socket, ground, brief),
             latency::part(latency, IoArg::Xdp, ground, brief),
-            throughput::part(ThroughputOptions::default(), itch, ground, brief),
+            throughput::part(ThroughputOptions::default(), IoArg::Socket, itch, ground, brief),
+            throughput::part(ThroughputOptions::default(), IoArg::Xdp, itch, ground, brief),
             recovery::part(RecoveryOptions::default(), ground, brief),
-            fanout::part(FanoutOptions::default(), brief),
+            fanout::part(FanoutOptions::default(), IoArg::Socket, brief),
+            fanout::part(FanoutOptions::default(), IoArg::Xdp, brief),
         ];
         parts.extend(micro::parts(itch, brief));
         parts
