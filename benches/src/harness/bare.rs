@@ -1,6 +1,6 @@
 //! The barest ends of a line through AF_XDP: what any program pays that sends and receives so. One frame is written and the
-//! kernel called; one is taken from the receive ring and given back. Headers are never looked at and never change: no
-//! lengths, no checksums.
+//! kernel called; one is taken from the receive ring and given back. Headers are never looked at, and change with a packet's
+//! length alone; UDP has no checksum.
 
 use super::error::BenchError;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,35 +18,46 @@ const FRAMES: u32 = 2048;
 
 /// The sending end.
 #[derive(Debug)]
-pub(crate) struct BareSender(Sending);
+pub(crate) struct BareSender {
+    sending: Sending,
+    headers: [u8; HEADERS],
+    /// Bytes of the packet that they are for.
+    length: usize,
+}
 
 impl BareSender {
     /// In the calling thread's network namespace.
     pub(crate) fn open(line: &LineAddress) -> Result<Self, BenchError> {
         let interface = interface(line)?;
-        let mut sending = Sending::open(queue(&interface), FRAMES, FRAME).map_err(fail(line))?;
-        let headers = headers(line, &interface);
-        for frame in &mut sending.free {
-            sending.umem.bytes_mut(frame)[..HEADERS].copy_from_slice(&headers);
-        }
-        Ok(Self(sending))
+        Ok(Self {
+            sending: Sending::open(queue(&interface), FRAMES, FRAME).map_err(fail(line))?,
+            headers: headers(line, &interface),
+            length: usize::MAX,
+        })
     }
 
     /// Sends one packet. What the kernel refuses never comes.
     #[inline]
     pub(crate) fn send(&mut self, packet: &[u8]) {
-        self.0.reclaim();
-        let Some(mut frame) = self.0.free.pop() else {
+        if packet.len() != self.length {
+            self.length = packet.len();
+            set_length(&mut self.headers, packet.len());
+        }
+        let sending = &mut self.sending;
+        sending.reclaim();
+        let Some(mut frame) = sending.free.pop() else {
             return;
         };
-        self.0.umem.bytes_mut(&mut frame)[HEADERS..HEADERS + packet.len()].copy_from_slice(packet);
-        self.0.transmit.push(Descriptor {
+        let bytes = sending.umem.bytes_mut(&mut frame);
+        bytes[..HEADERS].copy_from_slice(&self.headers);
+        bytes[HEADERS..HEADERS + packet.len()].copy_from_slice(packet);
+        sending.transmit.push(Descriptor {
             address: frame.give(),
             length: (HEADERS + packet.len()) as u32,
             options: 0,
         });
-        self.0.transmit.submit();
-        let _ = self.0.wake();
+        sending.transmit.submit();
+        let _ = sending.wake();
     }
 }
 
@@ -123,7 +134,7 @@ fn fail(line: &LineAddress) -> impl FnOnce(XdpError) -> BenchError {
     |source| LineError::Xdp { address, source }.into()
 }
 
-/// Headers that a line's program picks.
+/// Headers that a line's program picks; the lengths are still to be set.
 fn headers(line: &LineAddress, from: &Interface) -> [u8; HEADERS] {
     let mut bytes = [0; HEADERS];
     let group = line.group.octets();
@@ -139,4 +150,19 @@ fn headers(line: &LineAddress, from: &Interface) -> [u8; HEADERS] {
     bytes[34..36].copy_from_slice(&line.port.to_be_bytes());
     bytes[36..38].copy_from_slice(&line.port.to_be_bytes());
     bytes
+}
+
+/// The lengths for a packet, and the checksum of the IPv4 header (RFC 1071): a bridge may look at them.
+fn set_length(headers: &mut [u8; HEADERS], packet: usize) {
+    headers[16..18].copy_from_slice(&((packet + 28) as u16).to_be_bytes());
+    headers[38..40].copy_from_slice(&((packet + 8) as u16).to_be_bytes());
+    headers[24..26].fill(0);
+    let (halves, _) = headers[14..34].as_chunks::<2>();
+    let sum: u32 = halves
+        .iter()
+        .map(|&half| u32::from(u16::from_be_bytes(half)))
+        .sum();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    headers[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }

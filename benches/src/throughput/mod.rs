@@ -13,6 +13,7 @@ mod trial;
 use crate::harness::bed::{Bed, BedConfig};
 use crate::harness::error::BenchError;
 use crate::harness::hosts::{self, Hosts};
+use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Figure, Goal, Section, Timeline, Value};
 use crate::harness::watch::Watch;
 use crate::itch_day::ItchDay;
@@ -210,26 +211,75 @@ fn between_hosts(options: &Options, watch: &Watch) -> Result<Section, BenchError
         describe(&mut section, name, &found, None);
         rates.push(found.confirmed.as_ref().map_or(f64::NAN, Trial::rate));
     }
-    let goals = [Some(Goal::at_least(1.5, 1.5)), None];
-    for (which, goal) in goals.into_iter().enumerate() {
-        section.figures.push(Figure {
-            name: format!("AF_XDP to {}", BETWEEN_HOSTS[which + 1].0),
-            unit: "x".into(),
-            value: Value::Single(rates[0] / rates[which + 1]),
-            goal,
-            note: None,
-        });
-    }
-    watch.step("throughput: as fast as it goes", 0, 1)?;
-    let bed = used(&options, &options.bed, &day)?;
-    let flood = run_one(&bed, &day, Pace::Max, options.bound(options.span))?;
-    show(
-        &mut section,
-        ["AF_XDP, as fast as the publisher can", "rate"],
-        &flood,
-        [None; 2],
-    );
+    section.figures.push(Figure {
+        name: format!("AF_XDP to {}: highest rates", BETWEEN_HOSTS[2].0),
+        unit: "x".into(),
+        value: Value::Single(rates[0] / rates[2]),
+        goal: None,
+        note: Some("copy mode: each packet is allocated and copied for itself, twice".into()),
+    });
+    race(&options, &day, &mut section, watch)?;
     Ok(section)
+}
+
+/// The first two as fast as the publisher can, by turns: a round counts where nothing was lost and recovery had next to
+/// nothing to do, in either. Half as many rounds as the search may take steps.
+fn race(options: &Options, day: &ItchDay, section: &mut Section, watch: &Watch) -> Result<(), BenchError> {
+    let [xdp, plain, _] = BETWEEN_HOSTS;
+    let bed = |(_, io, bursts)| {
+        let bed = BedConfig {
+            io,
+            bursts,
+            ..options.bed.clone()
+        };
+        used(options, &bed, day)
+    };
+    let beds = [bed(xdp)?, bed(plain)?];
+    let (mut rates, rounds) = ([Vec::new(), Vec::new()], options.tries.div_ceil(2));
+    for round in 0..rounds {
+        watch.step("throughput: as fast as it goes, round", round, rounds)?;
+        let mut trials = [None, None];
+        for turn in 0..2 {
+            let which = (round + turn) % 2;
+            trials[which] = Some(run_one(
+                &beds[which],
+                day,
+                Pace::Max,
+                options.bound(options.step),
+            )?);
+        }
+        if trials.iter().flatten().all(Trial::holds) {
+            for (rates, trial) in rates.iter_mut().zip(trials.iter().flatten()) {
+                rates.push(trial.rate());
+            }
+        }
+    }
+    let [of_xdp, of_plain] = &rates;
+    let counted = format!(
+        "{} rounds count, {} dropped: something was lost",
+        of_xdp.len(),
+        rounds - of_xdp.len()
+    );
+    let figures = [
+        (
+            format!("{} to {}", xdp.0, plain.0),
+            "x",
+            Median::of_ratios(of_xdp, of_plain),
+            Some(Goal::at_least(1.5, 1.5)),
+        ),
+        (xdp.0.into(), "messages/s", Median::of(of_xdp), None),
+        (plain.0.into(), "messages/s", Median::of(of_plain), None),
+    ];
+    section
+        .figures
+        .extend(figures.map(|(name, unit, median, goal)| Figure {
+            name: format!("as fast as the publisher can: {name}"),
+            unit: unit.into(),
+            value: Value::Median(median),
+            goal,
+            note: goal.map(|_| counted.clone()),
+        }));
+    Ok(())
 }
 
 fn how(options: &Options, day: &ItchDay) -> Vec<String> {
@@ -484,7 +534,7 @@ mod tests {
             span: Duration::from_millis(300),
             most: Some(100_000),
             step: Duration::from_millis(100),
-            tries: 3,
+            tries: if io == Io::Socket { 3 } else { 1 },
             ..Options::default()
         }
     }
@@ -518,10 +568,12 @@ mod tests {
             assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
             return;
         }
-        assert!(figure(&section, "AF_XDP, as fast as the publisher can: rate") > 0.0);
         for (name, _, _) in BETWEEN_HOSTS {
             figure(&section, &format!("{name}: highest rate"));
         }
-        figure(&section, "AF_XDP to sockets, packet by packet");
+        figure(
+            &section,
+            "as fast as the publisher can: AF_XDP to sockets, packet by packet",
+        );
     }
 }
