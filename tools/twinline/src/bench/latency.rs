@@ -28,8 +28,14 @@ use twinline_benches::latency::{self, Mix, Options, Size};
 
 Without --brief the usual run takes about a minute: 200 rounds of 25 ms of each side.")]
 pub(super) struct Latency {
-    /// What the lines go through
-    #[arg(long, value_name = "HOW", value_enum, default_value = "socket")]
+    /// What the lines go through; xdp makes interfaces of its own, so not with --interface
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value = "socket",
+        conflicts_with = "interface"
+    )]
     io: IoArg,
     /// Sends a second, as in 50k; several: one after the other [default: 50k, unless --burst or --itch is given]
     #[arg(long, value_name = "RATE", value_delimiter = ',', value_parser = units::rate)]

@@ -32,8 +32,14 @@ const MEMORY: &str = "/dev/shm";
 
 Without --brief it takes five to six minutes and, for the fresh segments, up to half of the memory or of the room in --dir.")]
 pub(super) struct Throughput {
-    /// What the lines go through
-    #[arg(long, value_name = "HOW", value_enum, default_value = "socket")]
+    /// What the lines go through; xdp makes interfaces of its own, so not with --interface
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value = "socket",
+        conflicts_with = "interface"
+    )]
     io: IoArg,
     /// One symbol's ITCH 5.0 messages, plain or gzip [default: an hour that is made up]
     #[arg(long, value_name = "FILE")]
