@@ -190,7 +190,7 @@ fn receive(
             }
         }
         let kept = queue.fill.push(frame.give());
-        debug_assert!(kept, "there are as many places as frames");
+        debug_assert!(kept, "there are more places than frames");
     }
     queue.look_ahead();
     queue.receive.release();

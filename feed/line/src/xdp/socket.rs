@@ -79,7 +79,10 @@ impl Receiving {
         let fail = |what| move |cause: io::Error| XdpError::new(queue.interface, what, cause);
         let (umem, free) =
             Umem::new(frames as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
-        let socket = open(queue, &umem, frames, UNUSED)?;
+        // The kernel shows a frame that it has filled before it shows that it has taken it out of the fill ring: with only as
+        // many places as frames there may be none for a frame that is given back at once, and it would be lost.
+        let places = 2 * frames;
+        let socket = open(queue, &umem, places, UNUSED)?;
         sockopt::set_xdp_rx_ring_size(&socket, frames)
             .map_err(|error| fail("make the receive ring")(error.into()))?;
         let offsets = sockopt::xdp_mmap_offsets(&socket)
@@ -87,13 +90,13 @@ impl Receiving {
         let map = |offsets, place, size: u32, entry| {
             map(&socket, offsets, place, size, entry).map_err(fail("map a ring"))
         };
-        let (memory, at) = map(&offsets.fr, XDP_UMEM_PGOFF_FILL_RING, frames, size_of::<u64>())?;
-        let mut fill = Producer::new(memory, at, frames);
+        let (memory, at) = map(&offsets.fr, XDP_UMEM_PGOFF_FILL_RING, places, size_of::<u64>())?;
+        let mut fill = Producer::new(memory, at, places);
         let (memory, at) = map(&offsets.rx, XDP_PGOFF_RX_RING, frames, size_of::<Descriptor>())?;
         let receive = Consumer::new(memory, at, frames);
         for frame in free {
             let filled = fill.push(frame.give());
-            debug_assert!(filled, "there are as many places as frames");
+            debug_assert!(filled, "there are more places than frames");
         }
         fill.submit();
         let socket = bound(queue, socket)?;
