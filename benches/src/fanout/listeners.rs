@@ -1,7 +1,9 @@
 //! The receiving ends, each on a thread of its own: real lines and a real arbiter, which notes when each packet is
-//! delivered; and beside them the barest, one socket. All sleep in the kernel while nothing comes: with many more of them
+//! delivered; and beside them the barest, one socket, or one ring of AF_XDP. All sleep in the kernel while nothing comes: with many more of them
 //! than cores, none can spin.
 
+use crate::harness::bare::BareReceiver;
+use crate::harness::bed::{Bed, BedConfig};
 use crate::harness::error::BenchError;
 use crate::recovery::feed::{PATIENCE, SESSION};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -10,7 +12,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use twinline_feed::run::unix_now;
-use twinline_line::{LineAddress, LineReceiver, ReceiverOptions};
+use twinline_line::{Io, LineAddress, LineReceiver};
 use twinline_listener::arbiter::Position;
 use twinline_listener::{Arbiter, ArbiterConfig, Delivery, Notice, Origin, Sink};
 use twinline_wire::header::DEFAULT_PACKET_LEN;
@@ -52,6 +54,18 @@ pub(super) trait Receive: Send {
     fn run(&mut self, end: &End) -> Result<Had, BenchError>;
 }
 
+/// Sleeps until one of these has something, for so long at most.
+fn sleep<const COUNT: usize>(mut wait: [PollFd<'_>; COUNT]) -> Result<(), BenchError> {
+    let timeout = Timespec {
+        tv_sec: 0,
+        tv_nsec: i64::from(LOOK.subsec_nanos()),
+    };
+    match poll(&mut wait, Some(&timeout)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(BenchError::io("wait for the lines")(error.into())),
+    }
+}
+
 /// Both lines and an arbiter.
 pub(super) struct Light {
     lines: [LineReceiver; 2],
@@ -61,8 +75,9 @@ pub(super) struct Light {
 
 impl Light {
     /// One that goes on at `next`.
-    pub(super) fn open(lines: &[LineAddress; 2], next: u64) -> Result<Self, BenchError> {
-        let open = |line| LineReceiver::open(line, &ReceiverOptions::default(), DEFAULT_PACKET_LEN);
+    pub(super) fn open(bed: &Bed, next: u64) -> Result<Self, BenchError> {
+        let (lines, receiver) = (bed.lines(), bed.config().receiver());
+        let open = |line| LineReceiver::open(line, &receiver, DEFAULT_PACKET_LEN);
         let position = Position {
             session: SESSION,
             epoch: 1,
@@ -94,16 +109,8 @@ impl Receive for Light {
     fn run(&mut self, end: &End) -> Result<Had, BenchError> {
         let mut notes = Notes::default();
         let mut patience = Patience(Instant::now());
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: i64::from(LOOK.subsec_nanos()),
-        };
         while !end.is_reached(self.arbiter.position().next) && !patience.is_over() {
-            let mut wait = [0, 1].map(|line| PollFd::new(&self.lines[line], PollFlags::IN));
-            match poll(&mut wait, Some(&timeout)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(BenchError::io("wait for the lines")(error.into())),
-            }
+            sleep(self.lines.each_ref().map(|line| PollFd::new(line, PollFlags::IN)))?;
             let now = self.start.elapsed().as_nanos() as u64;
             for (line, origin) in self.lines.iter_mut().zip([Origin::LineA, Origin::LineB]) {
                 let arbiter = &mut self.arbiter;
@@ -119,19 +126,43 @@ impl Receive for Light {
     }
 }
 
-/// One socket on line A.
-pub(super) struct Bare(UdpSocket);
+/// One end of one line, with nothing behind it.
+pub(super) enum Bare {
+    Socket(UdpSocket),
+    Xdp(BareReceiver),
+}
 
 impl Bare {
-    /// On the host of this address.
-    pub(super) fn open((group, port): (Ipv4Addr, u16), interface: Ipv4Addr) -> Result<Self, BenchError> {
+    /// In the calling thread's network namespace.
+    pub(super) fn open(line: &LineAddress, config: &BedConfig) -> Result<Self, BenchError> {
+        if config.io == Io::Xdp {
+            return Ok(Self::Xdp(BareReceiver::open(line)?));
+        }
+        let interface = line.find_interface()?.map(|interface| interface.address);
         let open = || -> io::Result<UdpSocket> {
-            let socket = UdpSocket::bind((group, port))?;
-            socket.join_multicast_v4(&group, &interface)?;
+            let socket = UdpSocket::bind((line.group, line.port))?;
+            socket.join_multicast_v4(&line.group, &interface.unwrap_or(Ipv4Addr::UNSPECIFIED))?;
             socket.set_read_timeout(Some(LOOK))?;
             Ok(socket)
         };
-        Ok(Self(open().map_err(BenchError::io("open a bare receiver"))?))
+        Ok(Self::Socket(
+            open().map_err(BenchError::io("open a bare receiver"))?,
+        ))
+    }
+
+    /// Sleeps until something is there; its number.
+    fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<u64>, BenchError> {
+        let number = |packet: &[u8]| packet.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        match self {
+            Self::Socket(socket) => Ok(socket
+                .recv(buffer)
+                .ok()
+                .and_then(|length| number(&buffer[..length]))),
+            Self::Xdp(receiver) => {
+                sleep([PollFd::new(receiver, PollFlags::IN)])?;
+                Ok(receiver.receive(number).flatten())
+            }
+        }
     }
 }
 
@@ -141,10 +172,7 @@ impl Receive for Bare {
         let mut buffer = [0; DEFAULT_PACKET_LEN];
         let (mut next, mut patience) = (0, Patience(Instant::now()));
         while !end.is_reached(next) && !patience.is_over() {
-            if self.0.recv(&mut buffer).is_ok()
-                && let Some(number) = buffer.first_chunk()
-            {
-                let number = u64::from_le_bytes(*number);
+            if let Some(number) = self.receive(&mut buffer)? {
                 had.push((number, unix_now()));
                 (next, patience) = (number + 1, Patience(Instant::now()));
             }

@@ -7,8 +7,10 @@
 
 mod listeners;
 
+use crate::harness::bare::BareSender;
 use crate::harness::bed::{Bed, BedConfig};
 use crate::harness::error::BenchError;
+use crate::harness::hosts;
 use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Figure, Section, Value};
 use crate::harness::slice::latencies;
@@ -22,13 +24,15 @@ use std::net::Ipv4Addr;
 use std::thread;
 use std::time::Duration;
 use twinline_feed::run::unix_now;
-use twinline_line::{LineAddress, LineSender, SendOutcome, SenderOptions};
+use twinline_line::{Io, LineAddress, LineSender, SendOutcome, SenderOptions};
 use twinline_namespaces::{Networks, missing};
 
 /// The line of the barest receivers.
 const BARE: (Ipv4Addr, u16) = (Ipv4Addr::new(239, 78, 9, 3), 17_003);
 /// From one message to the next: all have had the one before.
 const APART: Duration = Duration::from_millis(5);
+/// The receive buffer of a line: a message is taken before the next one is sent, and sixty hosts share one memory.
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// Messages of a round that only warm up.
 const WARM: usize = 5;
 
@@ -68,26 +72,50 @@ impl Options {
     }
 }
 
-/// Measures the fan-out. Where there can be no namespaces the section says so in one line, and has no figures.
+/// Measures the fan-out. Where there can be no namespaces, or no AF_XDP that is asked for, the section says so in one line,
+/// and has no figures.
 ///
 /// # Errors
 /// If something cannot be opened or fails, or a message does not come to every listener.
 pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
+    let xdp = options.bed.io == Io::Xdp;
+    let (name, title, skip) = match xdp {
+        false => (
+            "fanout",
+            "From the first listener that has a message to the last",
+            missing(),
+        ),
+        true => (
+            "fanout-xdp",
+            "Through AF_XDP, from the first listener that has a message to the last",
+            hosts::missing(),
+        ),
+    };
     let mut section = Section {
-        name: "fanout".into(),
-        title: "From the first listener that has a message to the last".into(),
+        name: name.into(),
+        title: title.into(),
         ..Section::default()
     };
-    if let Some(why) = missing() {
+    if let Some(why) = skip {
         section.not_measured.push(format!("Skipped: {why}."));
         return Ok(section);
     }
+    let (networks, bare) = match xdp {
+        false => (
+            "on one bridge",
+            "sleeps in `recv` on one socket, of datagrams of the same size on one line",
+        ),
+        true => (
+            "on a bridge for each line, AF_XDP at both ends (programs native, copy mode)",
+            "sleeps until one AF_XDP socket has a frame of the same size, on a bridge of its own",
+        ),
+    };
     section.how.push(format!(
-        "One publisher and its listeners, each in a network namespace of its own on one bridge. A listener is one thread that \
+        "One publisher and its listeners, each in a network namespace of its own {networks}. A listener is one thread that \
          sleeps until a line has something, with real line receivers and a real arbiter; no journal, ring or recovery. Beside \
-         it, round by round, the barest receiver: a thread that sleeps in `recv` on one socket, of datagrams of the same size \
-         on one line. {} messages a round, {APART:?} apart, {} rounds. All threads share the cores of this machine: with many \
-         listeners the spread is mostly the time that they take to wake one after the other.",
+         it, round by round, the barest receiver: a thread that {bare}. {} messages a round, {APART:?} apart, {} rounds. All \
+         threads share the cores of this machine: with many listeners the spread is mostly the time that they take to wake one \
+         after the other.",
         options.messages, options.rounds
     ));
     measure(options, watch, &mut section)?;
@@ -98,22 +126,31 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
 }
 
 fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<(), BenchError> {
+    // An interface's queue has one AF_XDP socket.
+    let names: &[&str] = match options.bed.io {
+        Io::Xdp => &["line-a", "line-b", "bare"],
+        _ => &["line"],
+    };
     // Host 1 publishes.
-    let mut hosts = Networks::new(&["line"])?;
+    let mut hosts = Networks::new(names)?;
     hosts.grow(1)?;
     let bed = Bed::new(&BedConfig {
-        interfaces: ["line".into(), "line".into()],
+        interfaces: [0, 1].map(|line| names[line % names.len()].into()),
+        receive_buffer: RECEIVE_BUFFER,
         ..options.bed.clone()
     })?;
     let bare = LineAddress {
         group: BARE.0,
         port: BARE.1,
-        interface: Some("line".into()),
+        interface: names.last().map(ToString::to_string),
     };
     let mut sending = hosts.host(1).within(|| -> Result<Sending, BenchError> {
         Ok(Sending {
             feed: Feed::open(&bed)?,
-            bare: LineSender::open(&bare, SenderOptions::default())?,
+            bare: match options.bed.io {
+                Io::Xdp => Mouth::Xdp(BareSender::open(&bare)?),
+                _ => Mouth::Socket(LineSender::open(&bare, SenderOptions::default())?),
+            },
             datagram: Vec::new(),
         })
     })??;
@@ -126,9 +163,9 @@ fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<()
         let mut floor = Spread::new();
         for _ in 0..options.rounds {
             let next = sending.feed.next();
-            let light = receivers(&hosts, count, |_| Light::open(bed.lines(), next))?;
+            let light = receivers(&hosts, count, || Light::open(&bed, next))?;
             ours.round(receive(light, options.messages, |_| sending.publish())?)?;
-            let bare = receivers(&hosts, count, |host| Bare::open(BARE, hosts.address(0, host)))?;
+            let bare = receivers(&hosts, count, || Bare::open(&bare, bed.config()))?;
             floor.round(receive(bare, options.messages, |number| {
                 sending.send_bare(number)
             })?)?;
@@ -138,10 +175,16 @@ fn measure(options: &Options, watch: &Watch, section: &mut Section) -> Result<()
     Ok(())
 }
 
+/// What sends to the barest receivers.
+enum Mouth {
+    Socket(LineSender),
+    Xdp(BareSender),
+}
+
 /// What sends, on host 1.
 struct Sending {
     feed: Feed,
-    bare: LineSender,
+    bare: Mouth,
     /// As long as a packet with one message.
     datagram: Vec<u8>,
 }
@@ -157,7 +200,14 @@ impl Sending {
     /// A datagram for the barest receivers; its number.
     fn send_bare(&mut self, number: u64) -> Result<u64, BenchError> {
         self.datagram[..8].copy_from_slice(&number.to_le_bytes());
-        match self.bare.send(&self.datagram) {
+        let outcome = match &mut self.bare {
+            Mouth::Socket(sender) => sender.send(&self.datagram),
+            Mouth::Xdp(sender) => {
+                sender.send(&self.datagram);
+                SendOutcome::Sent
+            }
+        };
+        match outcome {
             SendOutcome::Sent => Ok(number),
             other => Err(BenchError::Broken(format!("a datagram was not sent: {other:?}"))),
         }
@@ -168,10 +218,10 @@ impl Sending {
 fn receivers<R: Receive>(
     hosts: &Networks,
     count: usize,
-    open: impl Fn(usize) -> Result<R, BenchError> + Sync,
+    open: impl Fn() -> Result<R, BenchError> + Sync,
 ) -> Result<Vec<R>, BenchError> {
     (2..count + 2)
-        .map(|host| hosts.host(host).within(|| open(host))?)
+        .map(|host| hosts.host(host).within(&open)?)
         .collect()
 }
 
@@ -299,10 +349,12 @@ fn report(count: usize, ours: &Spread, floor: &Spread, section: &mut Section) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_listener_has_every_message_and_the_spread_is_measured() {
-        let section = run(&Options::default().brief(), &Watch::silent()).expect("loopback works");
-        if let Some(why) = missing() {
+    /// That everything comes and the spread is measured; with a line that says so, nothing where `missing`, never in CI.
+    fn check(io: Io, missing: Option<&str>) {
+        let mut options = Options::default().brief();
+        options.bed.io = io;
+        let section = run(&options, &Watch::silent()).expect("namespaces work");
+        if let Some(why) = missing {
             assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
             assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
             assert!(section.figures.is_empty());
@@ -326,6 +378,16 @@ mod tests {
         );
         // Two rounds of twenty messages, the first five of each not counted.
         assert!(section.distributions.iter().all(|of| of.count == 30));
+    }
+
+    #[test]
+    fn every_listener_has_every_message_and_the_spread_is_measured() {
+        check(Io::Socket, missing());
+    }
+
+    #[test]
+    fn through_af_xdp_every_listener_has_every_message_too() {
+        check(Io::Xdp, hosts::missing());
     }
 
     #[test]

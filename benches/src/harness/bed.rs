@@ -3,6 +3,7 @@
 
 use super::error::BenchError;
 use super::halt::{Halted, halt};
+use super::hosts::{Hosts, LINES};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,14 +11,16 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tempfile::TempDir;
+use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{self, Lines, Opened, Place, PublisherConfig};
 use twinline_feed::run::{Idle, pin, unix_now};
 use twinline_journal::epoch::Holder;
 use twinline_journal::{JournalConfig, Prepare, Retention, SyncPolicy};
-use twinline_line::{DEFAULT_RECEIVE_BUFFER, LineAddress, ReceiverOptions};
+use twinline_line::{DEFAULT_RECEIVE_BUFFER, Io, LineAddress, ReceiverOptions, SenderOptions};
 use twinline_listener::{
     ArbiterConfig, GapConfig, ListenError, Listener, ListenerConfig, Live, Report, RingPlace,
 };
+use twinline_namespaces::Namespace;
 use twinline_recovery::server::StopHandle;
 use twinline_recovery::{ClientConfig, Service, ServiceConfig, ServiceError};
 use twinline_wire::header::DEFAULT_PACKET_LEN;
@@ -34,6 +37,10 @@ pub struct BedConfig {
     pub dir: Option<PathBuf>,
     /// The interfaces of line A and line B.
     pub interfaces: [String; 2],
+    /// Through what the lines go.
+    pub io: Io,
+    /// The publisher and the listener are on hosts of their own; `None`: on this one.
+    pub hosts: Option<Arc<Hosts>>,
     /// When both journals are made durable.
     pub sync: SyncPolicy,
     /// Bytes of both journals' segments.
@@ -55,6 +62,8 @@ impl Default for BedConfig {
         Self {
             dir: None,
             interfaces: ["lo".into(), "lo".into()],
+            io: Io::Socket,
+            hosts: None,
             sync: SyncPolicy::None,
             segment_size: 64 << 20,
             segments: Some(4),
@@ -76,6 +85,59 @@ impl BedConfig {
         match self.cores {
             Some(cores) => Ok(pin(cores[which])?),
             None => Ok(()),
+        }
+    }
+
+    /// The same between two hosts.
+    pub fn between(self, hosts: &Arc<Hosts>) -> Self {
+        Self {
+            interfaces: LINES.map(Into::into),
+            hosts: Some(Arc::clone(hosts)),
+            ..self
+        }
+    }
+
+    /// Does `open` on the publisher's host: the sockets that it opens and the threads that it starts belong there.
+    ///
+    /// # Errors
+    /// Its own.
+    pub fn publishing<T: Send>(
+        &self,
+        open: impl FnOnce() -> Result<T, BenchError> + Send,
+    ) -> Result<T, BenchError> {
+        on(self.hosts.as_deref().map(Hosts::publisher), open)
+    }
+
+    /// Does `open` on the listener's host.
+    ///
+    /// # Errors
+    /// Its own.
+    pub fn listening<T: Send>(
+        &self,
+        open: impl FnOnce() -> Result<T, BenchError> + Send,
+    ) -> Result<T, BenchError> {
+        on(self.hosts.as_deref().map(Hosts::listener), open)
+    }
+
+    /// How a line is received.
+    pub fn receiver(&self) -> ReceiverOptions {
+        ReceiverOptions {
+            receive_buffer: self.receive_buffer,
+            io: self.io,
+            ..ReceiverOptions::default()
+        }
+    }
+
+    /// In a sentence: what the lines go over.
+    pub fn say_lines(&self) -> String {
+        let [a, b] = &self.interfaces;
+        match (&self.hosts, self.io) {
+            (None, _) => format!("Lines on {a} and {b}."),
+            (Some(_), Io::Xdp) => {
+                "Lines through AF_XDP, programs native, in copy mode; publisher and listener each in a network namespace, a                  veth pair between them for each line."
+                    .into()
+            }
+            (Some(_), _) => "Lines through sockets between two network namespaces, a veth pair for each line.".into(),
         }
     }
 
@@ -110,6 +172,16 @@ impl BedConfig {
             "Both journals, in {}, {sync}; {segments}, of {size} MiB.",
             dir.display()
         )
+    }
+}
+
+fn on<T: Send>(
+    host: Option<&Namespace>,
+    open: impl FnOnce() -> Result<T, BenchError> + Send,
+) -> Result<T, BenchError> {
+    match host {
+        Some(host) => host.within(open)?,
+        None => open(),
     }
 }
 
@@ -155,6 +227,21 @@ impl Bed {
     /// Lines A and B, groups that no other process of this machine uses.
     pub fn lines(&self) -> &[LineAddress; 2] {
         &self.lines
+    }
+
+    /// The publisher's ends of both lines.
+    ///
+    /// # Errors
+    /// If they cannot be opened.
+    pub fn senders(&self) -> Result<NetworkLines, BenchError> {
+        let options = SenderOptions {
+            segmentation: self.config.bursts,
+            io: self.config.io,
+            ..SenderOptions::default()
+        };
+        let [a, b] = &self.lines;
+        self.config
+            .publishing(|| Ok(NetworkLines::open(a, b, [options; 2])?))
     }
 
     /// Where the ring is.
@@ -214,9 +301,12 @@ impl Bed {
     /// # Errors
     /// If it cannot be started.
     pub fn serve(&self) -> Result<Serving, BenchError> {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let service = Service::bind(ServiceConfig::new(self.publisher_journal(), CHANNEL, any))
-            .map_err(BenchError::recovery)?;
+        let host = self.config.hosts.as_deref();
+        let any = SocketAddr::from((host.map_or(Ipv4Addr::LOCALHOST, Hosts::service), 0));
+        let service = self.config.publishing(|| {
+            Service::bind(ServiceConfig::new(self.publisher_journal(), CHANNEL, any))
+                .map_err(BenchError::recovery)
+        })?;
         let (address, stop) = (service.local_addr(), service.stop_handle());
         let thread = thread::Builder::new()
             .name("recovery".into())
@@ -237,10 +327,7 @@ impl Bed {
         let ring = self.ring().zip(self.config.ring);
         let config = ListenerConfig {
             lines: self.lines.clone(),
-            receiver: [0, 1].map(|_| ReceiverOptions {
-                receive_buffer: self.config.receive_buffer,
-                ..ReceiverOptions::default()
-            }),
+            receiver: [0, 1].map(|_| self.config.receiver()),
             recovery: vec![recovery.address],
             client: ClientConfig::new("bench", CHANNEL),
             journal: self.listener_journal(),
@@ -261,7 +348,8 @@ impl Bed {
             idle: Idle::Spin,
             until_end,
         };
-        let listener = Listener::open(&config)?;
+        // With the thread that recovers.
+        let listener = self.config.listening(|| Ok(Listener::open(&config)?))?;
         let (live, stop) = (listener.live(), Arc::new(AtomicBool::new(false)));
         let stopped = Arc::clone(&stop);
         let thread = thread::Builder::new()

@@ -1,7 +1,7 @@
 //! Halts a thread that never waits for anything: the floor is measured on the core of a listener that spins.
 //!
 //! A signal is sent to the thread; its handler sleeps until the thread may go on. Nothing is asked of the thread: not a line
-//! of the listener's code knows of it. All of this package's unsafe code.
+//! of the listener's code knows of it.
 
 use super::error::BenchError;
 use libc::{c_int, c_void, siginfo_t};

@@ -8,11 +8,13 @@
 //! A [`Bed`](bed::Bed) is the real thing to measure: publisher, recovery service and listener in threads of this process;
 //! its listener can be [halted](halt) while the floor runs, as a thread that spins would disturb that.
 
+pub(crate) mod bare;
 pub mod bed;
 pub mod clock;
 pub mod error;
 pub mod gaps;
 pub mod halt;
+pub mod hosts;
 pub mod median;
 pub mod pace;
 pub mod pairs;

@@ -1,22 +1,28 @@
 //! The floor: the barest program for the same transport, bytes, clock reads and times. One thread sends on a connected
-//! socket, another spins on its receiving one; a packet is nothing but bytes with a number in it.
+//! socket, another spins on its receiving one; or the same with the rings of AF_XDP. A packet is nothing but bytes with a
+//! number in it.
 
 use super::load::Send;
 use super::measured::{Hearing, Times};
+use crate::harness::bare::{BareReceiver, BareSender};
 use crate::harness::bed::{BedConfig, own_group};
 use crate::harness::clock::Clock;
 use crate::harness::error::BenchError;
 use crate::harness::gaps::Gaps;
+use crate::harness::result::Goal;
 use crate::harness::slice::Slice;
 use crate::harness::tie::{Tie, Ties};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
+use std::fmt::Debug;
 use std::io;
+use std::marker;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use twinline_feed::run::unix_now;
+use twinline_line::LineAddress;
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 
 /// Where a packet has its number: where ours has its sequence.
@@ -26,11 +32,67 @@ const PATIENCE: u64 = 100_000_000;
 /// The receive buffer, as large as a listener's.
 const BUFFER: usize = twinline_line::DEFAULT_RECEIVE_BUFFER;
 
+/// The sending end of the barest program.
+pub(super) trait Mouth: Debug {
+    /// Sends a packet. What is refused never comes, and counts as lost.
+    fn send(&mut self, packet: &[u8]);
+}
+
+/// Its receiving end.
+trait Ear {
+    /// The number of a packet, if one is there.
+    fn hear(&mut self) -> Option<u64>;
+}
+
+impl Mouth for UdpSocket {
+    #[inline]
+    fn send(&mut self, packet: &[u8]) {
+        let _ = Self::send(self, packet);
+    }
+}
+
+impl Mouth for BareSender {
+    #[inline]
+    fn send(&mut self, packet: &[u8]) {
+        self.send(packet);
+    }
+}
+
+impl Ear for (UdpSocket, [u8; DEFAULT_PACKET_LEN]) {
+    #[inline]
+    fn hear(&mut self) -> Option<u64> {
+        self.0.recv(&mut self.1).ok().map(|_| number_of(&self.1))
+    }
+}
+
+impl Ear for BareReceiver {
+    #[inline]
+    fn hear(&mut self) -> Option<u64> {
+        self.receive(number_of)
+    }
+}
+
+#[inline]
+fn number_of(packet: &[u8]) -> u64 {
+    let number = packet.get(NUMBER_AT..).and_then(<[u8]>::first_chunk);
+    number.map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
+}
+
+/// What a floor stands for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// What it is called: `floor`.
+    pub(super) name: &'static str,
+    /// What the ratio to it is to be, for the usual mix.
+    pub(super) goal: Option<Goal>,
+}
+
 /// The sending end, and the thread with the receiving one.
 #[derive(Debug)]
 pub(super) struct Floor {
+    pub(super) kind: Kind,
     clock: Clock,
-    socket: UdpSocket,
+    mouth: Box<dyn Mouth>,
     jobs: Option<Sender<Vec<u64>>>,
     heard: Receiver<Vec<u64>>,
     /// The receiving thread spins.
@@ -45,38 +107,44 @@ pub(super) struct Floor {
 }
 
 impl Floor {
-    pub(super) fn new(config: &BedConfig, clock: &Clock) -> Result<Self, BenchError> {
-        let address = own_group(&config.interfaces[0], 2);
-        let fail = || BenchError::io(format!("open the floor's sockets for {address}"));
-        let interface = address.find_interface()?;
-        let index = interface.as_ref().map_or(0, |interface| interface.index);
-        let group = SocketAddrV4::new(address.group, address.port);
-        let open = |receive: bool| -> io::Result<UdpSocket> {
-            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-            socket.set_nonblocking(true)?;
-            if receive {
-                socket.set_reuse_address(true)?;
-                socket.set_multicast_all_v4(false)?;
-                // As much as the system grants: what is lost is counted.
-                let _ = socket.set_recv_buffer_size(BUFFER);
-                socket.bind(&group.into())?;
-                socket.join_multicast_v4_n(&address.group, &InterfaceIndexOrAddress::Index(index))?;
-            } else {
-                socket.set_multicast_loop_v4(true)?;
-                if let Some(interface) = &interface {
-                    socket.set_multicast_if_v4(&interface.address)?;
-                    socket.bind(&SocketAddrV4::new(interface.address, 0).into())?;
-                }
-                socket.connect(&group.into())?;
-            }
-            Ok(socket.into())
-        };
-        let (receiver, socket) = (open(true).map_err(fail())?, open(false).map_err(fail())?);
+    /// Through UDP sockets over this interface.
+    pub(super) fn udp(
+        kind: Kind,
+        config: &BedConfig,
+        interface: &str,
+        clock: &Clock,
+    ) -> Result<Self, BenchError> {
+        let line = own_group(interface, 2);
+        let receiver = config.listening(|| socket(&line, true))?;
+        let sender = config.publishing(|| socket(&line, false))?;
+        Self::start(kind, config, clock, sender, (receiver, [0; DEFAULT_PACKET_LEN]))
+    }
+
+    /// Through AF_XDP over this interface.
+    pub(super) fn xdp(
+        kind: Kind,
+        config: &BedConfig,
+        interface: &str,
+        clock: &Clock,
+    ) -> Result<Self, BenchError> {
+        let line = own_group(interface, 2);
+        let receiver = config.listening(|| BareReceiver::open(&line))?;
+        let sender = config.publishing(|| BareSender::open(&line))?;
+        Self::start(kind, config, clock, sender, receiver)
+    }
+
+    fn start(
+        kind: Kind,
+        config: &BedConfig,
+        clock: &Clock,
+        mouth: impl Mouth + 'static,
+        ear: impl Ear + marker::Send + 'static,
+    ) -> Result<Self, BenchError> {
         let (jobs, jobs_there) = channel();
         let (heard_there, heard) = channel();
         let (ready, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let hearing = Spinning {
-            socket: receiver,
+        let mut hearing = Spinning {
+            ear,
             clock: clock.clone(),
             ready: Arc::clone(&ready),
             stop: Arc::clone(&stop),
@@ -91,8 +159,9 @@ impl Floor {
             })
             .map_err(BenchError::io("start the floor's thread"))?;
         Ok(Self {
+            kind,
             clock: clock.clone(),
-            socket,
+            mouth: Box::new(mouth),
             jobs: Some(jobs),
             heard,
             ready,
@@ -132,8 +201,7 @@ impl Floor {
                 std::hint::spin_loop();
             };
             self.packet[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&(number as u64).to_le_bytes());
-            // What a full socket refuses never comes, and counts as lost.
-            let _ = self.socket.send(&self.packet[..send.length]);
+            self.mouth.send(&self.packet[..send.length]);
             self.sent.push(Times { due, began });
         }
         let patience = self.clock.now() + PATIENCE;
@@ -170,34 +238,58 @@ impl Drop for Floor {
     }
 }
 
+/// One end of a line on a socket.
+fn socket(line: &LineAddress, receive: bool) -> Result<UdpSocket, BenchError> {
+    let interface = line.find_interface()?;
+    let index = interface.as_ref().map_or(0, |interface| interface.index);
+    let group = SocketAddrV4::new(line.group, line.port);
+    let open = || -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        if receive {
+            socket.set_reuse_address(true)?;
+            socket.set_multicast_all_v4(false)?;
+            // As much as the system grants: what is lost is counted.
+            let _ = socket.set_recv_buffer_size(BUFFER);
+            socket.bind(&group.into())?;
+            socket.join_multicast_v4_n(&line.group, &InterfaceIndexOrAddress::Index(index))?;
+        } else {
+            socket.set_multicast_loop_v4(true)?;
+            if let Some(interface) = &interface {
+                socket.set_multicast_if_v4(&interface.address)?;
+                socket.bind(&SocketAddrV4::new(interface.address, 0).into())?;
+            }
+            socket.connect(&group.into())?;
+        }
+        Ok(socket.into())
+    };
+    open().map_err(BenchError::io(format!("open the floor's sockets for {line}")))
+}
+
 /// The receiving thread.
-struct Spinning {
-    socket: UdpSocket,
+struct Spinning<E> {
+    ear: E,
     clock: Clock,
     ready: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
 }
 
-impl Spinning {
+impl<E: Ear> Spinning<E> {
     /// Waits for a slice, spins until all of it has come, and says when that was, in real time.
-    fn run(&self, jobs: &Receiver<Vec<u64>>, heard: &Sender<Vec<u64>>) {
-        let mut buffer = [0; DEFAULT_PACKET_LEN];
+    fn run(&mut self, jobs: &Receiver<Vec<u64>>, heard: &Sender<Vec<u64>>) {
         while let Ok(mut times) = jobs.recv() {
             // What came late for the slice before.
-            while self.socket.recv(&mut buffer).is_ok() {}
+            while self.ear.hear().is_some() {}
             let mut gaps = Gaps::new(self.clock.now());
             self.ready.store(true, Ordering::Release);
             let mut missing = times.len();
             while missing > 0 && !self.stop.load(Ordering::Relaxed) {
                 // As a listener does in each turn.
                 gaps.look(self.clock.now());
-                if self.socket.recv(&mut buffer).is_err() {
+                let Some(number) = self.ear.hear() else {
                     continue;
-                }
+                };
                 let now = unix_now();
-                let number = buffer[NUMBER_AT..]
-                    .first_chunk()
-                    .map_or(0, |bytes| u64::from_le_bytes(*bytes));
                 if let Some(time) = times.get_mut(number as usize)
                     && *time == 0
                 {

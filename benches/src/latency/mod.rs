@@ -1,8 +1,12 @@
 //! One-way latency: from the publish call to delivery in the listener, and on to a reader of its ring, beside the floor.
 //!
-//! Rounds of two slices: [`ours`] and the [`floor`], with the same times, bytes and clock reads, in turn on the same two
-//! cores. Both sides' threads live through all rounds; the one that is not measured stands still: the floor's receiver waits
+//! Rounds of slices: [`ours`] and the [`floor`], with the same times, bytes and clock reads, in turn on the same two
+//! cores. All sides' threads live through all rounds; the one that is not measured stands still: the floor's receiver waits
 //! for its turn, the listener's thread, which spins, is [halted](crate::harness::halt).
+//!
+//! Over loopback through sockets, beside the barest sockets; or through AF_XDP between two hosts of our own, beside the barest
+//! program that does that and the barest sockets between the same hosts, each on a cable of its own: an interface's queue
+//! has one AF_XDP socket.
 
 mod floor;
 mod load;
@@ -15,23 +19,25 @@ pub use load::{FULL, Mix, SAMPLE_LEN, Sample, Size};
 use crate::harness::bed::BedConfig;
 use crate::harness::clock::Clock;
 use crate::harness::error::BenchError;
+use crate::harness::hosts::{self, Hosts};
 use crate::harness::pairs::Pairs;
 use crate::harness::result::{Distribution, Figure, Goal, Section, Timeline, Value};
 use crate::harness::slice::{Slice, latencies};
 use crate::harness::threads::on_core;
 use crate::harness::watch::Watch;
-use floor::Floor;
+use floor::{Floor, Kind};
 use hdrhistogram::Histogram;
 use load::Feed;
 use ours::Ours;
+use std::sync::Arc;
 use std::time::Duration;
+use twinline_line::Io;
 use twinline_wire::Message;
 
 /// A slice begins so long after it was begun, in nanoseconds: caches are warm, the other thread is ready.
 const LEAD: u64 = 300_000;
-/// Candidates of a round.
-const FLOOR: usize = 0;
-const OURS: usize = 1;
+/// The cables of the floors between hosts.
+const FLOORS: [&str; 2] = ["floor-xdp", "floor-udp"];
 
 /// What to measure, and how.
 #[derive(Clone, Debug)]
@@ -78,40 +84,97 @@ impl Default for Options {
 
 /// What the rounds of one mix came to.
 struct Run {
+    /// The floors, and ours last.
     pairs: Pairs,
     /// Ours, of all rounds, the dropped ones too.
     all: Histogram<u64>,
     to_reader: Histogram<u64>,
     hop: Histogram<u64>,
-    /// Seconds since the run began, and the p50 of the floor and ours, and the greater share that was stolen.
-    line: Vec<(f64, [f64; 3])>,
+    /// Seconds since the run began, and the p50 of the floors and ours, and the greatest share that was stolen.
+    line: Vec<(f64, Vec<f64>)>,
 }
 
-/// Measures.
+/// Measures. Through AF_XDP where the bed says so and there can be hosts for it; where there cannot, the section says so
+/// in one line, and has no figures.
 ///
 /// # Errors
 /// If something does not work that must: a message is lost, a core cannot be had.
 pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
-    let clock = Clock::new();
+    if options.bed.io == Io::Socket {
+        let section = Section {
+            name: "latency".into(),
+            title: "One way: publish call to delivery".into(),
+            how: how(options),
+            not_measured: vec![
+                "Two machines: publisher and listener share one kernel, one clock and its caches.".into(),
+                "A network: loopback has no wire, no switch, no interrupt of a card.".into(),
+            ],
+            ..Section::default()
+        };
+        let floor = |options: &Options, clock: &Clock| {
+            let on_loopback = options.bed.interfaces.iter().all(|name| name == "lo");
+            let kind = Kind {
+                name: "floor",
+                goal: on_loopback.then(|| Goal::at_most(1.03, 1.15)),
+            };
+            let interface = &options.bed.interfaces[0];
+            Ok(vec![Floor::udp(kind, &options.bed, interface, clock)?])
+        };
+        return measure(options, section, floor, watch);
+    }
     let mut section = Section {
-        name: "latency".into(),
-        title: "One way: publish call to delivery".into(),
-        how: how(options),
-        not_measured: vec![
-            "Two machines: publisher and listener share one kernel, one clock and its caches.".into(),
-            "A network: loopback has no wire, no switch, no interrupt of a card.".into(),
-        ],
+        name: "latency-xdp".into(),
+        title: "One way through AF_XDP: publish call to delivery".into(),
         ..Section::default()
     };
+    if let Some(why) = hosts::missing() {
+        section.not_measured.push(format!("Skipped: {why}."));
+        return Ok(section);
+    }
+    let hosts = Arc::new(Hosts::new(&FLOORS)?);
+    let options = Options {
+        bed: options.bed.clone().between(&hosts),
+        ..options.clone()
+    };
+    section.how = how(&options);
+    section.not_measured = vec![
+        "Two machines, and a network card: its driver's queues and interrupts, zero-copy. Between two namespaces the sender's \
+         core does the receiving kernel's work, too."
+            .into(),
+    ];
+    let floors = |options: &Options, clock: &Clock| {
+        let xdp = Kind {
+            name: "AF_XDP floor",
+            goal: Some(Goal::at_most(1.15, 1.15)),
+        };
+        let udp = Kind {
+            name: "UDP floor",
+            goal: Some(Goal::at_most(0.55, 0.7)),
+        };
+        Ok(vec![
+            Floor::xdp(xdp, &options.bed, FLOORS[0], clock)?,
+            Floor::udp(udp, &options.bed, FLOORS[1], clock)?,
+        ])
+    };
+    measure(&options, section, floors, watch)
+}
+
+fn measure(
+    options: &Options,
+    mut section: Section,
+    floors: impl FnOnce(&Options, &Clock) -> Result<Vec<Floor>, BenchError> + Send,
+    watch: &Watch,
+) -> Result<Section, BenchError> {
+    let clock = Clock::new();
     let report = on_core("bench", None, || {
         // Ours ends first: the floor's thread may need the listener's core to end.
-        let mut floor = Floor::new(&options.bed, &clock)?;
+        let mut floors = floors(options, &clock)?;
         let mut ours = Ours::new(&options.bed, &clock)?;
         options.bed.pin(0)?;
         for mix in &options.mixes {
             let mut feed = Feed::new(mix, options.slice)?;
-            let run = rounds(options, mix, &mut feed, &mut ours, &mut floor, &clock, watch)?;
-            describe(options, mix, &run, &mut section);
+            let run = rounds(options, mix, &mut feed, &mut ours, &mut floors, &clock, watch)?;
+            describe(mix, &run, &floors, &mut section);
         }
         ours.finish()
     })?;
@@ -154,17 +217,22 @@ fn how(options: &Options) -> Vec<String> {
             Sample::DEF.name,
             twinline_wire::header::HEADER_LEN + SAMPLE_LEN + twinline_wire::session::SourcePosition::FRAME_LEN,
         ),
-        "The floor: one thread sends the same bytes at the same times on one connected multicast socket, one spins on \
-         receive, takes the time and writes it down."
-            .into(),
+        match options.bed.io {
+            Io::Socket => "The floor: one thread sends the same bytes at the same times on one connected multicast socket, one \
+                           spins on receive, takes the time and writes it down.",
+            _ => "The floors: one thread sends the same bytes at the same times, one spins until they come, takes the time and \
+                  writes it down. Through AF_XDP: a frame written and the kernel called; the receive ring looked at, and the \
+                  frame given back. Through UDP: one connected multicast socket, one that receives. Each between the same \
+                  hosts, on a veth pair of its own.",
+        }
+        .into(),
         format!(
-            "{} rounds of a slice of {} ms each, after {} to warm up. {} Lines on {} and {}.",
+            "{} rounds of a slice of {} ms each, after {} to warm up. {} {}",
             options.rounds,
             options.slice.as_millis(),
             options.warm_up,
             options.bed.say_cores(),
-            options.bed.interfaces[0],
-            options.bed.interfaces[1]
+            options.bed.say_lines()
         ),
         format!(
             "The listener is the daemon as it is, spinning; while the floor runs it is halted by a signal. {}",
@@ -186,7 +254,7 @@ fn rounds(
     mix: &Mix,
     feed: &mut Feed,
     ours: &mut Ours,
-    floor: &mut Floor,
+    floors: &mut [Floor],
     clock: &Clock,
     watch: &Watch,
 ) -> Result<Run, BenchError> {
@@ -199,20 +267,27 @@ fn rounds(
     };
     let name = format!("latency, {}: round", mix.name());
     let (began, mut sends) = (clock.now(), Vec::new());
+    let candidates = floors.len() + 1;
     for round in 0..options.warm_up + options.rounds {
         watch.step(&name, round, options.warm_up + options.rounds)?;
         feed.fill(&mut sends);
-        let bare = |floor: &mut Floor, ours: &Ours| {
-            let _halted = ours.halt()?;
-            floor.slice(&sends, LEAD)
-        };
-        // Whoever is first finds other caches: in turn.
-        let (bare, measured) = if round.is_multiple_of(2) {
-            let bare = bare(floor, ours)?;
-            (bare, ours.slice(feed, &sends, LEAD)?)
-        } else {
-            let measured = ours.slice(feed, &sends, LEAD)?;
-            (bare(floor, ours)?, measured)
+        let (mut slices, mut measured) = (vec![None; candidates], None);
+        for turn in 0..candidates {
+            // Whoever is first finds other caches: in turn.
+            let which = (round + turn) % candidates;
+            slices[which] = Some(match floors.get_mut(which) {
+                Some(floor) => {
+                    let _halted = ours.halt()?;
+                    floor.slice(&sends, LEAD)?
+                }
+                None => {
+                    let own = measured.insert(ours.slice(feed, &sends, LEAD)?);
+                    own.slice.clone()
+                }
+            });
+        }
+        let (slices, Some(measured)) = (slices.into_iter().flatten().collect::<Vec<_>>(), measured) else {
+            continue;
         };
         if round < options.warm_up {
             continue;
@@ -220,12 +295,11 @@ fn rounds(
         // Same bounds: nothing is out of range.
         let _ = run.all.add(&measured.slice.latency);
         let at = measured.slice.began.saturating_sub(began) as f64 / 1e9;
-        let stolen = bare.stolen_share().max(measured.slice.stolen_share());
-        let p50 = |slice: &Slice| slice.quantile(0.5);
-        run.line
-            .push((at, [p50(&bare), p50(&measured.slice), stolen * 100.0]));
+        let stolen = slices.iter().map(Slice::stolen_share).fold(0.0, f64::max);
+        let p50 = slices.iter().map(|slice| slice.quantile(0.5));
+        run.line.push((at, p50.chain([stolen * 100.0]).collect()));
         let counted = run.pairs.counted();
-        run.pairs.push(vec![bare, measured.slice]);
+        run.pairs.push(slices);
         if run.pairs.counted() > counted {
             let _ = run.to_reader.add(&measured.to_reader);
             let _ = run.hop.add(&measured.hop);
@@ -235,75 +309,91 @@ fn rounds(
 }
 
 /// What the rounds of a mix say.
-fn describe(options: &Options, mix: &Mix, run: &Run, section: &mut Section) {
-    let (name, pairs) = (mix.name(), &run.pairs);
+fn describe(mix: &Mix, run: &Run, floors: &[Floor], section: &mut Section) {
+    let (name, pairs, ours) = (mix.name(), &run.pairs, floors.len());
     let dropped = format!("{} rounds count, {} dropped", pairs.counted(), pairs.dropped());
-    let figure = |what: &str, unit: &str, value: Value, goal: Option<Goal>, note: Option<String>| Figure {
-        name: format!("{name}: {what}"),
-        unit: unit.into(),
-        value,
-        goal,
-        note,
+    let mut figure = |what: &str, unit: &str, value: Value, goal: Option<Goal>, note: Option<String>| {
+        section.figures.push(Figure {
+            name: format!("{name}: {what}"),
+            unit: unit.into(),
+            value,
+            goal,
+            note,
+        });
     };
-    let on_loopback = options.bed.interfaces.iter().all(|name| name == "lo");
-    let goal = (*mix == Options::headline() && on_loopback).then(|| Goal::at_most(1.03, 1.15));
-    let ratio = |quantile| Value::Median(pairs.ratio(OURS, FLOOR, quantile));
-    let quantile = |candidate, quantile| Value::Median(pairs.quantile(candidate, quantile));
-    let hop = match run.hop.is_empty() {
-        true => f64::NAN,
-        false => run.hop.value_at_quantile(0.5) as f64,
-    };
-    section.figures.extend([
-        figure("p50 to the floor", "x", ratio(0.5), goal, Some(dropped)),
+    for (which, floor) in floors.iter().enumerate() {
+        let ratio = |quantile| Value::Median(pairs.ratio(ours, which, quantile));
+        let goal = floor.kind.goal.filter(|_| *mix == Options::headline());
+        let (p50, p99) = (
+            format!("p50 to the {}", floor.kind.name),
+            format!("p99 to the {}", floor.kind.name),
+        );
+        figure(&p50, "x", ratio(0.5), goal, Some(dropped.clone()));
         figure(
-            "p99 to the floor",
+            &p99,
             "x",
             ratio(0.99),
             None,
             Some("for information: the machine's noise".into()),
-        ),
-        figure("p50", "ns", quantile(OURS, 0.5), None, None),
-        figure("floor p50", "ns", quantile(FLOOR, 0.5), None, None),
-        figure("p99", "ns", quantile(OURS, 0.99), None, None),
-        figure("floor p99", "ns", quantile(FLOOR, 0.99), None, None),
-        figure("ring hop p50", "ns", Value::Single(hop), None, None),
-    ]);
+        );
+    }
+    for (what, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+        let of = |candidate| Value::Median(pairs.quantile(candidate, quantile));
+        figure(what, "ns", of(ours), None, None);
+        for (which, floor) in floors.iter().enumerate() {
+            figure(
+                &format!("{} {what}", floor.kind.name),
+                "ns",
+                of(which),
+                None,
+                None,
+            );
+        }
+    }
+    let hop = match run.hop.is_empty() {
+        true => f64::NAN,
+        false => run.hop.value_at_quantile(0.5) as f64,
+    };
+    figure("ring hop p50", "ns", Value::Single(hop), None, None);
+    let bare = floors.iter().enumerate().map(|(which, floor)| {
+        Distribution::of(format!("{name}: {}", floor.kind.name), &pairs.latency(which))
+    });
     let distributions = [
-        Distribution::of(format!("{name}: floor"), &pairs.latency(FLOOR)),
-        Distribution::of(format!("{name}: to delivery"), &pairs.latency(OURS)),
+        Distribution::of(format!("{name}: to delivery"), &pairs.latency(ours)),
         Distribution::of(format!("{name}: to the ring's reader"), &run.to_reader),
         Distribution::of(format!("{name}: ring hop"), &run.hop),
         Distribution::of(format!("{name}: to delivery, no round dropped"), &run.all),
     ];
     section
         .distributions
-        .extend(distributions.into_iter().filter(|all| all.count > 0));
+        .extend(bare.chain(distributions).filter(|all| all.count > 0));
     let line = |what: &str, unit: &str, of: usize| Timeline {
         name: format!("{name}: {what}"),
         unit: unit.into(),
         points: run.line.iter().map(|(at, values)| (*at, values[of])).collect(),
     };
-    section.timelines.extend([
-        line("floor p50", "ns", 0),
-        line("p50", "ns", 1),
-        line("stolen", "%", 2),
-    ]);
+    let p50 = floors.iter().map(|floor| format!("{} p50", floor.kind.name));
+    for (which, what) in p50.chain(["p50".into()]).enumerate() {
+        section.timelines.push(line(&what, "ns", which));
+    }
+    section.timelines.push(line("stolen", "%", ours + 1));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_mix_is_measured_and_all_of_it_arrives() {
+    /// Just enough to see that everything works.
+    fn brief(io: Io) -> Options {
         let bursts = |size| Mix::Bursts {
             size,
             sends: 10,
             every: Duration::from_millis(5),
         };
-        let options = Options {
+        Options {
             bed: BedConfig {
                 segment_size: 1 << 20,
+                io,
                 ..BedConfig::default()
             },
             mixes: vec![
@@ -317,9 +407,12 @@ mod tests {
             warm_up: 1,
             slice: Duration::from_millis(20),
             stages: 2,
-        };
-        let section = run(&options, &Watch::silent()).expect("loopback, and room for two journals");
-        assert_eq!(section.figures.len(), 2 * 7 + 1);
+        }
+    }
+
+    /// That all of it arrived, beside so many floors.
+    fn check(section: &Section, floors: usize) {
+        assert_eq!(section.figures.len(), 2 * (3 + 4 * floors) + 1);
         // Four rounds of 40 messages, four of 40 full packets with as many messages as fit one.
         let delivered = section.figures.last().expect("there are some").value.middle();
         assert!(delivered >= (4 * 40 + 4 * 40 * FULL) as f64, "{delivered}");
@@ -331,5 +424,22 @@ mod tests {
         assert_eq!(section.stages.len(), 4);
         let times = section.stages.iter().flat_map(|stages| &stages.parts);
         assert!(times.clone().count() == 20 && times.clone().all(|(_, time)| time.is_finite()));
+    }
+
+    #[test]
+    fn every_mix_is_measured_and_all_of_it_arrives() {
+        let section = run(&brief(Io::Socket), &Watch::silent()).expect("loopback, and room for two journals");
+        check(&section, 1);
+    }
+
+    #[test]
+    fn between_hosts_all_of_it_arrives_through_af_xdp_beside_both_floors() {
+        let section = run(&brief(Io::Xdp), &Watch::silent()).expect("veth pairs, and room for two journals");
+        if let Some(why) = hosts::missing() {
+            assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
+            assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
+            return;
+        }
+        check(&section, 2);
     }
 }

@@ -16,7 +16,6 @@ use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Lines, Opened, Publisher, Reserver};
 use twinline_feed::run::unix_now;
 use twinline_feed::source::EventSink;
-use twinline_line::SenderOptions;
 use twinline_listener::Report;
 use twinline_ring::{Kind, Next, RingReader};
 use twinline_wire::{Frame, Message};
@@ -105,9 +104,7 @@ impl Ours {
             ..config.clone()
         };
         let bed = Bed::new(&config)?;
-        let [a, b] = bed.lines();
-        let lines = NetworkLines::open(a, b, [SenderOptions::default(); 2])?;
-        let sending = Sending::new(bed.publisher(lines)?);
+        let sending = Sending::new(bed.publisher(bed.senders()?)?);
         let serving = bed.serve()?;
         let listening = bed.listen(&serving, false)?;
         let ring = bed.ring().expect("a bed with a ring was made");

@@ -21,7 +21,7 @@ use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Burst, Line, Lines};
 use twinline_feed::run::unix_now;
 use twinline_journal::JournalWriter;
-use twinline_line::{LineReceiver, ReceiverOptions, SenderOptions};
+use twinline_line::LineReceiver;
 use twinline_listener::{Arbiter, ArbiterConfig, Delivery, LinePoller, Notice, Origin, Sink};
 use twinline_ring::{Kind, Next, RingConfig, RingReader, RingWriter};
 use twinline_wire::Packet;
@@ -130,10 +130,10 @@ pub(super) fn measure(
         ..config.clone()
     })?;
     let [a, b] = bed.lines();
-    let open = |line| LineReceiver::open(line, &ReceiverOptions::default(), DEFAULT_PACKET_LEN);
-    let receivers = [open(a)?, open(b)?];
+    let open = |line| LineReceiver::open(line, &config.receiver(), DEFAULT_PACKET_LEN);
+    let receivers = config.listening(|| Ok([open(a)?, open(b)?]))?;
     let lines = Stamped {
-        lines: NetworkLines::open(a, b, [SenderOptions::default(); 2])?,
+        lines: bed.senders()?,
         clock: clock.clone(),
         at: [0; 3],
     };

@@ -11,7 +11,6 @@ use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::{Burst, Line, Lines, Opened, Phase, PublishError, Publisher, Reserver};
 use twinline_feed::run::unix_now;
 use twinline_journal::JournalReader;
-use twinline_line::SenderOptions;
 use twinline_wire::field::{EventFlags, Optional, Price};
 use twinline_wire::header::align_up;
 use twinline_wire::market::PriceTick;
@@ -84,10 +83,9 @@ impl Feed {
     /// Its first session has begun.
     pub(crate) fn open(bed: &Bed) -> Result<Self, BenchError> {
         let gate = Arc::new(Gate::default());
-        let [a, b] = bed.lines();
         let lines = GatedLines {
             gate: Arc::clone(&gate),
-            lines: NetworkLines::open(a, b, [SenderOptions::default(); 2])?,
+            lines: bed.senders()?,
         };
         let Opened {
             publisher, reserver, ..

@@ -4,12 +4,16 @@
 //! The highest rate at which nothing is lost and recovery has next to nothing to do is found in [steps](search) and confirmed
 //! over the whole time: with full packets in bursts, the same into fresh segments, with a send for each packet, and in bursts
 //! with the journals in another place, a disk. Then as fast as the publisher can, with nothing that holds it back.
+//!
+//! Or, between two hosts of our own: through AF_XDP, and beside it through sockets over the same cables.
 
 mod search;
 mod trial;
 
 use crate::harness::bed::{Bed, BedConfig};
 use crate::harness::error::BenchError;
+use crate::harness::hosts::{self, Hosts};
+use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Figure, Goal, Section, Timeline, Value};
 use crate::harness::watch::Watch;
 use crate::itch_day::ItchDay;
@@ -17,9 +21,11 @@ use rustix::fs::{statfs, statvfs};
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use trial::{Bound, MOST_RECOVERED, Trial, run_one};
 use twinline_feed::source::pace::Pace;
+use twinline_line::Io;
 
 /// A rate counts as kept if so much of it was delivered by its end.
 const KEPT: f64 = 0.97;
@@ -32,6 +38,12 @@ const TMPFS: i64 = 0x0102_1994;
 const PREPARED: usize = 3;
 /// What the runs with fresh segments are called.
 const FRESH: &str = "bursts, fresh segments";
+/// What is compared between two hosts: through what the lines go, and whether in bursts.
+const BETWEEN_HOSTS: [(&str, Io, bool); 3] = [
+    ("AF_XDP", Io::Xdp, true),
+    ("sockets, packet by packet", Io::Socket, false),
+    ("sockets, segmentation offload", Io::Socket, true),
+];
 /// The search begins here, in messages a second.
 const FIRST: f64 = 4e6;
 /// Writing each segment once takes no longer than this, or is not finished.
@@ -91,15 +103,27 @@ impl Options {
     }
 }
 
-/// Measures.
+/// Measures. Through AF_XDP where the bed says so and there can be hosts for it; where there cannot, the section says so
+/// in one line, and has no figures.
 ///
 /// # Errors
 /// If something does not work that must: a message is missing that the stream does not name as lost, a core cannot be had.
 pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
+    match options.bed.io {
+        Io::Socket => on_interfaces(options, watch),
+        _ => between_hosts(options, watch),
+    }
+}
+
+fn messages(options: &Options, watch: &Watch) -> Result<ItchDay, BenchError> {
     check_room(&options.bed)?;
     watch.step("throughput: preparing the messages", 0, 1)?;
     let day = ItchDay::new(options.itch.as_deref(), options.symbols);
-    let day = day.map_err(BenchError::io("read the ITCH file"))?;
+    day.map_err(BenchError::io("read the ITCH file"))
+}
+
+fn on_interfaces(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
+    let day = messages(options, watch)?;
     let mut section = Section {
         name: "throughput".into(),
         title: "Throughput: parse to in-order delivery".into(),
@@ -152,6 +176,112 @@ pub fn run(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
     Ok(section)
 }
 
+/// Through AF_XDP, and beside it through sockets, all over the same cables.
+fn between_hosts(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
+    let mut section = Section {
+        name: "throughput-xdp".into(),
+        title: "Throughput through AF_XDP, beside sockets over the same cables".into(),
+        ..Section::default()
+    };
+    if let Some(why) = hosts::missing() {
+        section.not_measured.push(format!("Skipped: {why}."));
+        return Ok(section);
+    }
+    let day = messages(options, watch)?;
+    let hosts = Arc::new(Hosts::new(&[])?);
+    let options = Options {
+        bed: options.bed.clone().between(&hosts),
+        ..options.clone()
+    };
+    section.how = how(&options, &day);
+    section.not_measured.push(
+        "Two machines, and a network card: between two namespaces the sender's core does the receiving kernel's work, too. \
+         Zero-copy, which veth has not: in copy mode the kernel allocates and copies for each packet, where segmentation offload \
+         lets it do that once for up to 45, so sockets with it have the higher ceiling."
+            .into(),
+    );
+    let mut rates = Vec::new();
+    for (name, io, bursts) in BETWEEN_HOSTS {
+        let bed = BedConfig {
+            io,
+            bursts,
+            ..options.bed.clone()
+        };
+        let found = highest(&options, name, &bed, &day, watch)?;
+        describe(&mut section, name, &found, None);
+        rates.push(found.confirmed.as_ref().map_or(f64::NAN, Trial::rate));
+    }
+    section.figures.push(Figure {
+        name: format!("AF_XDP to {}: highest rates", BETWEEN_HOSTS[2].0),
+        unit: "x".into(),
+        value: Value::Single(rates[0] / rates[2]),
+        goal: None,
+        note: Some("copy mode: each packet is allocated and copied for itself, twice".into()),
+    });
+    race(&options, &day, &mut section, watch)?;
+    Ok(section)
+}
+
+/// The first two as fast as the publisher can, by turns: a round counts where nothing was lost and recovery had next to
+/// nothing to do, in either. Half as many rounds as the search may take steps.
+fn race(options: &Options, day: &ItchDay, section: &mut Section, watch: &Watch) -> Result<(), BenchError> {
+    let [xdp, plain, _] = BETWEEN_HOSTS;
+    let bed = |(_, io, bursts)| {
+        let bed = BedConfig {
+            io,
+            bursts,
+            ..options.bed.clone()
+        };
+        used(options, &bed, day)
+    };
+    let beds = [bed(xdp)?, bed(plain)?];
+    let (mut rates, rounds) = ([Vec::new(), Vec::new()], options.tries.div_ceil(2));
+    for round in 0..rounds {
+        watch.step("throughput: as fast as it goes, round", round, rounds)?;
+        let mut trials = [None, None];
+        for turn in 0..2 {
+            let which = (round + turn) % 2;
+            trials[which] = Some(run_one(
+                &beds[which],
+                day,
+                Pace::Max,
+                options.bound(options.step),
+            )?);
+        }
+        if trials.iter().flatten().all(Trial::holds) {
+            for (rates, trial) in rates.iter_mut().zip(trials.iter().flatten()) {
+                rates.push(trial.rate());
+            }
+        }
+    }
+    let [of_xdp, of_plain] = &rates;
+    let counted = format!(
+        "{} rounds count, {} dropped: something was lost",
+        of_xdp.len(),
+        rounds - of_xdp.len()
+    );
+    let figures = [
+        (
+            format!("{} to {}", xdp.0, plain.0),
+            "x",
+            Median::of_ratios(of_xdp, of_plain),
+            Some(Goal::at_least(1.5, 1.5)),
+        ),
+        (xdp.0.into(), "messages/s", Median::of(of_xdp), None),
+        (plain.0.into(), "messages/s", Median::of(of_plain), None),
+    ];
+    section
+        .figures
+        .extend(figures.map(|(name, unit, median, goal)| Figure {
+            name: format!("as fast as the publisher can: {name}"),
+            unit: unit.into(),
+            value: Value::Median(median),
+            goal,
+            note: goal.map(|_| counted.clone()),
+        }));
+    Ok(())
+}
+
 fn how(options: &Options, day: &ItchDay) -> Vec<String> {
     vec![
         format!("{}, in memory, read again and again.", day.describe()),
@@ -173,9 +303,17 @@ fn how(options: &Options, day: &ItchDay) -> Vec<String> {
             KEPT * 100.0,
             options.step.as_secs_f64()
         ),
-        "Bursts: full packets leave by segmentation offload (UDP_SEGMENT) and come by receive offload (UDP_GRO). Packet by \
-         packet: a send for each, on each line."
-            .into(),
+        match options.bed.io {
+            Io::Socket => "Bursts: full packets leave by segmentation offload (UDP_SEGMENT) and come by receive offload \
+                           (UDP_GRO). Packet by packet: a send for each, on each line."
+                .into(),
+            _ => format!(
+                "{} A call to the kernel for each burst of full packets. Through sockets over the same cables: a send for each \
+                 packet, on each line; and bursts, which leave by segmentation offload (UDP_SEGMENT) and come by receive \
+                 offload (UDP_GRO).",
+                options.bed.say_lines()
+            ),
+        },
     ]
 }
 
@@ -380,35 +518,59 @@ fn lines(section: &mut Section, name: &str, trial: &Trial) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn all_that_is_published_is_delivered_at_every_rate() {
-        let options = Options {
+    /// Just enough to see that everything works.
+    fn brief(io: Io) -> Options {
+        Options {
             bed: BedConfig {
                 segment_size: 4 << 20,
                 segments: Some(8),
+                io,
                 ..BedConfig::default()
             },
             symbols: 1,
             span: Duration::from_millis(300),
             most: Some(100_000),
             step: Duration::from_millis(100),
-            tries: 3,
+            tries: if io == Io::Socket { 3 } else { 1 },
             ..Options::default()
-        };
-        let section = run(&options, &Watch::silent()).expect("loopback, and room for two journals");
-        let of = |name: &str| {
-            let found = section
-                .figures
-                .iter()
-                .find(|figure| figure.name.starts_with(name));
-            found
-                .unwrap_or_else(|| panic!("{name}: {section:?}"))
-                .value
-                .middle()
-        };
-        assert!(of("as fast as the publisher can: rate") > 0.0);
+        }
+    }
+
+    #[track_caller]
+    fn figure(section: &Section, name: &str) -> f64 {
+        let found = section
+            .figures
+            .iter()
+            .find(|figure| figure.name.starts_with(name));
+        found
+            .unwrap_or_else(|| panic!("{name}: {section:?}"))
+            .value
+            .middle()
+    }
+
+    #[test]
+    fn all_that_is_published_is_delivered_at_every_rate() {
+        let section = run(&brief(Io::Socket), &Watch::silent()).expect("loopback, and room for two journals");
+        assert!(figure(&section, "as fast as the publisher can: rate") > 0.0);
         // Whatever this machine holds, it is said of both.
-        of("bursts: highest rate");
-        of("packet by packet: highest rate");
+        figure(&section, "bursts: highest rate");
+        figure(&section, "packet by packet: highest rate");
+    }
+
+    #[test]
+    fn between_hosts_all_of_it_is_delivered_through_af_xdp_and_through_sockets() {
+        let section = run(&brief(Io::Xdp), &Watch::silent()).expect("veth pairs, and room for two journals");
+        if let Some(why) = hosts::missing() {
+            assert!(std::env::var_os("CI").is_none(), "in CI this must run: {why}");
+            assert_eq!(section.not_measured, [format!("Skipped: {why}.")]);
+            return;
+        }
+        for (name, _, _) in BETWEEN_HOSTS {
+            figure(&section, &format!("{name}: highest rate"));
+        }
+        figure(
+            &section,
+            "as fast as the publisher can: AF_XDP to sockets, packet by packet",
+        );
     }
 }

@@ -8,14 +8,12 @@ use hdrhistogram::Histogram;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
-use twinline_feed::lines::NetworkLines;
 use twinline_feed::publisher::Opened;
 use twinline_feed::run::{Idle, RunConfig, run};
 use twinline_feed::source::itch::ItchFile;
 use twinline_feed::source::pace::Pace;
 use twinline_feed::source::{EventSink, Source, SourceError, SourceState, TypeCount};
 use twinline_journal::{JournalError, JournalReader};
-use twinline_line::SenderOptions;
 use twinline_listener::Live;
 
 /// The counters are looked at this often.
@@ -90,16 +88,10 @@ pub(super) fn run_one(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Res
 }
 
 fn publish(bed: &Bed, day: &ItchDay, pace: Pace, bound: Bound) -> Result<Trial, BenchError> {
-    let [a, b] = bed.lines();
-    let options = SenderOptions {
-        segmentation: bed.config().bursts,
-        ..SenderOptions::default()
-    };
-    let lines = NetworkLines::open(a, b, [options; 2])?;
     let Opened {
         mut publisher,
         reserver,
-    } = bed.publisher(lines)?;
+    } = bed.publisher(bed.senders()?)?;
     let sending = publisher.lines().states();
     let serving = bed.serve()?;
     let mut listening = bed.listen(&serving, true)?;

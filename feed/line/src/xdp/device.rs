@@ -26,7 +26,7 @@ const LINK: usize = 16;
 
 /// An interface as AF_XDP needs to know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Device {
+pub struct Device {
     /// Its name and number, and the address that packets sent through it bear.
     pub(super) interface: Interface,
     link: Link,
@@ -42,7 +42,11 @@ struct Link {
 }
 
 impl Device {
-    pub(super) fn find(interface: Option<&Interface>) -> Result<Self, XdpError> {
+    /// What the kernel says of an interface.
+    ///
+    /// # Errors
+    /// If there is none, or it is gone.
+    pub fn find(interface: Option<&Interface>) -> Result<Self, XdpError> {
         let interface = interface.ok_or(XdpError::NoInterface)?.clone();
         let link = ask(interface.index)
             .map_err(|cause| XdpError::new(&interface.name, "ask what the interface is", cause))?;

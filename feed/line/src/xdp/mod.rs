@@ -21,8 +21,9 @@ mod sender;
 pub mod socket;
 pub mod umem;
 
+pub use device::Device;
 pub use error::XdpError;
-pub use program::Mode;
 pub(crate) use program::check_for_sockets;
+pub use program::{Mode, Program};
 pub(crate) use receiver::{Queues, XdpReceiver};
 pub(crate) use sender::XdpSender;

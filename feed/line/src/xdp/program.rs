@@ -47,7 +47,7 @@ impl fmt::Display for Mode {
 
 /// A line's program, attached to an interface until this is dropped.
 #[derive(Debug)]
-pub(super) struct Program {
+pub struct Program {
     _link: OwnedFd,
     sockets: OwnedFd,
     id: Option<u32>,
@@ -66,8 +66,12 @@ fn attached(device: &Device) -> Option<u32> {
 }
 
 impl Program {
-    /// Loads the program for a line and attaches it. Frames go on to the kernel until a queue has a socket.
-    pub(super) fn attach(
+    /// Loads the program for a line, from all senders or from these, and attaches it to a device that receives by so many
+    /// queues. Frames go on to the kernel until a queue has a socket.
+    ///
+    /// # Errors
+    /// If another program is attached, the driver cannot run one natively, there is no permission or no memory.
+    pub fn attach(
         device: &Device,
         line: &LineAddress,
         sources: &[Ipv4Addr],
@@ -113,7 +117,10 @@ impl Program {
     }
 
     /// Sends what comes by a queue to this socket.
-    pub(super) fn send_to(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// If there is no such queue, or it is not a socket of that queue.
+    pub fn send_to(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
         bpf::put(self.sockets.as_fd(), queue, socket)
     }
 }

@@ -158,6 +158,10 @@ fn receive(
     longest: usize,
     take: &mut impl FnMut(&[u8]),
 ) -> bool {
+    if queue.receive.is_empty() {
+        return false;
+    }
+    queue.prefetch();
     let (mut packets, mut bytes) = (0, 0);
     let mut taken = 0;
     while taken < AT_ONCE {
@@ -189,9 +193,7 @@ fn receive(
         let kept = queue.fill.push(frame.give());
         debug_assert!(kept, "there are more places than frames");
     }
-    if taken == 0 {
-        return false;
-    }
+    queue.look_ahead();
     queue.receive.release();
     queue.fill.submit();
     queue.wake();
@@ -257,6 +259,7 @@ mod tests {
                     fill: ours,
                     receive: taken,
                     socket: Arc::new(socket.into()),
+                    next: HEADROOM as u64,
                 },
                 fill,
                 receive,

@@ -165,6 +165,13 @@ impl<T: Copy + FromBytes + IntoBytes> Producer<T> {
         true
     }
 
+    /// The entry at a position: the last one that was put in there.
+    #[inline]
+    pub(super) fn at(&self, position: u32) -> T {
+        // SAFETY: the other end never writes entries, and this one does so through a mutable borrow. Any bits are a `T`.
+        unsafe { self.ring.entry(position).read() }
+    }
+
     /// Lets the other end see what was put in.
     #[inline]
     pub fn submit(&mut self) {
@@ -211,16 +218,28 @@ impl<T: Copy + FromBytes + IntoBytes> Consumer<T> {
     /// Takes an entry out, whose place the other end has again with the next [`release`](Self::release).
     #[inline]
     pub fn pop(&mut self) -> Option<T> {
-        if self.next == self.produced {
-            self.produced = self.ring.producer().load(Ordering::Acquire);
-            if self.next == self.produced {
-                return None;
-            }
+        if self.is_empty() {
+            return None;
         }
         // SAFETY: produced, as the acquiring load says, and not released: the other end does not write it. Any bits are a `T`.
         let entry = unsafe { self.ring.entry(self.next).read() };
         self.next = self.next.wrapping_add(1);
         Some(entry)
+    }
+
+    /// True if there is nothing to be taken out.
+    #[inline]
+    pub fn is_empty(&mut self) -> bool {
+        if self.next == self.produced {
+            self.produced = self.ring.producer().load(Ordering::Acquire);
+        }
+        self.next == self.produced
+    }
+
+    /// How many entries were taken out, modulo 2^32.
+    #[inline]
+    pub(super) fn position(&self) -> u32 {
+        self.next
     }
 
     /// Gives the places of what was taken out back.
@@ -265,7 +284,13 @@ pub(super) mod tests {
         assert!(!producer.push(5), "full");
         assert_eq!(consumer.pop(), None, "not submitted");
         producer.submit();
+        assert!(!consumer.is_empty());
         assert_eq!([consumer.pop(), consumer.pop()], [Some(1), Some(2)]);
+        assert_eq!(
+            producer.at(consumer.position()),
+            3,
+            "what comes next can be foreseen"
+        );
         assert_eq!(producer.room(1), 0, "not released");
         consumer.release();
         assert_eq!((producer.room(2), producer.waiting()), (2, 2));

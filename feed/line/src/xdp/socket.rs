@@ -5,7 +5,7 @@
 
 use super::error::XdpError;
 use super::ring::{Consumer, Descriptor, Offsets, Producer};
-use super::umem::{Frame, Umem};
+use super::umem::{Frame, HEADROOM, Umem};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::net::xdp::{
     SocketAddrXdp, SocketAddrXdpFlags, XDP_PGOFF_RX_RING, XDP_PGOFF_TX_RING, XDP_UMEM_PGOFF_COMPLETION_RING,
@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 pub(super) const LETTING_GO: Duration = Duration::from_secs(1);
 /// Between two times of asking.
 pub(super) const AGAIN: Duration = Duration::from_millis(10);
+
+/// Bytes of what comes next that are brought nearer: a short packet with its headers.
+const NEAR: usize = 192;
 
 /// Entries of the rings that a socket does not use, but must have.
 const UNUSED: u32 = 2;
@@ -53,6 +56,8 @@ pub struct Receiving {
     pub receive: Consumer<Descriptor>,
     /// The socket.
     pub socket: Arc<OwnedFd>,
+    /// Where what comes next will probably lie.
+    pub(super) next: u64,
 }
 
 /// A socket that sends.
@@ -108,7 +113,22 @@ impl Receiving {
             fill,
             receive,
             socket,
+            next: HEADROOM as u64,
         })
+    }
+
+    /// Brings what has just come nearer. The kernel fills frames in the order in which they were given to it, so it is known
+    /// where that lies before the ring has said so, and a fetch from another core's cache is saved. A wrong guess costs
+    /// nothing.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        self.umem.prefetch(self.next, NEAR);
+    }
+
+    /// Notes where what comes next will lie.
+    #[inline]
+    pub(super) fn look_ahead(&mut self) {
+        self.next = self.fill.at(self.receive.position()) + HEADROOM as u64;
     }
 
     /// Calls the kernel where it waits for that before it fills more frames.

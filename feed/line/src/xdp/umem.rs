@@ -3,11 +3,15 @@
 //! At any moment a [`Frame`] is either ours, as a value of that type, or the kernel's, as a number in a ring. So whoever has
 //! the value may read and write the frame's bytes.
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::io;
 
 /// Bytes of a huge page, as a power of two.
 const HUGE_PAGE: u8 = 21;
+
+/// Bytes of a cache line.
+#[cfg(target_arch = "x86_64")]
+const LINE: usize = 64;
 
 /// Bytes that the kernel leaves free before a frame that it writes.
 pub const HEADROOM: usize = 256;
@@ -25,21 +29,29 @@ pub struct Umem {
 pub struct Frame(u64);
 
 impl Umem {
-    /// So many frames of `frame_size` bytes, a power of two from 2,048 to a page's size. In huge pages where the system has any free.
+    /// So many frames of `frame_size` bytes, a power of two from 2,048 to a page's size. In huge pages where the system has any.
     ///
     /// # Errors
     /// If there is no memory.
     pub fn new(frames: usize, frame_size: usize) -> io::Result<(Self, Vec<Frame>)> {
         let length = frames * frame_size;
-        let map =
-            |options: &mut MmapOptions| -> io::Result<MmapMut> { options.len(length).populate().map_anon() };
+        let mut options = MmapOptions::new();
+        options.len(length);
         let in_huge_pages = (length.is_multiple_of(1 << HUGE_PAGE))
-            .then(|| map(MmapOptions::new().huge(Some(HUGE_PAGE))).ok())
+            .then(|| options.clone().huge(Some(HUGE_PAGE)).populate().map_anon().ok())
             .flatten();
         let huge = in_huge_pages.is_some();
         let memory = match in_huge_pages {
             Some(memory) => memory,
-            None => map(&mut MmapOptions::new())?,
+            None => {
+                let memory = options.map_anon()?;
+                // Pages that were not set aside may come as huge ones too: each frame is in another, and to look up where a
+                // small one is costs as much as to fetch its first bytes. Where the kernel cannot, they are small.
+                let _ = memory.advise(Advice::HugePage);
+                // A kernel before 5.14 cannot; then the registration makes them.
+                let _ = memory.advise(Advice::PopulateWrite);
+                memory
+            }
         };
         let umem = Self {
             memory: memory.into(),
@@ -101,6 +113,19 @@ impl Umem {
         let at = self.place(frame);
         // SAFETY: as in `bytes`, and the value that stands for the frame is borrowed by nobody else.
         unsafe { std::slice::from_raw_parts_mut(self.memory.as_mut_ptr().add(at), self.frame_size) }
+    }
+
+    /// Has the first bytes of a frame that is not ours brought nearer, where `address` is in it.
+    #[inline]
+    pub(super) fn prefetch(&self, address: u64, bytes: usize) {
+        #[cfg(target_arch = "x86_64")]
+        for at in (0..bytes).step_by(LINE) {
+            let line = self.memory.as_ptr().wrapping_add(address as usize + at);
+            // SAFETY: a prefetch reads and writes nothing that a program can see, whatever the address.
+            unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(line.cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (address, bytes);
     }
 
     fn place(&self, frame: &Frame) -> usize {

@@ -1,11 +1,12 @@
 //! What latency and throughput are measured on: interfaces, journals, cores.
 
 use crate::line_args::sync_policy;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::thread;
 use twinline_benches::harness::bed::BedConfig;
 use twinline_journal::SyncPolicy;
+use twinline_line::Io;
 
 /// What latency and throughput are measured on.
 #[derive(Clone, Debug, Args)]
@@ -27,6 +28,25 @@ pub(super) struct Ground {
     /// Let the system place the threads
     #[arg(long, conflicts_with = "cores")]
     unpinned: bool,
+}
+
+/// What lines go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum IoArg {
+    /// Sockets
+    Socket,
+    /// AF_XDP, between network namespaces that are made for it and removed behind it; needs root and iproute2, and is skipped
+    /// where they are missing
+    Xdp,
+}
+
+impl From<IoArg> for Io {
+    fn from(io: IoArg) -> Self {
+        match io {
+            IoArg::Socket => Io::Socket,
+            IoArg::Xdp => Io::Xdp,
+        }
+    }
 }
 
 impl Ground {

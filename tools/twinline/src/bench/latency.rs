@@ -1,30 +1,42 @@
 //! `twinline bench latency`: publish call to delivery, and on to a reader of the ring.
 
 use super::Part;
-use super::ground::Ground;
+use super::ground::{Ground, IoArg};
 use super::output::Output;
 use crate::units;
 use clap::Args;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
+use twinline_benches::harness::bed::BedConfig;
 use twinline_benches::harness::slice::LONGEST;
 use twinline_benches::latency::{self, Mix, Options, Size};
 
 /// One way: from the publish call to delivery in the listener, and on to a program that reads its ring.
 ///
 /// One process: the publisher on one core, the listener daemon on another. Beside it, slice by slice, the barest program that
-/// sends and receives the same bytes at the same times. Latencies count from the intended send time, so that a late sender
-/// does not hide its lateness. Where the time goes is stamped in slices of its own.
+/// sends and receives the same bytes at the same times; with --io xdp two of them, the barest through AF_XDP and the barest
+/// through sockets. Latencies count from the intended send time, so that a late sender does not hide its lateness. Where the
+/// time goes is stamped in slices of its own.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   twinline bench latency --brief
   twinline bench latency --brief --html /tmp/latency.html --hgrm /tmp/latency
   twinline bench latency --brief --rate 1k,20k --size message,packet --burst 32@5ms
   twinline bench latency --brief --itch day.itch50.gz --speed 10
+  twinline bench latency --brief --io xdp
 
 Without --brief the usual run takes about a minute: 200 rounds of 25 ms of each side.")]
 pub(super) struct Latency {
+    /// What the lines go through; xdp makes interfaces of its own, so not with --interface
+    #[arg(
+        long,
+        value_name = "HOW",
+        value_enum,
+        default_value = "socket",
+        conflicts_with = "interface"
+    )]
+    io: IoArg,
     /// Sends a second, as in 50k; several: one after the other [default: 50k, unless --burst or --itch is given]
     #[arg(long, value_name = "RATE", value_delimiter = ',', value_parser = units::rate)]
     rate: Vec<NonZeroU64>,
@@ -78,7 +90,7 @@ impl Latency {
             slice: self.slice,
             ..Options::default()
         };
-        part(options, &self.ground, self.output.brief)
+        part(options, self.io, &self.ground, self.output.brief)
     }
 
     fn mixes(&self) -> Vec<Mix> {
@@ -112,10 +124,13 @@ impl Latency {
     }
 }
 
-/// Latency with these options, on this ground.
-pub(super) fn part<'a>(options: Options, ground: &Ground, brief: bool) -> Part<'a> {
+/// Latency with these options, through this, on this ground.
+pub(super) fn part<'a>(options: Options, io: IoArg, ground: &Ground, brief: bool) -> Part<'a> {
     let mut options = Options {
-        bed: ground.bed(options.bed),
+        bed: BedConfig {
+            io: io.into(),
+            ..ground.bed(options.bed)
+        },
         ..options
     };
     if brief {

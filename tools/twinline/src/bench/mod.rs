@@ -23,7 +23,7 @@ use crate::exit::{Failure, Finish};
 use crate::signals;
 use crate::summary::Summary;
 use clap::{Args, Subcommand};
-use ground::Ground;
+use ground::{Ground, IoArg};
 use output::Output;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -86,10 +86,13 @@ impl All {
             factor: 1_000.0,
         }));
         let mut parts = vec![
-            latency::part(latency, ground, brief),
-            throughput::part(ThroughputOptions::default(), itch, ground, brief),
+            latency::part(latency.clone(), IoArg::Socket, ground, brief),
+            latency::part(latency, IoArg::Xdp, ground, brief),
+            throughput::part(ThroughputOptions::default(), IoArg::Socket, itch, ground, brief),
+            throughput::part(ThroughputOptions::default(), IoArg::Xdp, itch, ground, brief),
             recovery::part(RecoveryOptions::default(), ground, brief),
-            fanout::part(FanoutOptions::default(), brief),
+            fanout::part(FanoutOptions::default(), IoArg::Socket, brief),
+            fanout::part(FanoutOptions::default(), IoArg::Xdp, brief),
         ];
         parts.extend(micro::parts(itch, brief));
         parts

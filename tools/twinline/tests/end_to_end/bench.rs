@@ -91,6 +91,54 @@ fn throughput_says_the_highest_rate_in_bursts_and_packet_by_packet_and_what_an_u
 }
 
 #[test]
+fn through_af_xdp_each_benchmark_has_its_floors_beside_it_or_says_in_one_line_what_is_missing() {
+    let _quiet = quiet();
+    let runs: [(&str, &[&str]); 3] = [
+        (
+            "latency",
+            &[
+                "65 B, 50000/s: p50 to the AF_XDP floor",
+                "65 B, 50000/s: p50 to the UDP floor",
+                "messages delivered, lost",
+            ],
+        ),
+        (
+            "throughput",
+            &[
+                "AF_XDP: highest rate",
+                "sockets, packet by packet: highest rate",
+                "sockets, segmentation offload: highest rate",
+                "as fast as the publisher can: AF_XDP to sockets, packet by packet",
+            ],
+        ),
+        (
+            "fanout",
+            &[
+                "3 listeners, first to last, p50",
+                "3 listeners, first to last, p50 to bare receivers",
+            ],
+        ),
+    ];
+    for (which, figures) in runs {
+        let report = report(&[which, "--io", "xdp"]);
+        let section = &report["sections"][0];
+        assert_eq!(section["name"], format!("{which}-xdp"));
+        let skipped = section["not_measured"][0]
+            .as_str()
+            .is_some_and(|text| text.starts_with("Skipped: "));
+        if skipped {
+            assert!(std::env::var_os("CI").is_none(), "in CI this must run: {section}");
+            assert!(names(section, "figures").is_empty());
+            continue;
+        }
+        let all = names(section, "figures");
+        for figure in figures {
+            assert!(all.contains(figure), "{figure} of {all:?}");
+        }
+    }
+}
+
+#[test]
 fn the_page_of_all_benchmarks_is_well_formed_and_needs_nothing_else() {
     let _quiet = quiet();
     let bed = Bed::new();
@@ -109,7 +157,14 @@ fn the_page_of_all_benchmarks_is_well_formed_and_needs_nothing_else() {
     let page = roxmltree::Document::parse_with_options(&text, options).expect("well-formed");
     let headings = page.descendants().filter(|node| node.has_tag_name("h2"));
     let headings: Vec<_> = headings.filter_map(|node| node.attribute("id")).collect();
-    for section in ["latency", "throughput", "micro"] {
+    for section in [
+        "latency",
+        "latency-xdp",
+        "throughput",
+        "throughput-xdp",
+        "fanout-xdp",
+        "micro",
+    ] {
         assert!(headings.contains(&section), "{section} of {headings:?}");
     }
     let charts = page
@@ -148,6 +203,8 @@ fn what_cannot_be_measured_is_refused_before_anything_is() {
         (&["latency", "--slice", "1s"], "100ms"),
         (&["latency", "--brief", "--check"], "--check"),
         (&["throughput", "--symbols", "0"], "--symbols"),
+        (&["latency", "--io", "xdp", "--interface", "eth0"], "--interface"),
+        (&["fanout", "--io", "auto"], "xdp"),
         (&["latency", "--cores", "0,0"], "two cores"),
     ] {
         let done = run_plain(&[&["bench"], arguments].concat()).expect(2);

@@ -1,0 +1,168 @@
+//! The barest ends of a line through AF_XDP: what any program pays that sends and receives so. One frame is written and the
+//! kernel called; one is taken from the receive ring and given back. Headers are never looked at, and change with a packet's
+//! length alone; UDP has no checksum.
+
+use super::error::BenchError;
+use std::os::fd::{AsFd, BorrowedFd};
+use twinline_line::xdp::ring::Descriptor;
+use twinline_line::xdp::socket::{Queue, Receiving, Sending};
+use twinline_line::xdp::{Device, Mode, Program, XdpError};
+use twinline_line::{Interface, LineAddress, LineError};
+
+/// Bytes of Ethernet, IPv4 and UDP headers.
+const HEADERS: usize = 42;
+/// Bytes of a frame.
+const FRAME: usize = 2048;
+/// Frames at each end: as many as the rings of libxdp have places by default.
+const FRAMES: u32 = 2048;
+
+/// The sending end.
+#[derive(Debug)]
+pub(crate) struct BareSender {
+    sending: Sending,
+    headers: [u8; HEADERS],
+    /// Bytes of the packet that they are for.
+    length: usize,
+}
+
+impl BareSender {
+    /// In the calling thread's network namespace.
+    pub(crate) fn open(line: &LineAddress) -> Result<Self, BenchError> {
+        let interface = interface(line)?;
+        Ok(Self {
+            sending: Sending::open(queue(&interface), FRAMES, FRAME).map_err(fail(line))?,
+            headers: headers(line, &interface),
+            length: usize::MAX,
+        })
+    }
+
+    /// Sends one packet. What the kernel refuses never comes.
+    #[inline]
+    pub(crate) fn send(&mut self, packet: &[u8]) {
+        if packet.len() != self.length {
+            self.length = packet.len();
+            set_length(&mut self.headers, packet.len());
+        }
+        let sending = &mut self.sending;
+        sending.reclaim();
+        let Some(mut frame) = sending.free.pop() else {
+            return;
+        };
+        let bytes = sending.umem.bytes_mut(&mut frame);
+        bytes[..HEADERS].copy_from_slice(&self.headers);
+        bytes[HEADERS..HEADERS + packet.len()].copy_from_slice(packet);
+        sending.transmit.push(Descriptor {
+            address: frame.give(),
+            length: (HEADERS + packet.len()) as u32,
+            options: 0,
+        });
+        sending.transmit.submit();
+        let _ = sending.wake();
+    }
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct BareReceiver {
+    _program: Program,
+    receiving: Receiving,
+}
+
+impl BareReceiver {
+    /// In the calling thread's network namespace.
+    pub(crate) fn open(line: &LineAddress) -> Result<Self, BenchError> {
+        let interface = interface(line)?;
+        let open = || -> Result<Self, XdpError> {
+            let device = Device::find(Some(&interface))?;
+            let program = Program::attach(&device, line, &[], 1, Mode::Native)?;
+            let receiving = Receiving::open(queue(&interface), FRAMES, FRAME)?;
+            let queue = program.send_to(0, receiving.socket.as_fd());
+            queue.map_err(|cause| XdpError::System {
+                interface: interface.name.clone(),
+                what: "send frames to a socket",
+                cause,
+            })?;
+            Ok(Self {
+                _program: program,
+                receiving,
+            })
+        };
+        open().map_err(fail(line))
+    }
+
+    /// Hands one packet, if one is there, to `take`, where it lies.
+    #[inline]
+    pub(crate) fn receive<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let receiving = &mut self.receiving;
+        let Descriptor { address, length, .. } = receiving.receive.pop()?;
+        // SAFETY: the kernel hands a frame over when it has filled it, and does so once.
+        let frame = unsafe { receiving.umem.claim(address) }?;
+        let begin = address as usize % FRAME;
+        let packet = receiving
+            .umem
+            .bytes(&frame)
+            .get(begin + HEADERS..begin + length as usize);
+        let taken = take(packet.unwrap_or_default());
+        receiving.fill.push(frame.give());
+        receiving.receive.release();
+        receiving.fill.submit();
+        Some(taken)
+    }
+}
+
+impl AsFd for BareReceiver {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.receiving.socket.as_fd()
+    }
+}
+
+fn interface(line: &LineAddress) -> Result<Interface, BenchError> {
+    line.find_interface()?
+        .ok_or_else(|| BenchError::Broken(format!("{line} names no interface")))
+}
+
+fn queue(interface: &Interface) -> Queue<'_> {
+    Queue {
+        interface: &interface.name,
+        index: interface.index,
+        queue: 0,
+    }
+}
+
+fn fail(line: &LineAddress) -> impl FnOnce(XdpError) -> BenchError {
+    let address = line.to_string();
+    |source| LineError::Xdp { address, source }.into()
+}
+
+/// Headers that a line's program picks; the lengths are still to be set.
+fn headers(line: &LineAddress, from: &Interface) -> [u8; HEADERS] {
+    let mut bytes = [0; HEADERS];
+    let group = line.group.octets();
+    bytes[..6].copy_from_slice(&[1, 0, 0x5e, group[1] & 0x7f, group[2], group[3]]);
+    // An address of nobody: no host replies.
+    bytes[6..12].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    bytes[12..14].copy_from_slice(&[8, 0]);
+    bytes[14] = 0x45;
+    bytes[22] = 1;
+    bytes[23] = libc::IPPROTO_UDP as u8;
+    bytes[26..30].copy_from_slice(&from.address.octets());
+    bytes[30..34].copy_from_slice(&group);
+    bytes[34..36].copy_from_slice(&line.port.to_be_bytes());
+    bytes[36..38].copy_from_slice(&line.port.to_be_bytes());
+    bytes
+}
+
+/// The lengths for a packet, and the checksum of the IPv4 header (RFC 1071): a bridge may look at them.
+fn set_length(headers: &mut [u8; HEADERS], packet: usize) {
+    headers[16..18].copy_from_slice(&((packet + 28) as u16).to_be_bytes());
+    headers[38..40].copy_from_slice(&((packet + 8) as u16).to_be_bytes());
+    headers[24..26].fill(0);
+    let (halves, _) = headers[14..34].as_chunks::<2>();
+    let sum: u32 = halves
+        .iter()
+        .map(|&half| u32::from(u16::from_be_bytes(half)))
+        .sum();
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    headers[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
