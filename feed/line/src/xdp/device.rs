@@ -11,7 +11,8 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
-const ARPHRD_LOOPBACK: u16 = 772;
+const ARPHRD_ETHER: u32 = 1;
+const ARPHRD_LOOPBACK: u32 = 772;
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_MTU: u16 = 4;
 const IFLA_XDP: u16 = 43;
@@ -35,9 +36,10 @@ pub struct Device {
 /// What the kernel says of a link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Link {
+    /// `ARPHRD_*`.
+    kind: u32,
     hardware: [u8; 6],
     mtu: usize,
-    is_loopback: bool,
     program: Option<u32>,
 }
 
@@ -50,7 +52,12 @@ impl Device {
         let interface = interface.ok_or(XdpError::NoInterface)?.clone();
         let link = ask(interface.index)
             .map_err(|cause| XdpError::new(&interface.name, "ask what the interface is", cause))?;
-        Ok(Self { interface, link })
+        match link.kind {
+            ARPHRD_ETHER | ARPHRD_LOOPBACK => Ok(Self { interface, link }),
+            _ => Err(XdpError::NotEthernet {
+                interface: interface.name,
+            }),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -69,7 +76,7 @@ impl Device {
 
     /// True if it is the loopback interface.
     pub(super) fn is_loopback(&self) -> bool {
-        self.link.is_loopback
+        self.link.kind == ARPHRD_LOOPBACK
     }
 
     /// The number of the XDP program that is attached to it.
@@ -136,13 +143,13 @@ fn link(answer: &[u8]) -> io::Result<Link> {
         return Err(wrong());
     }
     let mut link = Link {
-        is_loopback: device_type == u32::from(ARPHRD_LOOPBACK),
+        kind: device_type,
         ..Link::default()
     };
     for (kind, value) in Attributes(attributes) {
         match kind {
-            // Other links have addresses of other lengths; frames on them are not Ethernet's.
-            IFLA_ADDRESS => link.hardware = value.try_into().map_err(|_| wrong())?,
+            // Other links have addresses of other lengths.
+            IFLA_ADDRESS => link.hardware = value.try_into().unwrap_or_default(),
             IFLA_MTU => link.mtu = number(Some(value)).ok_or_else(wrong)? as usize,
             IFLA_XDP => {
                 let programs = [IFLA_XDP_PROG_ID, IFLA_XDP_DRV_PROG_ID, IFLA_XDP_SKB_PROG_ID];
@@ -199,6 +206,26 @@ mod tests {
                 ..
             })
         ));
+    }
+
+    #[test]
+    fn a_tunnel_is_told_from_ethernet_by_its_type_whatever_its_address() {
+        for (kind, address) in [
+            (1_u32, &[2, 0, 0, 0, 0, 7][..]),
+            (768, &[10, 0, 0, 1]),
+            (65_534, &[]),
+        ] {
+            let mut answer = vec![0; HEADER + LINK];
+            answer[4..6].copy_from_slice(&RTM_NEWLINK.to_ne_bytes());
+            answer[HEADER + 2..HEADER + 4].copy_from_slice(&(kind as u16).to_ne_bytes());
+            answer.extend((4 + address.len() as u16).to_ne_bytes());
+            answer.extend(IFLA_ADDRESS.to_ne_bytes());
+            answer.extend(address);
+            let length = answer.len() as u32;
+            answer[..4].copy_from_slice(&length.to_ne_bytes());
+            let link = link(&answer).unwrap();
+            assert_eq!((link.kind, &link.hardware[..] == address), (kind, kind == 1));
+        }
     }
 
     #[test]

@@ -14,6 +14,12 @@ pub enum XdpError {
         /// The interface.
         interface: String,
     },
+    /// No frames of Ethernet go over it: a tunnel, say.
+    #[error("{interface} is no Ethernet link")]
+    NotEthernet {
+        /// The interface.
+        interface: String,
+    },
     /// Not allowed.
     #[error("no permission to {what}")]
     Permission {
@@ -115,6 +121,7 @@ impl XdpError {
             XdpError::Loopback { .. } => {
                 "use a socket on it (--io socket), or name the network card's interface"
             }
+            XdpError::NotEthernet { .. } => "use a socket on it (--io socket)",
             XdpError::Permission { .. } => {
                 "run as root, or give the program CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_IPC_LOCK \
                  (setcap cap_net_raw,cap_net_admin,cap_bpf,cap_ipc_lock+ep PROGRAM)"
