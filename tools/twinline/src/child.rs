@@ -1,7 +1,7 @@
 //! A part of the demo or of the lab as a process of its own: this very executable, told to speak JSON, and killed on every
 //! way out.
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::progress::Event;
 use crate::summary::Summary;
 use rustix::process::{Pid, Signal, kill_process};
@@ -159,6 +159,16 @@ impl Drop for Child {
 }
 
 impl Ended {
+    /// What a comparison of journals came to; true if all are equal.
+    pub(crate) fn comparison(&self) -> Result<(Summary, bool), Failure> {
+        let differ = i32::from(Exit::Differ.code());
+        match (self.code, &self.summary) {
+            (Some(0), Some(summary)) => Ok((summary.clone(), true)),
+            (Some(code), Some(summary)) if code == differ => Ok((summary.clone(), false)),
+            _ => Err(self.failure()),
+        }
+    }
+
     /// Why its parent cannot go on without it, in one line, with its last words.
     pub(crate) fn failure(&self) -> Failure {
         let words: Vec<&str> = self.tail.iter().map(String::as_str).collect();

@@ -6,7 +6,7 @@ use super::frame;
 use super::program::{Mode, Program};
 use super::ring::Descriptor;
 use super::socket::{self, Queue, Receiving};
-use super::umem::HEADROOM;
+use super::umem::{self, HEADROOM, LARGEST_FRAME};
 use crate::receiver::{BufferReport, Drops, ReceiverOptions, ReceiverState};
 use crate::socket::join;
 use crate::{Interface, Io, JOIN, LineAddress, Transport};
@@ -16,11 +16,6 @@ use std::sync::Arc;
 
 /// Most frames that are taken from a queue before the next one is looked at.
 const AT_ONCE: usize = 64;
-
-/// Bytes of a frame where that is enough.
-const FRAME: usize = 2048;
-/// Bytes of the largest frame: a page's.
-const LARGEST_FRAME: usize = 4096;
 
 /// The sockets of a receiver's queues.
 #[derive(Debug)]
@@ -55,7 +50,11 @@ impl XdpReceiver {
         longest: usize,
     ) -> Result<Self, XdpError> {
         let device = Device::find(interface)?;
-        let frame_size = frame_size(longest)?;
+        let around = HEADROOM + frame::HEADERS;
+        let frame_size = umem::frame_size(around + longest).ok_or(XdpError::TooLong {
+            length: longest,
+            most: LARGEST_FRAME - around,
+        })?;
         let count = device.queues()[0];
         let queues = match &options.queues[..] {
             [] => (0..count).collect(),
@@ -65,17 +64,12 @@ impl XdpReceiver {
             .iter()
             .try_for_each(|&queue| device.check_queue(queue, count))?;
         let attach = |mode| Program::attach(&device, line, &options.sources, count, mode);
-        let native = options.mode != Some(Mode::Generic);
-        let (program, mode) = match native.then(|| attach(Mode::Native)) {
-            Some(Ok(program)) => (program, Mode::Native),
-            Some(Err(error @ XdpError::NotNative { .. })) => {
-                if options.io == Io::Auto || options.mode == Some(Mode::Native) {
-                    return Err(error);
-                }
+        let wanted = options.mode.unwrap_or(Mode::Native);
+        let (program, mode) = match attach(wanted) {
+            Err(XdpError::NotNative { .. }) if options.mode.is_none() && options.io == Io::Xdp => {
                 (attach(Mode::Generic)?, Mode::Generic)
             }
-            Some(Err(error)) => return Err(error),
-            None => (attach(Mode::Generic)?, Mode::Generic),
+            attached => (attached?, wanted),
         };
         let frames = (options.receive_buffer / frame_size)
             .max(AT_ONCE)
@@ -201,19 +195,6 @@ fn receive(
     true
 }
 
-/// Bytes of a frame that holds a packet of this length.
-fn frame_size(longest: usize) -> Result<usize, XdpError> {
-    let needed = HEADROOM + frame::HEADERS + longest;
-    match needed {
-        0..=FRAME => Ok(FRAME),
-        needed if needed <= LARGEST_FRAME => Ok(LARGEST_FRAME),
-        _ => Err(XdpError::TooLong {
-            length: longest,
-            most: LARGEST_FRAME - HEADROOM - frame::HEADERS,
-        }),
-    }
-}
-
 /// An ordinary socket that joins the group.
 fn membership(line: &LineAddress, device: &Device, options: &ReceiverOptions) -> Result<Socket, XdpError> {
     let joined = || {
@@ -240,6 +221,7 @@ mod tests {
     }
 
     const FRAMES: u32 = 4;
+    const FRAME: usize = 2048;
 
     impl Kernel {
         fn new() -> Self {

@@ -9,6 +9,7 @@ use super::error::XdpError;
 use super::frame::{self, Headers};
 use super::ring::Descriptor;
 use super::socket::{self, Queue, Sending};
+use super::umem::{self, LARGEST_FRAME};
 use crate::burst::Burst;
 use crate::sender::{SendOutcome, SenderOptions, SenderState};
 use crate::{Interface, LineAddress, Transport};
@@ -18,10 +19,6 @@ use std::sync::Arc;
 
 /// Frames: as many packets can wait for the kernel or the network card.
 const FRAMES: u32 = 2048;
-/// Bytes of a frame where that is enough.
-const FRAME: usize = 2048;
-/// Bytes of the largest frame: a page's.
-const LARGEST_FRAME: usize = 4096;
 /// Calls for each packet before what is left waits for the next one.
 const TRIES: usize = 64;
 
@@ -54,10 +51,7 @@ impl XdpSender {
             index: device.interface.index,
             queue: options.queue,
         };
-        let frame_size = match device.mtu() + frame::HEADERS {
-            0..=FRAME => FRAME,
-            _ => LARGEST_FRAME,
-        };
+        let frame_size = umem::frame_size(device.mtu() + frame::HEADERS).unwrap_or(LARGEST_FRAME);
         let queue = Sending::open(place, FRAMES, frame_size)?;
         let transport = Transport::Xdp {
             interface: device.name().into(),
@@ -71,7 +65,10 @@ impl XdpSender {
         Ok(Self {
             queue,
             headers: Headers::new(device.hardware(), from, to, options.ttl.max(1)),
-            longest: (device.mtu() - frame::WITHIN_MTU).min(frame_size - frame::HEADERS),
+            longest: device
+                .mtu()
+                .saturating_sub(frame::WITHIN_MTU)
+                .min(frame_size - frame::HEADERS),
             state: Arc::new(SenderState::new(line, transport, true)),
         })
     }
@@ -215,7 +212,7 @@ mod tests {
 
     impl Kernel {
         fn new(frames: u32) -> Self {
-            let (umem, free) = Umem::new(frames as usize, FRAME).unwrap();
+            let (umem, free) = Umem::new(frames as usize, 2048).unwrap();
             let (ours, transmit) = pair(socket::places(frames), 0);
             let (completion, taken) = pair(frames, 0);
             let (socket, _) = UnixDatagram::pair().unwrap();

@@ -16,6 +16,16 @@ const LINE: usize = 64;
 /// Bytes that the kernel leaves free before a frame that it writes.
 pub const HEADROOM: usize = 256;
 
+/// Bytes of a frame where that is enough.
+const FRAME: usize = 2048;
+/// Bytes of the largest frame: a page's.
+pub(super) const LARGEST_FRAME: usize = 4096;
+
+/// The size of frames that hold so many bytes, headroom and all; `None` if none does.
+pub(super) fn frame_size(needed: usize) -> Option<usize> {
+    [FRAME, LARGEST_FRAME].into_iter().find(|&size| needed <= size)
+}
+
 /// Frames of one size in one piece of memory.
 #[derive(Debug)]
 pub struct Umem {

@@ -317,13 +317,7 @@ impl<'a> Cluster<'a> {
                 return Err(Failure::peer("the comparison of the journals hangs"));
             }
         }
-        let ended = child.end()?;
-        let differ = i32::from(Exit::Differ.code());
-        match (ended.code, &ended.summary) {
-            (Some(0), Some(summary)) => Ok((summary.clone(), true)),
-            (Some(code), Some(summary)) if code == differ => Ok((summary.clone(), false)),
-            _ => Err(ended.failure()),
-        }
+        child.end()?.comparison()
     }
 }
 

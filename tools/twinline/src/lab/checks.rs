@@ -242,36 +242,44 @@ mod tests {
     use super::*;
     use clap::ValueEnum;
 
-    #[test]
-    fn a_fault_that_was_not_there_is_found_out() {
-        let outcome = Outcome {
-            publisher: Summary {
-                messages: 1_000,
-                packets: 1_000,
-                ..Summary::new("publisher")
-            },
+    /// Nothing but what these parts say of themselves.
+    fn outcome(publisher: Summary, servers: Vec<Summary>, equal: bool) -> Outcome {
+        Outcome {
+            publisher,
             recovery: vec![Summary::new("recovery service")],
-            servers: vec![vec![Summary::new("server 1")], vec![Summary::new("server 2")]],
+            servers: servers.into_iter().map(|server| vec![server]).collect(),
             diff: Summary::default(),
-            equal: true,
+            equal,
             spread: Default::default(),
             dropped: [0; 2],
             junk: 0,
+        }
+    }
+
+    const NONE: Faults = Faults {
+        loss: 0.0,
+        late: 0.0,
+        rate: 1_000,
+    };
+
+    #[test]
+    fn a_fault_that_was_not_there_is_found_out() {
+        let publisher = Summary {
+            messages: 1_000,
+            packets: 1_000,
+            ..Summary::new("publisher")
         };
-        let none = Faults {
-            loss: 0.0,
-            late: 0.0,
-            rate: 1_000,
-        };
+        let servers = ["server 1", "server 2"].map(Summary::new);
+        let outcome = outcome(publisher, servers.into(), true);
         let holds = |scenario, faults| check(scenario, faults, &outcome).iter().all(|check| check.holds);
         for &scenario in Scenario::value_variants() {
             assert_eq!(
-                holds(scenario, none),
+                holds(scenario, NONE),
                 scenario == Scenario::Steady,
                 "{scenario:?}"
             );
         }
-        for faults in [Faults { loss: 0.1, ..none }, Faults { late: 0.1, ..none }] {
+        for faults in [Faults { loss: 0.1, ..NONE }, Faults { late: 0.1, ..NONE }] {
             assert!(!holds(Scenario::Steady, faults), "{faults:?}");
         }
     }
@@ -283,22 +291,8 @@ mod tests {
             lost: 1,
             ..Default::default()
         });
-        let outcome = Outcome {
-            publisher: Summary::new("publisher"),
-            recovery: Vec::new(),
-            servers: vec![vec![server]],
-            diff: Summary::default(),
-            equal: false,
-            spread: Default::default(),
-            dropped: [0; 2],
-            junk: 0,
-        };
-        let none = Faults {
-            loss: 0.0,
-            late: 0.0,
-            rate: 1_000,
-        };
-        let checks = check(Scenario::Steady, none, &outcome);
+        let outcome = outcome(Summary::new("publisher"), vec![server], false);
+        let checks = check(Scenario::Steady, NONE, &outcome);
         assert!(checks.iter().all(|check| !check.holds), "{checks:?}");
     }
 }
