@@ -7,7 +7,7 @@ use crate::source::EventSink;
 use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::message::view_block;
-use twinline_wire::{Frame, Message, MessageDef};
+use twinline_wire::{EventFlags, Frame, Message, MessageDef};
 
 impl<L: Lines> Publisher<L> {
     /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
@@ -155,13 +155,20 @@ impl<L: Lines> Publisher<L> {
         if self.error.is_some() {
             return;
         }
-        if !self.packing.end_marked_event(source, position) {
-            self.end_event_in_slot(source, position, now);
+        if !self.packing.is_usual(source) {
+            return self.end_unusual_event(source, position, now);
         }
+        if let Some(at) = self.packing.mark() {
+            match slot(&mut self.journal, &mut self.phase) {
+                Ok(slot) => slot[at] |= EventFlags::END_OF_EVENT.0,
+                Err(error) => return self.error = Some(error),
+            }
+        }
+        self.packing.note(position);
     }
 
     #[cold]
-    fn end_event_in_slot(&mut self, source: u16, position: u64, now: u64) {
+    fn end_unusual_event(&mut self, source: u16, position: u64, now: u64) {
         self.put(now, |packing, room| packing.end_event(room, source, position));
     }
 

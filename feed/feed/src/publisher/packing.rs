@@ -152,22 +152,39 @@ impl Packing {
         true
     }
 
-    /// [`end_event`](Self::end_event) where it takes nothing but a note: the source is listed and has marked the event's last
-    /// message itself. False, with nothing changed, otherwise.
+    /// True if the current event is as most are: it has messages, its source was also the last one's, and there is room for
+    /// the position. Then [`mark`](Self::mark) and [`note`](Self::note) end it.
     #[inline]
-    pub(super) fn end_marked_event(&mut self, source: u16, position: u64) -> bool {
-        match self.entries.get_mut(self.recent) {
-            Some(entry) if entry.at.source == source && entry.in_packet => {
-                let marked = self.flags_at == 0 && self.open.count() != self.whole.count();
-                if marked {
-                    entry.at.position = position;
-                    self.events += 1;
-                    self.whole = self.open;
-                }
-                marked
-            }
-            _ => false,
+    pub(super) fn is_usual(&self, source: u16) -> bool {
+        let entry = self.entries.get(self.recent);
+        entry.is_some_and(|entry| {
+            entry.at.source == source && (entry.in_packet || self.has_room_for_another())
+        }) && self.open.count() != self.whole.count()
+    }
+
+    /// True if the position of one more source fits the packet.
+    #[inline]
+    fn has_room_for_another(&self) -> bool {
+        self.open.len() + POSITION_LEN * (self.sources + 1) <= self.limit
+    }
+
+    /// Where in the slot the current event's last message is still to be marked as such.
+    #[inline]
+    pub(super) fn mark(&self) -> Option<usize> {
+        (self.flags_at > 0).then_some(self.flags_at)
+    }
+
+    /// Notes that the current event, which has messages of the source that spoke last, is complete.
+    #[inline]
+    pub(super) fn note(&mut self, position: u64) {
+        let entry = &mut self.entries[self.recent];
+        entry.at.position = position;
+        if !entry.in_packet {
+            entry.in_packet = true;
+            self.set_sources(self.sources + 1);
         }
+        self.events += 1;
+        self.whole = self.open;
     }
 
     /// Ends the current event; false, with nothing changed, if its position does not fit the packet any more.
@@ -175,10 +192,10 @@ impl Packing {
         let silent = self.open.count() == self.whole.count();
         let known = self.entries.iter().position(|entry| entry.at.source == source);
         let listed = known.is_some_and(|index| self.entries[index].in_packet);
-        if !silent && !listed && self.open.len() + POSITION_LEN * (self.sources + 1) > self.limit {
+        if !silent && !listed && !self.has_room_for_another() {
             return false;
         }
-        let index = known.unwrap_or_else(|| {
+        self.recent = known.unwrap_or_else(|| {
             self.entries.push(Entry {
                 at: Position { source, position },
                 in_packet: false,
@@ -186,21 +203,18 @@ impl Packing {
             });
             self.entries.len() - 1
         });
-        self.recent = index;
-        let entry = &mut self.entries[index];
-        entry.at.position = position;
-        if !silent {
-            entry.in_packet = true;
-            self.set_sources(self.sources + usize::from(!listed));
-            self.events += 1;
-            if self.flags_at > 0 {
-                slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
-            }
-            self.whole = self.open;
+        if silent {
+            self.entries[self.recent].at.position = position;
+            return true;
         }
+        if let Some(at) = self.mark() {
+            slot[at] |= EventFlags::END_OF_EVENT.0;
+        }
+        self.note(position);
         true
     }
 
+    #[inline]
     fn set_sources(&mut self, sources: usize) {
         self.sources = sources;
         self.room = self.limit - POSITION_LEN * sources.max(1);
