@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::thread;
 
 /// A host, or the switch.
@@ -119,14 +119,17 @@ pub(crate) fn batch(tool: &str, namespace: Option<&str>, commands: &str) -> Resu
                 Some(name) => format!("{tool} -n {name}"),
                 None => tool.into(),
             },
-            said: failed(commands, &String::from_utf8_lossy(&done.stderr)),
+            said: failed(commands, &String::from_utf8_lossy(&done.stderr), done.status),
         }),
     }
 }
 
-/// What a batch said, with the command that failed: `ip` and `tc` give its line at the end.
-fn failed(commands: &str, said: &str) -> String {
+/// What a batch said, with the command that failed: `ip` and `tc` give its line at the end. One that was killed says nothing.
+fn failed(commands: &str, said: &str, status: ExitStatus) -> String {
     let said = said.trim();
+    if said.is_empty() {
+        return status.to_string();
+    }
     let line = said
         .rsplit_once("Command failed -:")
         .and_then(|(_, line)| line.trim().parse::<usize>().ok())
@@ -141,14 +144,17 @@ fn failed(commands: &str, said: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     #[test]
-    fn an_error_of_a_batch_names_the_command_that_failed() {
+    fn an_error_of_a_batch_names_the_command_that_failed_or_what_ended_it() {
+        let [refused, killed] = [1 << 8, 15].map(ExitStatus::from_raw);
         let said = "Cannot find device \"b\"\nCommand failed -:2\n";
         assert_eq!(
-            failed("link set dev a up\nlink set dev b up\n", said),
+            failed("link set dev a up\nlink set dev b up\n", said, refused),
             "link set dev b up: Cannot find device \"b\": Command failed -:2"
         );
-        assert_eq!(failed("one\n", "no permission"), "no permission");
+        assert_eq!(failed("one\n", "no permission", refused), "no permission");
+        assert_eq!(failed("one\n", "", killed), "signal: 15 (SIGTERM)");
     }
 }
