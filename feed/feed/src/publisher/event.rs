@@ -7,7 +7,7 @@ use crate::source::EventSink;
 use twinline_wire::header::HEADER_LEN;
 use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::message::view_block;
-use twinline_wire::{EventFlags, Frame, Message, MessageDef};
+use twinline_wire::{Frame, Message, MessageDef};
 
 impl<L: Lines> Publisher<L> {
     /// Lets `fill` put source events into the open packet, through a sink; what does not fit goes on to the next packet.
@@ -158,9 +158,9 @@ impl<L: Lines> Publisher<L> {
         if !self.packing.is_usual(source) {
             return self.end_unusual_event(source, position, now);
         }
-        if let Some(at) = self.packing.mark() {
+        if !self.packing.is_marked() {
             match slot(&mut self.journal, &mut self.phase) {
-                Ok(slot) => slot[at] |= EventFlags::END_OF_EVENT.0,
+                Ok(slot) => self.packing.mark(slot),
                 Err(error) => return self.error = Some(error),
             }
         }

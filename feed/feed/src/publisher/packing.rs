@@ -168,10 +168,18 @@ impl Packing {
         self.open.len() + POSITION_LEN * (self.sources + 1) <= self.limit
     }
 
-    /// Where in the slot the current event's last message is still to be marked as such.
+    /// True if the source has marked the current event's last message as such itself.
     #[inline]
-    pub(super) fn mark(&self) -> Option<usize> {
-        (self.flags_at > 0).then_some(self.flags_at)
+    pub(super) fn is_marked(&self) -> bool {
+        self.flags_at == 0
+    }
+
+    /// Marks the current event's last message as such, where its source has not.
+    #[inline]
+    pub(super) fn mark(&self, slot: &mut [u8]) {
+        if !self.is_marked() {
+            slot[self.flags_at] |= EventFlags::END_OF_EVENT.0;
+        }
     }
 
     /// Notes that the current event, which has messages of the source that spoke last, is complete.
@@ -207,9 +215,7 @@ impl Packing {
             self.entries[self.recent].at.position = position;
             return true;
         }
-        if let Some(at) = self.mark() {
-            slot[at] |= EventFlags::END_OF_EVENT.0;
-        }
+        self.mark(slot);
         self.note(position);
         true
     }
@@ -241,7 +247,7 @@ impl Packing {
         self.aside.clear();
         self.aside
             .extend_from_slice(&slot[self.whole.len()..self.open.len()]);
-        if self.flags_at > 0 {
+        if !self.is_marked() {
             self.flags_at -= self.whole.len() - HEADER_LEN;
         }
         self.open = self.whole;

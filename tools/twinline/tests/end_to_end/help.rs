@@ -207,8 +207,8 @@ impl Scene {
             "tcp=",
             "shm=",
         ];
-        let ends = !endless.iter().chain(&CUT_SHORT).any(|word| line.contains(word));
-        let patience = match !ends && !line.contains("config ") {
+        let goes_on = endless.iter().chain(&CUT_SHORT).any(|word| line.contains(word));
+        let patience = match goes_on && !line.contains("config ") {
             true => Duration::from_secs(2),
             false => Duration::from_secs(90),
         };
