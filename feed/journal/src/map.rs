@@ -17,8 +17,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use twinline_wire::header::{HEADER_LEN, PacketHeader, align_up};
 
 const PAGE: usize = 4096;
-/// Bytes of a cache line.
-const LINE: usize = 64;
 const LENGTH_AT: usize = offset_of!(PacketHeader, length);
 
 /// A mapped file, for reading. A clone shares the mapping.
@@ -214,17 +212,17 @@ impl WriteMap {
         unsafe { std::slice::from_raw_parts_mut(self.map.raw.as_mut_ptr().add(at), length) }
     }
 
-    /// Asks the processor for the `length` bytes at `at`, which are to be written soon. Beyond the map it does nothing.
+    /// Asks the processor for the cache line at `at`, which is to be written soon. Beyond the map it does nothing.
     #[inline]
-    pub(crate) fn prefetch(&self, at: usize, length: usize) {
+    pub(crate) fn prefetch(&self, at: usize) {
         #[cfg(target_arch = "x86_64")]
-        for line in (at..at + length).step_by(LINE) {
-            let line = self.map.raw.as_mut_ptr().wrapping_add(line).cast::<i8>();
+        {
+            let line = self.map.raw.as_mut_ptr().wrapping_add(at).cast::<i8>();
             // SAFETY: a prefetch reads and writes nothing that a program can see, whatever the address.
             unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_ET0 }>(line) };
         }
         #[cfg(not(target_arch = "x86_64"))]
-        let _ = (at, length);
+        let _ = at;
     }
 
     /// The same bytes, to be read by the writer.

@@ -163,10 +163,16 @@ impl Shared {
         self.failed.store(true, Ordering::Release);
     }
 
+    /// True once [`fail`](Self::fail) was called.
+    #[inline]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
     /// The error of [`fail`](Self::fail), if it was called.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), JournalError> {
-        if !self.failed.load(Ordering::Relaxed) {
+        if !self.has_failed() {
             return Ok(());
         }
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);

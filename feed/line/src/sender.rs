@@ -141,7 +141,9 @@ impl LineSender {
     /// Sends one packet. Never waits for longer than a bounded number of tries, and for the rate limit if there is one.
     #[inline]
     pub fn send(&mut self, packet: &[u8]) -> SendOutcome {
-        self.wait(1, packet.len());
+        if self.pace.is_some() {
+            self.wait(Burst::one(packet));
+        }
         match &mut self.way {
             Way::Socket(sender) => sender.send(packet),
             Way::Xdp(sender) => sender.send(packet),
@@ -152,19 +154,22 @@ impl LineSender {
     /// Waits like [`send`](Self::send) for each.
     #[inline]
     pub fn send_burst(&mut self, burst: Burst<'_>) -> usize {
-        self.wait(burst.count(), burst.bytes().len());
+        if self.pace.is_some() {
+            self.wait(burst);
+        }
         match &mut self.way {
             Way::Socket(sender) => sender.send_burst(burst),
             Way::Xdp(sender) => sender.send_burst(burst),
         }
     }
 
-    /// Waits until so much may go out by the rate limit.
-    #[inline]
-    fn wait(&mut self, packets: usize, bytes: usize) {
+    /// Waits until this may go out by the rate limit.
+    #[inline(never)]
+    fn wait(&mut self, burst: Burst<'_>) {
         if let Some(pace) = &mut self.pace {
             let now = self.start.elapsed();
-            let wait = pace.take(now.as_nanos() as u64, packets as u64, bytes as u64);
+            let (packets, bytes) = (burst.count() as u64, burst.bytes().len() as u64);
+            let wait = pace.take(now.as_nanos() as u64, packets, bytes);
             if wait > 0 {
                 self.wait_until(now + Duration::from_nanos(wait));
             }

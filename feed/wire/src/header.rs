@@ -1,5 +1,6 @@
 //! The 48-byte packet header, the same on the lines, in the journal, in recovery's answers and in captures.
 
+use crate::crc::{self, Words};
 use crate::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -60,17 +61,14 @@ pub struct PacketHeader {
     pub checksum: U32,
 }
 
-const CHECKSUM_AT: usize = core::mem::offset_of!(PacketHeader, checksum);
-
 /// The CRC32C of a packet: all its bytes but the checksum field itself.
 ///
 /// # Panics
 /// If `packet` is shorter than a header.
+#[inline]
 pub fn checksum(packet: &[u8]) -> u32 {
-    let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-    digest.update(&packet[..CHECKSUM_AT]);
-    digest.update(&packet[HEADER_LEN..]);
-    digest.finalize() as u32
+    let (header, body) = Words::ref_from_prefix(packet).expect("a packet has a header");
+    crc::of_packet(header, body)
 }
 
 impl PacketHeader {
@@ -100,6 +98,8 @@ pub fn align_up(length: usize) -> usize {
 mod tests {
     use super::*;
     use zerocopy::IntoBytes;
+
+    const CHECKSUM_AT: usize = core::mem::offset_of!(PacketHeader, checksum);
 
     #[test]
     fn the_first_word_is_the_first_four_bytes_and_never_zero() {

@@ -8,6 +8,7 @@
 //!
 //! Bytes from outside are hostile until [`Packet::parse`] has accepted them; after that, walking them cannot fail.
 
+mod crc;
 pub mod field;
 pub mod header;
 pub mod market;

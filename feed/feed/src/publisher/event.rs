@@ -46,17 +46,6 @@ impl<L: Lines> Publisher<L> {
         self.error.take().map_or(Ok(result), Err)
     }
 
-    /// Publishes one market message, a source event of its own, at once. Its position is the number of messages
-    /// published like this in the session: after a restart, [`position`](Self::position) of the configured source says
-    /// how many are safe.
-    ///
-    /// # Errors
-    /// If it was not published; see [`PublishError`].
-    #[inline]
-    pub fn publish<M: Message>(&mut self, message: &M, now: u64) -> Result<(), PublishError> {
-        self.publish_batch(core::slice::from_ref(message), now)
-    }
-
     /// Publishes market messages, each a source event of its own, in as few packets as they fit, at once.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ mod reserve;
 mod resume;
 mod sending;
 mod session;
+mod single;
 
 pub use config::{MIN_PACKET_LIMIT, OpenError, PublishError, PublisherConfig};
 pub use counters::{Counter, Counters};
@@ -293,10 +294,9 @@ impl<L: Lines> Publisher<L> {
     }
 
     /// How far `source` is published; 0 if nothing of it is.
+    #[inline]
     pub fn position(&self, source: u16) -> u64 {
-        self.positions()
-            .find(|at| at.source == source)
-            .map_or(0, |at| at.position)
+        self.packing.position(source)
     }
 
     /// How far `source` is in the journal; what its last events said nothing about is not counted. 0 if nothing is.
@@ -414,15 +414,24 @@ impl<L: Lines> Publisher<L> {
     fn try_close(&mut self, now: u64, after: After) -> Result<(), PublishError> {
         let end = self.stamp.sequence + self.packing.sequences();
         self.check_end(end)?;
-        let slot = slot(&mut self.journal, &mut self.phase)?;
-        let (packet, events) = self.packing.close(slot);
-        self.commit(packet, now, after)?;
+        let mut events = 0;
+        self.commit(now, after, |packing, slot| {
+            let (packet, closed) = packing.close(slot);
+            events = closed;
+            packet
+        })?;
+        self.count_events(events, now);
+        Ok(())
+    }
+
+    /// So many whole source events were published.
+    #[inline]
+    fn count_events(&mut self, events: u64, now: u64) {
         self.source_messages += events;
         self.counters.source_messages.add(events);
         if now.abs_diff(self.left) >= LEAVE_EVERY {
             self.leave_progress(now);
         }
-        Ok(())
     }
 
     /// Tells the control thread what is published. Exact here only: no whole event waits in the open packet.

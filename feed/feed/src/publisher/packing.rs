@@ -7,6 +7,7 @@
 use core::marker::PhantomData;
 use serde::{Deserialize, Serialize};
 use twinline_wire::header::HEADER_LEN;
+use twinline_wire::market::InstrumentDefinition;
 use twinline_wire::message::FRAME_HEADER_LEN;
 use twinline_wire::session::SourcePosition;
 use twinline_wire::{EventFlags, Frame, Message, OpenPacket, U16, U64};
@@ -103,6 +104,15 @@ impl Packing {
     /// The newest position of every source known, whether it is published already or not.
     pub(super) fn positions(&self) -> impl Iterator<Item = Position> {
         self.entries.iter().map(|entry| entry.at)
+    }
+
+    /// The newest position of `source`, whether it is published already or not; 0 if it is not known.
+    #[inline]
+    pub(super) fn position(&self, source: u16) -> u64 {
+        let is_of = |entry: &&Entry| entry.at.source == source;
+        let recent = self.entries.get(self.recent).filter(is_of);
+        let known = recent.or_else(|| self.entries.iter().find(is_of));
+        known.map_or(0, |entry| entry.at.position)
     }
 
     /// How far closed packets reach into `source`; 0 if it is not known.
@@ -260,6 +270,42 @@ impl Packing {
             self.open.push_frame(slot, frame.bytes());
             rest = after;
         }
+    }
+
+    /// True if a message of this type may be a packet by itself, as [`alone`](Self::alone) makes it: nothing is in the open one,
+    /// `source` was also the last one's, and the message is market data that names nothing.
+    #[inline]
+    pub(super) fn takes_alone<M: Message>(&self, source: u16) -> bool {
+        let is_market = FlagsOf::<M>::AT.is_some() && M::TEMPLATE != InstrumentDefinition::TEMPLATE;
+        let recent = self.entries.get(self.recent);
+        is_market
+            && self.open.is_empty()
+            && self.sources == 0
+            && recent.is_some_and(|entry| entry.at.source == source)
+    }
+
+    /// A packet of one message, the next event of the source that spoke last, which it [may be](Self::takes_alone).
+    #[inline(always)]
+    pub(super) fn alone<M: Message>(&mut self, slot: &mut [u8], message: &M) -> OpenPacket {
+        let entry = &mut self.entries[self.recent];
+        entry.at.position += 1;
+        entry.closed = entry.at.position;
+        let position = SourcePosition {
+            position: U64::new(entry.at.position),
+            source: U16::new(entry.at.source),
+        };
+        let slot = &mut slot[..HEADER_LEN + M::FRAME_LEN + POSITION_LEN];
+        let mut packet = OpenPacket::new();
+        let fits = packet.push(slot, message);
+        if let Some(at) = FlagsOf::<M>::AT {
+            slot[HEADER_LEN + at] |= EventFlags::END_OF_EVENT.0;
+        }
+        let fits = fits && packet.push(slot, &position);
+        debug_assert!(
+            fits,
+            "the smallest packet has room for any message and its position"
+        );
+        packet
     }
 
     /// Closes the packet with the position of each source that it holds messages of. Returns it and the number of

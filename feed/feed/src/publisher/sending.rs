@@ -5,6 +5,7 @@
 //! there: as soon as nothing more waits, one send can carry no more, the journal goes on in another segment, or the first
 //! of them has waited for [`LONGEST_WAIT`]. A packet that has nothing behind it is never padded, and never waits.
 
+use super::packing::Packing;
 use super::{Burst, Line, Lines, PublishError, Publisher, PublisherConfig, slot};
 use twinline_journal::{Location, failpoint};
 use twinline_wire::OpenPacket;
@@ -36,7 +37,23 @@ pub(super) struct Unsent {
     most: usize,
 }
 
+/// A packet that was committed.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    /// Where.
+    pub(super) at: Location,
+    /// Its bytes.
+    pub(super) length: usize,
+    messages: u64,
+}
+
 impl Unsent {
+    /// True if everything is sent.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
     /// Nothing is unsent yet.
     pub(super) fn new(config: &PublisherConfig) -> Self {
         let packet = config.packet_limit;
@@ -65,40 +82,72 @@ impl Unsent {
 }
 
 impl<L: Lines> Publisher<L> {
-    /// Stamp, checksum, commit; then send on A and on B, unless it waits for what comes `after`.
-    #[inline]
-    pub(super) fn commit(&mut self, packet: OpenPacket, now: u64, after: After) -> Result<(), PublishError> {
+    /// Commits the packet that `fill` makes in the journal's slot; then sends it on A and on B, unless it waits for what comes
+    /// `after`.
+    pub(super) fn commit(
+        &mut self,
+        now: u64,
+        after: After,
+        fill: impl FnOnce(&mut Packing, &mut [u8]) -> OpenPacket,
+    ) -> Result<(), PublishError> {
         let waits = after == After::More && self.unsent.most > self.unsent.packet;
-        self.stamp.sending_time = now;
+        let padded = if waits { self.unsent.packet } else { 0 };
+        let sealed = self.seal(now, padded, fill)?;
+        self.unsent.add(sealed.at, sealed.length, now);
+        if !waits || self.unsent.is_full() || self.journal.is_full() {
+            self.send_unsent(now);
+        }
+        self.settle(&sealed);
+        Ok(())
+    }
+
+    /// Commits the packet that `fill` makes in the journal's slot, stamped and with its checksum, and at least `padded` bytes
+    /// long.
+    #[inline(always)]
+    pub(super) fn seal(
+        &mut self,
+        now: u64,
+        padded: usize,
+        fill: impl FnOnce(&mut Packing, &mut [u8]) -> OpenPacket,
+    ) -> Result<Sealed, PublishError> {
         let slot = slot(&mut self.journal, &mut self.phase)?;
-        let length = packet.finish(slot, self.stamp, if waits { self.unsent.packet } else { 0 });
+        let packet = fill(&mut self.packing, slot);
+        self.stamp.sending_time = now;
+        let length = packet.finish(slot, self.stamp, padded);
         failpoint::hit("publisher.stamp");
         let at = self.journal.location();
         self.journal.commit(length, self.stamp.flags);
         failpoint::hit("publisher.after_commit");
-        self.stamp.sequence += u64::from(packet.count());
-        self.unsent.add(at, length, now);
-        if !waits || self.unsent.is_full() || self.journal.is_full() {
-            self.send_unsent(now);
-        }
-        // What nobody waits for comes behind the sends.
+        let messages = u64::from(packet.count());
+        self.stamp.sequence += messages;
+        Ok(Sealed { at, length, messages })
+    }
+
+    /// What is to be done for a packet and nobody waits for: behind the sends.
+    #[inline(always)]
+    pub(super) fn settle(&mut self, sealed: &Sealed) {
+        self.journal.make_ready();
         self.reserve.set_next(self.stamp.sequence);
         self.counters.packets.add(1);
-        self.counters.messages.add(u64::from(packet.count()));
-        self.counters.bytes.add(length as u64);
-        Ok(())
+        self.counters.messages.add(sealed.messages);
+        self.counters.bytes.add(sealed.length as u64);
     }
 
     /// Sends what is committed and was not sent, on A and on B. Nothing is left behind when an event ends in an error, or
     /// there is no event; nothing is sent behind it before.
     #[inline]
     pub(super) fn send_unsent(&mut self, now: u64) {
-        if self.unsent.length == 0 {
-            return;
+        if self.unsent.length > 0 {
+            let length = std::mem::take(&mut self.unsent.length);
+            self.send(self.unsent.begin, length, now);
         }
-        let bytes = self.journal.written(self.unsent.begin, self.unsent.length);
+    }
+
+    /// Sends the packets that stand back to back from `begin` on in the journal, on A and on B.
+    #[inline]
+    pub(super) fn send(&mut self, begin: Location, length: usize, now: u64) {
+        let bytes = self.journal.written(begin, length);
         let burst = Burst::new(bytes, self.unsent.packet);
-        self.unsent.length = 0;
         let a = self.lines.send(Line::A, burst);
         failpoint::hit("publisher.between_lines");
         let b = self.lines.send(Line::B, burst);

@@ -2,7 +2,7 @@
 
 use super::config::nanos;
 use super::sending::After;
-use super::{Burst, Line, Lines, Phase, PublishError, Publisher, failed, slot};
+use super::{Burst, Line, Lines, Phase, PublishError, Publisher, failed};
 use twinline_wire::field::{Optional, Text};
 use twinline_wire::header::{HEADER_LEN, flags};
 use twinline_wire::session::{EndOfSession, EpochStart, SessionStart};
@@ -58,13 +58,14 @@ impl<L: Lines> Publisher<L> {
             valid_end: U64::new(self.valid_end),
             epoch: U32::new(self.stamp.epoch),
         };
-        let slot = slot(&mut self.journal, &mut self.phase)?;
-        let mut packet = OpenPacket::new();
-        packet.push(slot, &epoch);
-        if let Some(session) = session {
-            packet.push(slot, session);
-        }
-        self.commit(packet, now, After::Nothing)
+        self.commit(now, After::Nothing, |_, slot| {
+            let mut packet = OpenPacket::new();
+            packet.push(slot, &epoch);
+            if let Some(session) = session {
+                packet.push(slot, session);
+            }
+            packet
+        })
     }
 
     /// Does what is due at `now`: heartbeats, the end of the lead-in, the end of the linger time. Call it every few
@@ -132,9 +133,11 @@ impl<L: Lines> Publisher<L> {
         let end = EndOfSession {
             source_messages: U64::new(self.source_messages),
         };
-        let mut packet = OpenPacket::new();
-        packet.push(slot(&mut self.journal, &mut self.phase)?, &end);
-        self.commit(packet, now, After::Nothing)?;
+        self.commit(now, After::Nothing, |_, slot| {
+            let mut packet = OpenPacket::new();
+            packet.push(slot, &end);
+            packet
+        })?;
         self.stamp.flags = flags::END_OF_SESSION;
         self.phase = Phase::Ending;
         self.since = now;

@@ -5,7 +5,6 @@ use crate::JournalError;
 use crate::chain::{self, Chain};
 use twinline_wire::Packet;
 use twinline_wire::header::PacketHeader;
-use zerocopy::FromBytes;
 
 impl JournalWriter {
     /// Copies a whole packet made elsewhere (a listener's, a replica's) and commits it. A higher session begins a new
@@ -13,45 +12,62 @@ impl JournalWriter {
     ///
     /// # Errors
     /// Those of [`slot`](Self::slot), and [`JournalError::NotNext`] with nothing changed.
-    pub fn append(&mut self, packet: &[u8]) -> Result<&[u8], JournalError> {
+    pub fn append(&mut self, packet: &[u8]) -> Result<(), JournalError> {
+        match Packet::trusted_prefix(packet) {
+            Ok(checked) if checked.bytes().len() == packet.len() && self.goes_on(checked.header()) => {
+                self.append_usual(packet, checked.header())
+            }
+            _ => self.append_any(packet),
+        }
+    }
+
+    /// True if a packet with this header is the next one as most are, and has its place in this segment.
+    #[inline]
+    fn goes_on(&self, header: &PacketHeader) -> bool {
+        header.channel.get() == self.made.channel
+            && usize::from(header.length.get()) <= self.geometry.max_packet
+            && self
+                .chain
+                .as_ref()
+                .is_some_and(|chain| chain.goes_on(header, header.flags))
+            && !self.is_full()
+    }
+
+    /// Appends a packet that [goes on](Self::goes_on).
+    #[inline]
+    fn append_usual(&mut self, packet: &[u8], header: &PacketHeader) -> Result<(), JournalError> {
+        self.slot()?[4..packet.len()].copy_from_slice(&packet[4..]);
+        if let Some(chain) = &mut self.chain {
+            chain.go_on(header.end());
+        }
+        self.put(packet.len(), Committed::of(header, header.flags));
+        self.make_ready();
+        Ok(())
+    }
+
+    /// Appends any packet that may be.
+    #[inline(never)]
+    fn append_any(&mut self, packet: &[u8]) -> Result<(), JournalError> {
         let (header, chain) = match self.check_next(packet) {
             Ok(next) => next,
-            Err(reason) => return self.not_next(reason),
+            Err(reason) => {
+                let dir = self.dir.clone();
+                return Err(JournalError::NotNext { dir, reason });
+            }
         };
-        let goes_on = self
-            .chain
-            .is_some_and(|before| before.tail.session == chain.tail.session);
-        if !goes_on || self.is_full() {
-            return self.append_in_next(packet, header.flags);
-        }
-        self.slot()?[4..packet.len()].copy_from_slice(&packet[4..]);
-        Ok(self.put(packet.len(), Committed::of(header, header.flags), chain))
-    }
-
-    #[cold]
-    fn not_next(&self, reason: String) -> Result<&[u8], JournalError> {
-        Err(JournalError::NotNext {
-            dir: self.dir.clone(),
-            reason,
-        })
-    }
-
-    /// Appends a packet with which a segment may begin: how the journal stands before it, the end of the one before decides.
-    #[cold]
-    fn append_in_next(&mut self, packet: &[u8], flags: u8) -> Result<&[u8], JournalError> {
-        let (header, _) = PacketHeader::ref_from_prefix(packet).expect("it was checked");
         if self
             .chain
-            .is_some_and(|chain| header.session.get() > chain.tail.session)
+            .is_some_and(|before| chain.tail.session > before.tail.session)
         {
             self.start_session()?;
         }
         self.slot()?[4..packet.len()].copy_from_slice(&packet[4..]);
-        Ok(self.commit(packet.len(), flags))
+        self.commit(packet.len(), header.flags);
+        self.make_ready();
+        Ok(())
     }
 
     /// Checks that a packet can be appended: its header, and how the journal stands behind it.
-    #[inline]
     fn check_next<'a>(&self, bytes: &'a [u8]) -> Result<(&'a PacketHeader, Chain), String> {
         let packet = Packet::trusted_prefix(bytes).map_err(|error| error.to_string())?;
         let header = packet.header();

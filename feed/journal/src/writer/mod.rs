@@ -2,7 +2,7 @@
 
 mod append;
 
-use crate::chain::{self, Chain};
+use crate::chain::{self, Broken, Chain};
 use crate::control::{self, ControlWriter, Location, Made, Position};
 use crate::map::WriteMap;
 use crate::prepare::{Finished, Helper, Preparer, Shared};
@@ -17,8 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use twinline_wire::Packet;
-use twinline_wire::header::{PacketHeader, align_up, first_word, flags as bits};
+use twinline_wire::header::{ALIGN, PacketHeader, align_up, first_word, flags as bits};
 use zerocopy::FromBytes;
+
+/// Packets of the largest size whose memory is asked for ahead.
+const AHEAD: usize = 2;
 
 /// The one writer of a journal. Dropping it makes everything durable and lets another one open it.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct JournalWriter {
     at: usize,
     /// True from [`slot`](Self::slot) to [`commit`](Self::commit): there is room for a packet at `at`.
     open: bool,
+    /// Up to here the processor was asked for the segment's memory.
+    near: usize,
     /// Blocks of its index that are written.
     indexed: usize,
     /// How the journal stands. `ended` is not decided while `last` is set.
@@ -135,6 +140,7 @@ impl JournalWriter {
             index: recovered.index,
             at: recovered.at,
             open: false,
+            near: 0,
             indexed: recovered.indexed,
             chain: recovered.chain,
             last: None,
@@ -228,14 +234,26 @@ impl JournalWriter {
         Ok(())
     }
 
-    /// Commits the packet of `length` bytes in the slot, whose header has `flags`: readers see it from now on. Returns
-    /// its bytes. If it could not be made durable ([`SyncPolicy::EveryPacket`]), the next call of
-    /// [`slot`](Self::slot) says so.
+    /// Does now what the next [`slot`](Self::slot) would have to do first, and asks the processor for the memory behind it: for
+    /// a writer that has the time, behind a packet that somebody waited for.
+    #[inline]
+    pub fn make_ready(&mut self) {
+        let ahead = self.at + AHEAD * self.geometry.max_packet;
+        self.near = self.near.max(self.at);
+        while self.near < ahead {
+            self.map.prefetch(self.near);
+            self.near += ALIGN;
+        }
+        self.open = self.open || !(self.is_full() || self.shared.has_failed());
+    }
+
+    /// Commits the packet of `length` bytes in the slot, whose header has `flags`: readers see it from now on. If it could not
+    /// be made durable ([`SyncPolicy::EveryPacket`]), the next call of [`slot`](Self::slot) says so.
     ///
     /// # Panics
     /// If the packet does not continue the journal, or no slot was asked for.
-    #[inline]
-    pub fn commit(&mut self, length: usize, flags: u8) -> &[u8] {
+    #[inline(always)]
+    pub fn commit(&mut self, length: usize, flags: u8) {
         let at = self.at;
         assert!(
             self.open && length <= self.geometry.max_packet,
@@ -252,17 +270,20 @@ impl JournalWriter {
             usize::from(header.length.get()) == length && header.channel.get() == self.made.channel,
             "a packet of this channel with its own length is committed"
         );
-        let chain = match chain::follow(self.chain.as_ref(), at == 0, header, flags, bytes) {
-            Ok(chain) => chain,
-            Err(reason) => panic!("a packet is committed that does not continue the journal: {reason}"),
-        };
-        let header = Committed::of(header, flags);
-        self.put(length, header, chain)
+        let committed = Committed::of(header, flags);
+        match &mut self.chain {
+            Some(chain) if chain.goes_on(header, flags) => chain.go_on(header.end()),
+            before => match chain::follow(before.as_ref(), at == 0, header, flags, bytes) {
+                Ok(chain) => *before = Some(chain),
+                Err(reason) => does_not_go_on(reason),
+            },
+        }
+        self.put(length, committed);
     }
 
-    /// Commits the packet in the slot, which is checked: `chain` is how the journal stands behind it.
+    /// Commits the packet in the slot, which is checked; the chain is as it is behind it.
     #[inline]
-    fn put(&mut self, length: usize, header: Committed, chain: Chain) -> &[u8] {
+    fn put(&mut self, length: usize, header: Committed) {
         let at = self.at;
         failpoint::hit("journal.commit.before");
         let next = at + align_up(length);
@@ -274,10 +295,9 @@ impl JournalWriter {
         self.map.store_word(at, first_word(header.flags));
         failpoint::hit("journal.commit.after");
         segment::note_in_index(&self.map, &self.geometry, &mut self.indexed, at, header.sequence);
-        self.chain = Some(chain);
         if header.flags & bits::LOCAL == 0 {
             self.last = Some(at);
-        } else if chain.tail.ended {
+        } else if self.chain.is_some_and(|chain| chain.tail.ended) {
             // The notice itself ended the session.
             self.last = None;
         }
@@ -285,13 +305,11 @@ impl JournalWriter {
         self.at = next;
         self.open = false;
         self.publish_position();
-        self.map.prefetch(next + self.geometry.max_packet, next - at);
         if self.sync == SyncPolicy::EveryPacket
             && let Err(error) = self.sync()
         {
             self.shared.fail(&error);
         }
-        self.map.written(at, length)
     }
 
     /// True if the next packet goes into another segment.
@@ -371,7 +389,7 @@ impl JournalWriter {
             map: Some(std::mem::replace(&mut self.map, fresh)),
         };
         (self.index, self.at, self.indexed) = (self.index + 1, 0, 0);
-        self.open = false;
+        (self.open, self.near) = (false, 0);
         self.publish_position();
         match &mut self.supply {
             Supply::Thread(helper) => helper.finished(finished),
@@ -413,7 +431,7 @@ impl JournalWriter {
         };
         (self.map, self.index, self.at) = (cut.map, cut.index, cut.at);
         (self.indexed, self.chain, self.last) = (cut.indexed, cut.chain, None);
-        self.open = false;
+        (self.open, self.near) = (false, 0);
         self.time = cut.time.unwrap_or(self.time);
         self.publish_position();
         self.supply = self.resupply(preparer, threaded)?;
@@ -444,6 +462,11 @@ impl Drop for JournalWriter {
         // Nobody is left to be told; the next one to open it finds out.
         let _ = self.sync();
     }
+}
+
+#[cold]
+fn does_not_go_on(reason: Broken) -> ! {
+    panic!("a packet is committed that does not continue the journal: {reason}")
 }
 
 /// The journal must have been made with what is asked for.

@@ -14,13 +14,14 @@ pub(super) const HEADERS: usize = ETHERNET + IP + UDP;
 /// Bytes of an IPv4 packet besides the UDP payload.
 pub(super) const WITHIN_MTU: usize = IP + UDP;
 
-/// The headers of one line's frames. All but lengths and checksums is the same in each.
+/// The headers of one line's frames. All but lengths and checksums is the same in each, and most packets are as long as the one
+/// before.
 #[derive(Debug)]
 pub(super) struct Headers {
     bytes: [u8; HEADERS],
-    /// The IPv4 header's sum without the length.
-    ip_sum: u64,
-    /// The sum of UDP's pseudo-header and ports without the length.
+    /// Bytes of the packet that they are for.
+    length: usize,
+    /// The sum of UDP's pseudo-header and header, without its checksum.
     udp_sum: u64,
 }
 
@@ -42,30 +43,45 @@ impl Headers {
         ip[16..20].copy_from_slice(&to.ip().octets());
         ip[20..22].copy_from_slice(&source.port().to_be_bytes());
         ip[22..24].copy_from_slice(&to.port().to_be_bytes());
-        Self {
-            ip_sum: sum(&bytes[ETHERNET..ETHERNET + IP]),
-            udp_sum: sum(&bytes[ETHERNET + 12..ETHERNET + IP + 4])
-                + u64::from(u16::to_be(libc::IPPROTO_UDP as u16)),
+        let mut headers = Self {
             bytes,
-        }
+            length: 0,
+            udp_sum: 0,
+        };
+        headers.set_length(0);
+        headers
+    }
+
+    /// Makes them those of packets of `length` bytes.
+    #[cold]
+    fn set_length(&mut self, length: usize) {
+        let bytes = &mut self.bytes;
+        let udp_length = ((UDP + length) as u16).to_be_bytes();
+        bytes[16..18].copy_from_slice(&((IP + UDP + length) as u16).to_be_bytes());
+        bytes[24..26].fill(0);
+        let ip = checksum(sum(&bytes[ETHERNET..ETHERNET + IP]));
+        bytes[24..26].copy_from_slice(&ip);
+        bytes[38..40].copy_from_slice(&udp_length);
+        // The length counts twice: in the pseudo-header and in the header.
+        self.udp_sum = sum(&bytes[ETHERNET + 12..ETHERNET + IP + 6])
+            + u64::from(u16::to_be(libc::IPPROTO_UDP as u16))
+            + word(udp_length);
+        self.length = length;
     }
 
     /// Writes a frame with `packet` into `place`, which has room for it; returns its length.
     #[inline]
-    pub(super) fn write(&self, packet: &[u8], place: &mut [u8]) -> usize {
+    pub(super) fn write(&mut self, packet: &[u8], place: &mut [u8]) -> usize {
+        if packet.len() != self.length {
+            self.set_length(packet.len());
+        }
         let length = HEADERS + packet.len();
-        let (headers, rest) = place.split_at_mut(HEADERS);
+        let udp = checksum(self.udp_sum + sum(packet));
+        let (headers, rest) = place[..length].split_at_mut(HEADERS);
         headers.copy_from_slice(&self.bytes);
-        rest[..packet.len()].copy_from_slice(packet);
-        let ip_length = ((IP + UDP + packet.len()) as u16).to_be_bytes();
-        let udp_length = ((UDP + packet.len()) as u16).to_be_bytes();
-        headers[16..18].copy_from_slice(&ip_length);
-        headers[24..26].copy_from_slice(&checksum(self.ip_sum + word(ip_length)));
-        headers[38..40].copy_from_slice(&udp_length);
-        // The length counts twice: in the pseudo-header and in the header.
-        let udp = checksum(self.udp_sum + 2 * word(udp_length) + sum(packet));
         // Zero would say that there is none.
         headers[40..42].copy_from_slice(if udp == [0, 0] { &[0xff, 0xff] } else { &udp });
+        rest.copy_from_slice(packet);
         length
     }
 }
@@ -100,14 +116,18 @@ pub(super) fn packet(frame: &[u8]) -> Option<Range<usize>> {
 /// followed by a zero.
 #[inline]
 fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<4>();
-    let mut sum: u64 = words
+    let (longs, rest) = bytes.as_chunks::<8>();
+    let sum: u128 = longs
         .iter()
-        .map(|&word| u64::from(u32::from_ne_bytes(word)))
+        .map(|&long| u128::from(u64::from_ne_bytes(long)))
         .sum();
+    let (words, rest) = rest.as_chunks::<4>();
     let (halves, odd) = rest.as_chunks::<2>();
-    sum += halves.iter().map(|&half| word(half)).sum::<u64>();
-    sum + odd.iter().map(|&byte| word([byte, 0])).sum::<u64>()
+    let words = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word)));
+    let halves = halves.iter().map(|&half| word(half));
+    let odd = odd.iter().map(|&byte| word([byte, 0]));
+    let long = sum as u64;
+    (long >> 32) + (long & 0xffff_ffff) + (sum >> 64) as u64 + words.chain(halves).chain(odd).sum::<u64>()
 }
 
 #[inline]

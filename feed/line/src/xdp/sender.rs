@@ -97,14 +97,8 @@ impl XdpSender {
                 .failed(count, &io::Error::from_raw_os_error(libc::EMSGSIZE));
             return 0;
         }
-        self.queue.reclaim();
-        // While the interface does not work, no more is put behind what waits there: it would go out late.
-        if self.state.is_failing() && self.queue.transmit.waiting() > 0 {
-            let woken = self.queue.wake();
-            if let Err(error) = woken {
-                self.state.failed(count, &error);
-                return 0;
-            }
+        if self.state.is_failing() && !self.goes_again(count) {
+            return 0;
         }
         let (mut put, mut bytes) = (0, 0);
         for packet in burst.packets() {
@@ -121,7 +115,10 @@ impl XdpSender {
             return 0;
         }
         self.queue.transmit.submit();
-        match self.push_out(put) {
+        let taken = self.push_out(put);
+        // Behind the call: nobody waits for it there.
+        self.queue.reclaim();
+        match taken {
             Ok(()) => {
                 self.state.sent(put, bytes);
                 put
@@ -131,6 +128,20 @@ impl XdpSender {
                 0
             }
         }
+    }
+
+    /// While the interface does not work, no more is put behind what waits there: it would go out late. True once nothing waits,
+    /// or the kernel takes it; if not, `count` packets have failed.
+    #[cold]
+    fn goes_again(&mut self, count: usize) -> bool {
+        self.queue.reclaim();
+        if self.queue.transmit.waiting() > 0
+            && let Err(error) = self.queue.wake()
+        {
+            self.state.failed(count, &error);
+            return false;
+        }
+        true
     }
 
     /// Puts a packet into the transmit ring; false if no frame is free.
@@ -155,14 +166,15 @@ impl XdpSender {
     /// Waits a little for frames to come back.
     #[cold]
     fn make_room(&mut self) {
+        self.queue.reclaim();
         self.queue.transmit.submit();
         for _ in 0..TRIES {
-            self.state.would_block();
-            let _ = self.queue.wake();
-            self.queue.reclaim();
             if !self.queue.free.is_empty() {
                 return;
             }
+            self.state.would_block();
+            let _ = self.queue.wake();
+            self.queue.reclaim();
             std::hint::spin_loop();
         }
     }
