@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 use twinline_feed::publisher::{Line, PublishError, Publisher, PublisherConfig, open_without_thread};
 use twinline_feed::source::EventSink;
-use twinline_wire::field::{EventFlags, Optional, Text};
-use twinline_wire::market::{DeleteOrder, Imbalance, InstrumentDefinition};
+use twinline_wire::field::EventFlags;
+use twinline_wire::market::{DeleteOrder, Imbalance};
 use twinline_wire::{Message, U32, U64};
 
 /// What a publisher may be told.
@@ -102,17 +102,7 @@ impl Rig {
                 instrument: U32::new(7),
                 flags: EventFlags::END_OF_EVENT,
             }),
-            Step::Definition(instrument) => self.publish(&InstrumentDefinition {
-                source_time: U64::new(1),
-                instrument: U32::new(instrument),
-                symbol: Text::new(b"TWIN"),
-                lot_size: Optional::NONE,
-                price_increment: Optional::NONE,
-                source: SOURCE.into(),
-                market: Text::default(),
-                class: Text::default(),
-                flags: EventFlags::default(),
-            }),
+            Step::Definition(instrument) => self.publish(&definition(1, instrument)),
             Step::Event(source) | Step::Silent(source) => {
                 let position = &mut self.positions[usize::from(source - SOURCE)];
                 *position += 1;

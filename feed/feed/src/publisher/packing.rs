@@ -106,20 +106,24 @@ impl Packing {
         self.entries.iter().map(|entry| entry.at)
     }
 
+    /// What is known of `source`. Most often it is the one that spoke last.
+    #[inline]
+    fn entry(&self, source: u16) -> Option<&Entry> {
+        let is_of = |entry: &&Entry| entry.at.source == source;
+        let recent = self.entries.get(self.recent).filter(is_of);
+        recent.or_else(|| self.entries.iter().find(is_of))
+    }
+
     /// The newest position of `source`, whether it is published already or not; 0 if it is not known.
     #[inline]
     pub(super) fn position(&self, source: u16) -> u64 {
-        let is_of = |entry: &&Entry| entry.at.source == source;
-        let recent = self.entries.get(self.recent).filter(is_of);
-        let known = recent.or_else(|| self.entries.iter().find(is_of));
-        known.map_or(0, |entry| entry.at.position)
+        self.entry(source).map_or(0, |entry| entry.at.position)
     }
 
     /// How far closed packets reach into `source`; 0 if it is not known.
     #[inline]
     pub(super) fn closed(&self, source: u16) -> u64 {
-        let known = self.entries.iter().find(|entry| entry.at.source == source);
-        known.map_or(0, |entry| entry.closed)
+        self.entry(source).map_or(0, |entry| entry.closed)
     }
 
     /// True if the packet holds no whole event.

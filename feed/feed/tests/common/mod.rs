@@ -77,17 +77,7 @@ pub fn say(n: u64, sink: &mut impl EventSink) {
                 instrument: U32::new(7),
                 flags: EventFlags::default(),
             }),
-            _ => sink.push(&InstrumentDefinition {
-                source_time: U64::new(n),
-                instrument: U32::new(u32::from(SOURCE) << 16 | hash as u32 & 0xFFF),
-                symbol: Text::new(b"TWIN"),
-                lot_size: Optional::NONE,
-                price_increment: Optional::NONE,
-                source: SOURCE.into(),
-                market: Text::default(),
-                class: Text::default(),
-                flags: EventFlags::default(),
-            }),
+            _ => sink.push(&definition(n, u32::from(SOURCE) << 16 | hash as u32 & 0xFFF)),
         }
     }
 }
@@ -117,6 +107,21 @@ pub fn expected(total: u64) -> Vec<Vec<u8>> {
         collect.end_event(SOURCE, n + 1);
     }
     collect.0
+}
+
+/// What names an instrument.
+pub fn definition(time: u64, instrument: u32) -> InstrumentDefinition {
+    InstrumentDefinition {
+        source_time: U64::new(time),
+        instrument: U32::new(instrument),
+        symbol: Text::new(b"TWIN"),
+        lot_size: Optional::NONE,
+        price_increment: Optional::NONE,
+        source: SOURCE.into(),
+        market: Text::default(),
+        class: Text::default(),
+        flags: EventFlags::default(),
+    }
 }
 
 pub fn tick(n: u64) -> PriceTick {

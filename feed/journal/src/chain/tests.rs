@@ -10,6 +10,18 @@ fn next(chain: Option<&Chain>, start: bool, packet: &[u8]) -> Result<Chain, Brok
     follow_packet(chain, start, CHANNEL, &Packet::parse(packet).unwrap())
 }
 
+/// An EpochStart of epoch 2 at sequence 70, whose valid end is 7, may follow.
+fn assert_epoch_2_begins(after: &Chain, stream: Stream) {
+    let mut new = Stream {
+        epoch: 2,
+        base: 70,
+        next: 70,
+        ..stream
+    };
+    let begun = next(Some(after), false, &new.epoch_start(7)).unwrap();
+    assert_eq!(begun.tail.next, 71);
+}
+
 /// A chain behind sequences 1..10 of session 1, and the stream there.
 fn at_ten() -> (Chain, Stream) {
     let mut stream = Stream::new(1);
@@ -133,16 +145,7 @@ fn behind_a_void_range_the_epoch_that_made_it_so_begins() {
     };
     let after = next(Some(&chain), false, &stream.clone().notice(&void, 10)).unwrap();
     assert_eq!((after.tail.next, after.loose), (10, true));
-    let mut new = Stream {
-        epoch: 2,
-        base: 70,
-        next: 70,
-        ..stream
-    };
-    assert_eq!(
-        next(Some(&after), false, &new.epoch_start(7)).unwrap().tail.next,
-        71
-    );
+    assert_epoch_2_begins(&after, stream);
 }
 
 #[test]
@@ -231,16 +234,7 @@ fn a_listeners_notices_move_the_sequence() {
         let again = next(Some(&after), false, &new.ticks(1, 0)).unwrap();
         assert_eq!((again.tail.epoch, again.tail.next, again.loose), (3, 51, false));
         // Or it comes yet, with whatever valid end made the range void.
-        let mut new = Stream {
-            epoch: 2,
-            base: 70,
-            next: 70,
-            ..stream
-        };
-        assert_eq!(
-            next(Some(&after), false, &new.epoch_start(7)).unwrap().tail.next,
-            71
-        );
+        assert_epoch_2_begins(&after, stream);
         let mut gap = Stream { next: 51, ..stream };
         assert!(next(Some(&after), false, &gap.ticks(1, 0)).is_err());
     }
