@@ -218,7 +218,8 @@ impl JournalWriter {
     /// If the next segment could not be made (full disk), or syncing failed. The call can be repeated.
     #[inline]
     pub fn slot(&mut self) -> Result<&mut [u8], JournalError> {
-        if !self.open {
+        // A slot may have been made ready long before: what failed since then is said now.
+        if !self.open || self.shared.has_failed() {
             self.open_slot()?;
         }
         Ok(self.map.slot(self.at, self.geometry.max_packet))
@@ -492,5 +493,22 @@ fn check_same(dir: &Path, found: &Made, asked: &Made) -> Result<(), JournalError
             found,
             asked,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Stream, config};
+    use crate::{JournalError, JournalWriter};
+
+    #[test]
+    fn a_slot_that_was_made_ready_is_refused_once_syncing_has_failed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = JournalWriter::open(dir.path(), config()).unwrap();
+        writer.append(&Stream::new(1).epoch_start(1)).unwrap();
+        writer.make_ready();
+        assert!(writer.open && writer.slot().is_ok());
+        writer.shared.fail(&JournalError::Helper);
+        assert!(matches!(writer.slot(), Err(JournalError::NotDurable(_))));
     }
 }
