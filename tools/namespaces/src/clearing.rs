@@ -9,14 +9,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// Reads directories until its owner closes the pipe, or dies, and then removes the namespaces that begin with its argument,
-/// and those directories. Processes of a dead owner may still be writing in them, for a moment.
+/// and those directories. It looks again until nothing is left: a command of a dead owner may have been making one more, and its
+/// processes may still be writing in the directories, for a moment.
 const CLEARING: &str = r#"
 trap '' INT TERM HUP
 prefix=$1; shift
 while IFS= read -r directory; do set -- "$@" "$directory"; done
-for path in /run/netns/"$prefix"*; do
-    [ -e "$path" ] && echo "netns delete ${path##*/}"
-done | ip -force -batch - 2>/dev/null
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+    left=$(for path in /run/netns/"$prefix"*; do
+        [ -e "$path" ] && echo "netns delete ${path##*/}"
+    done)
+    [ -z "$left" ] && break
+    echo "$left" | ip -force -batch - 2>/dev/null
+done
 [ $# = 0 ] && exit
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf -- "$@" 2>/dev/null && exit

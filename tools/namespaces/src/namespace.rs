@@ -1,6 +1,7 @@
 //! One namespace: threads and processes inside it.
 
 use crate::error::NamespaceError;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -98,13 +99,19 @@ pub(crate) fn batch(tool: &str, namespace: Option<&str>, commands: &str) -> Resu
         return Ok(());
     }
     let run = || -> io::Result<Output> {
-        let mut child = Command::new(tool)
+        let mut command = Command::new(tool);
+        command
             .args(namespace.into_iter().flat_map(|name| ["-n", name]))
             .args(["-batch", "-"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()?;
+            .stderr(Stdio::piped());
+        // Its commands are in its pipe at once: without this it would go on making what nobody removes any more.
+        // SAFETY: between fork and exec there is one system call, which touches no memory of ours.
+        unsafe {
+            command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+        }
+        let mut child = command.spawn()?;
         if let Some(mut stdin) = child.stdin.take() {
             // One that has failed reads no more; what it says is the better error.
             let _ = stdin.write_all(commands.as_bytes());

@@ -150,6 +150,36 @@ fn all_is_gone_after_a_panic_too() {
     assert!(!directory.path().exists());
 }
 
+/// Not a test by itself: a process that makes as many hosts as it can.
+#[test]
+fn child_makes_many_hosts() {
+    if std::env::var_os("NETWORKS_MANY").is_some() {
+        let mut networks = Networks::new(&["a", "b"]).expect("root, and ip");
+        networks.grow(200).expect("two hundred hosts");
+    }
+}
+
+#[test]
+fn all_is_gone_after_kill_9_while_hosts_are_being_made() {
+    if !possible() {
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().expect("this"))
+        .args(["--exact", "child_makes_many_hosts"])
+        .env("NETWORKS_MANY", "1")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let prefix = format!("twinline-{}-", child.id());
+    eventually("it is making hosts", || named(&prefix).len() > 5);
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    eventually("its namespaces are removed", || named(&prefix).is_empty());
+    // Nobody is left who makes more.
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(named(&prefix), Vec::<String>::new());
+}
+
 /// Not a test by itself: a process that makes namespaces, says their prefix, and waits to be killed.
 #[test]
 fn child_makes_networks() {

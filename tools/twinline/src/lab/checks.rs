@@ -26,9 +26,7 @@ pub(super) fn check(scenario: Scenario, faults: Faults, outcome: &Outcome) -> Ve
             holds: outcome.equal,
         },
         facts.all("no server announced a message as lost or void", |server| {
-            let bad = total(server, |run| {
-                run.loss.as_ref().map_or(0, |loss| loss.lost + loss.void)
-            });
+            let bad = announced(server);
             (bad, bad == 0)
         }),
     ];
@@ -47,7 +45,7 @@ pub(super) fn check(scenario: Scenario, faults: Faults, outcome: &Outcome) -> Ve
     match scenario {
         Scenario::Steady => {}
         Scenario::LineADies => facts.line_a_dies(&mut checks),
-        Scenario::BurstLoss => facts.holes(&mut checks),
+        Scenario::BurstLoss => facts.holes(scenario, &mut checks),
         Scenario::RecoveryDies => facts.recovery_dies(&mut checks),
         Scenario::SlowServer => facts.slow_server(faults, &mut checks),
         Scenario::Flood => facts.flood(&mut checks),
@@ -69,9 +67,9 @@ impl Facts<'_> {
         for (count, good) in counts {
             (least, most, holds) = (least.min(count), most.max(count), holds && good);
         }
-        let found = match least.min(most) == most {
-            true => show_count(most),
-            false => format!("{} to {}", show_count(least), show_count(most)),
+        let found = match least < most {
+            true => format!("{} to {}", show_count(least), show_count(most)),
+            false => show_count(most),
         };
         Check {
             what: format!("{what}: {found}"),
@@ -93,21 +91,24 @@ impl Facts<'_> {
         }));
     }
 
-    fn holes(&self, checks: &mut Vec<Check>) {
-        checks.push(self.dropped());
+    fn holes(&self, scenario: Scenario, checks: &mut Vec<Check>) {
+        checks.push(on_both_lines(
+            "packets vanished in the holes of both lines",
+            self.0.dropped.cut,
+        ));
         checks.push(self.all("every server had messages from recovery", |server| {
             at_least_one(recovered(server))
         }));
         checks.push(
             self.all("every server had gaps filled, one a hole or more", |server| {
                 let filled = total(server, |run| run.gaps.as_ref().map_or(0, |gaps| gaps.filled));
-                (filled, filled >= 3)
+                (filled, filled >= scenario.holes())
             }),
         );
     }
 
     fn recovery_dies(&self, checks: &mut Vec<Check>) {
-        self.holes(checks);
+        self.holes(Scenario::RecoveryDies, checks);
         checks.push(self.all(
             "every server saw its connections to the recovery service fail",
             |server| {
@@ -133,7 +134,10 @@ impl Facts<'_> {
     }
 
     fn slow_server(&self, faults: Faults, checks: &mut Vec<Check>) {
-        checks.push(self.dropped());
+        checks.push(on_both_lines(
+            "server 1's narrow links dropped packets",
+            self.0.dropped.narrowed,
+        ));
         let slow = self.0.servers.iter().take(1);
         checks.push(self.some(
             "server 1 had messages from recovery",
@@ -188,17 +192,13 @@ impl Facts<'_> {
             }),
         );
     }
+}
 
-    fn dropped(&self) -> Check {
-        let [a, b] = self.0.dropped;
-        Check {
-            what: format!(
-                "the network dropped packets on both lines: A {}, B {}",
-                show_count(a),
-                show_count(b)
-            ),
-            holds: a > 0 && b > 0,
-        }
+/// A check that something was counted on each line.
+fn on_both_lines(what: &str, [a, b]: [u64; 2]) -> Check {
+    Check {
+        what: format!("{what}: A {}, B {}", show_count(a), show_count(b)),
+        holds: a > 0 && b > 0,
     }
 }
 
@@ -209,6 +209,13 @@ fn at_least_one(count: u64) -> (u64, bool) {
 /// A count of all runs of a server's listener.
 pub(super) fn total(runs: &[Summary], of: impl Fn(&Summary) -> u64) -> u64 {
     runs.iter().map(of).sum()
+}
+
+/// Messages that a server announced as lost or void.
+pub(super) fn announced(runs: &[Summary]) -> u64 {
+    total(runs, |run| {
+        run.loss.as_ref().map_or(0, |loss| loss.lost + loss.void)
+    })
 }
 
 /// Messages that a line never brought while a listener ran.
@@ -240,6 +247,7 @@ fn notices(runs: &[Summary], kind: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::{DeliveredSummary, GapsSummary};
     use clap::ValueEnum;
 
     /// Nothing but what these parts say of themselves.
@@ -251,7 +259,7 @@ mod tests {
             diff: Summary::default(),
             equal,
             spread: Default::default(),
-            dropped: [0; 2],
+            dropped: Default::default(),
             junk: 0,
         }
     }
@@ -282,6 +290,40 @@ mod tests {
         for faults in [Faults { loss: 0.1, ..NONE }, Faults { late: 0.1, ..NONE }] {
             assert!(!holds(Scenario::Steady, faults), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn what_is_lost_at_random_is_not_taken_for_the_scenarios_own_fault() {
+        let publisher = Summary {
+            messages: 1_000,
+            packets: 1_000,
+            ..Summary::new("publisher")
+        };
+        let servers = ["server 1", "server 2"].map(|name| {
+            let mut server = Summary::new(name);
+            server.gaps = Some(GapsSummary {
+                filled: 50,
+                ..GapsSummary::default()
+            });
+            server.delivered = Some(DeliveredSummary {
+                recovery: 100,
+                ..DeliveredSummary::default()
+            });
+            server
+        });
+        let mut outcome = outcome(publisher, servers.into(), true);
+        outcome.dropped.all = [100, 100];
+        let faults = Faults { loss: 0.01, ..NONE };
+        let holds =
+            |scenario, outcome: &Outcome| check(scenario, faults, outcome).iter().all(|check| check.holds);
+        for scenario in [Scenario::BurstLoss, Scenario::SlowServer] {
+            assert!(!holds(scenario, &outcome), "{scenario:?}");
+        }
+        outcome.dropped.cut = [50, 50];
+        assert!(holds(Scenario::BurstLoss, &outcome));
+        assert!(!holds(Scenario::SlowServer, &outcome));
+        outcome.dropped.narrowed = [20, 20];
+        assert!(holds(Scenario::SlowServer, &outcome));
     }
 
     #[test]

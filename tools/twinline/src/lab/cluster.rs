@@ -2,7 +2,7 @@
 //! done to them. Nothing here waits for ever.
 
 use super::flood::Flood;
-use super::network::Wires;
+use super::network::{Dropped, Wires};
 use super::part::{LEAD_IN, Part, Settings, Starter};
 use super::place::{CHANNEL, Place};
 use super::scenario::{Action, Step};
@@ -34,8 +34,7 @@ pub(super) struct Outcome {
     pub(super) diff: Summary,
     pub(super) equal: bool,
     pub(super) spread: Spread,
-    /// Dropped at the switches' ports, by line, in packets.
-    pub(super) dropped: [u64; 2],
+    pub(super) dropped: Dropped,
     /// Datagrams of the flood, on each line.
     pub(super) junk: u64,
 }
@@ -47,9 +46,17 @@ struct Server {
     figures: Summary,
     /// Those of the runs before.
     past: Vec<Summary>,
-    /// It was asked to end, and is to be started again.
-    again: bool,
+    /// How it was ended, if it is to be started again.
+    again: Option<Ending>,
     ended: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Asked to, by SIGTERM.
+    Stopped,
+    /// By SIGKILL.
+    Killed,
 }
 
 /// The running parts. Children come first: they go before their hosts.
@@ -126,7 +133,7 @@ impl<'a> Cluster<'a> {
                 child: Some(child),
                 figures: Summary::new(Part::Server(server).to_string()),
                 past: Vec::new(),
-                again: false,
+                again: None,
                 ended: false,
             });
         }
@@ -217,10 +224,12 @@ impl<'a> Cluster<'a> {
             Action::Restart { server, killed } => {
                 let server = &mut self.servers[server - 1];
                 if let Some(child) = &mut server.child {
-                    server.again = true;
-                    match killed {
-                        true => child.kill(),
-                        false => child.ask_to_stop(),
+                    if killed {
+                        server.again = Some(Ending::Killed);
+                        child.kill();
+                    } else {
+                        server.again = Some(Ending::Stopped);
+                        child.ask_to_stop();
                     }
                 }
                 Ok(())
@@ -355,7 +364,10 @@ impl<'a> Cluster<'a> {
         let server = &mut self.servers[number - 1];
         let again = std::mem::take(&mut server.again);
         let loss = i32::from(Exit::Loss.code());
-        let is_good = ended.code == Some(0) || ended.code == Some(loss) || again && ended.code.is_none();
+        let is_good = match ended.code {
+            Some(code) => code == 0 || code == loss,
+            None => again == Some(Ending::Killed),
+        };
         if !is_good {
             return Err(ended.failure());
         }
@@ -366,7 +378,7 @@ impl<'a> Cluster<'a> {
         }
         // One that was complete before it could be asked to end is not begun again.
         let complete = figures.position.as_ref().is_some_and(|position| position.ended);
-        if again && !complete {
+        if again.is_some() && !complete {
             // Where it stands is where it goes on.
             server.figures = Summary {
                 position: figures.position.clone(),

@@ -33,6 +33,8 @@ use view::View;
 
 /// Steps of a scenario need room between them.
 const SHORTEST: Duration = Duration::from_secs(2);
+/// A run holds the memory of all rings, and the disk fills.
+const LONGEST: Duration = Duration::from_secs(24 * 3_600);
 
 /// Break things on a test bed of one publisher and many servers on this machine, and prove that nothing is lost.
 ///
@@ -115,7 +117,16 @@ pub(crate) fn run(args: &Lab, global: &Global) -> Result<Finish, Failure> {
     if args.list {
         return Ok(Finish::success(list()));
     }
-    let length = Duration::from_secs_f64(args.messages.get() as f64 / args.rate.get() as f64);
+    let length = args.messages.get() as f64 / args.rate.get() as f64;
+    if length > LONGEST.as_secs_f64() {
+        return Err(Failure::usage(format!(
+            "{} messages at {} a second take more than {} hours: give fewer --messages, or a higher --rate",
+            args.messages,
+            args.rate,
+            LONGEST.as_secs() / 3_600
+        )));
+    }
+    let length = Duration::from_secs_f64(length);
     if args.scenario != Scenario::Steady && length < SHORTEST {
         return Err(Failure::usage(format!(
             "{} messages at {} a second take {}, and {} needs {} s: give more --messages, or a lower --rate",
@@ -149,7 +160,7 @@ pub(crate) fn run(args: &Lab, global: &Global) -> Result<Finish, Failure> {
     let mut cluster = Cluster::new(&wires, &place, &settings, &stop, &mut view);
     cluster.start()?;
     let outcome = cluster.run(args.scenario.steps(length, settings.servers))?;
-    Ok(finish(args, &outcome))
+    Ok(finish(args, &place, &outcome))
 }
 
 /// All scenarios.
@@ -167,7 +178,7 @@ fn list() -> Summary {
     summary
 }
 
-fn finish(args: &Lab, outcome: &Outcome) -> Finish {
+fn finish(args: &Lab, place: &Place, outcome: &Outcome) -> Finish {
     let checks = checks::check(args.scenario, args.faults(), outcome);
     let mut summary = Summary::new("lab");
     let publisher = &outcome.publisher;
@@ -181,18 +192,20 @@ fn finish(args: &Lab, outcome: &Outcome) -> Finish {
     summary.set("checks", &checks);
     summary.set("equal", outcome.equal);
     summary.set("spread", &outcome.spread);
-    summary.set("network_dropped", outcome.dropped);
+    summary.set("network_dropped", outcome.dropped.all);
     summary.set("junk", outcome.junk);
     summary.set("publisher", publisher);
     summary.set("recovery_service", &outcome.recovery);
     summary.set("servers", &outcome.servers);
     summary.set("diff", &outcome.diff.detail);
     summary.own_text = text(args, outcome, &checks);
-    let announced = outcome
-        .servers
-        .iter()
-        .flatten()
-        .any(|run| run.exit_code == Some(Exit::Loss.code()));
+    if args.keep {
+        let dir = place.dir().display();
+        let _ = writeln!(summary.own_text, "the journals are in {dir}");
+        summary.set("journals", dir.to_string());
+    }
+    // A killed run's exit code does not say so.
+    let announced = outcome.servers.iter().any(|server| checks::announced(server) > 0);
     let failed = checks.iter().find(|check| !check.holds);
     match failed {
         None => Finish::success(summary),

@@ -22,6 +22,8 @@ const RECOVERY: usize = 2;
 /// Hosts before server 1.
 const BEFORE: usize = 2;
 
+/// The queueing discipline of a narrow link.
+const NARROW: &str = "tbf";
 /// Packets that a narrow link holds, in bytes.
 const NARROW_QUEUE: u64 = 16 * 1024;
 
@@ -29,8 +31,8 @@ const NARROW_QUEUE: u64 = 16 * 1024;
 pub(super) struct Wires {
     networks: Networks,
     servers: usize,
-    /// Dropped at ports whose counters are gone, by line.
-    before: Cell<[u64; 2]>,
+    /// Dropped by narrow links whose counters are gone, by line.
+    narrowed: Cell<[u64; 2]>,
 }
 
 /// What happens to packets on their way to servers all the time.
@@ -44,11 +46,23 @@ pub(super) struct Faults {
     pub(super) rate: u64,
 }
 
+/// Packets that the switches' ports dropped, by line; what a dead port does not take is not counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dropped {
+    pub(super) all: [u64; 2],
+    /// Of them, all that the publisher sent while it was cut off.
+    pub(super) cut: [u64; 2],
+    /// Of them, what a narrow link had no room for.
+    pub(super) narrowed: [u64; 2],
+}
+
 /// What `tc -s -j qdisc show` says of a port.
 #[derive(Deserialize)]
 struct Discipline {
     #[serde(default)]
     dev: String,
+    #[serde(default)]
+    kind: String,
     #[serde(default)]
     drops: u64,
 }
@@ -61,7 +75,7 @@ impl Wires {
         let wires = Self {
             networks,
             servers,
-            before: Cell::default(),
+            narrowed: Cell::default(),
         };
         let mut commands = String::new();
         if faults.late > 0.0 {
@@ -143,39 +157,49 @@ impl Wires {
 
     /// Lets each link of a server carry so many bits a second, or everything again.
     pub(super) fn narrow(&self, server: usize, rate: Option<u64>) -> Result<(), Failure> {
-        // The bucket's counters go with it.
-        let before = self.dropped()?;
+        if rate.is_none() {
+            // The bucket's counters go with it.
+            self.narrowed.set(self.dropped()?.narrowed);
+        }
         let mut commands = String::new();
         for line in Line::ALL {
             let port = self.port(line, BEFORE + server);
             let _ = match rate {
                 Some(rate) => writeln!(
                     commands,
-                    "qdisc add dev {port} root tbf rate {rate}bit burst 4k limit {NARROW_QUEUE}"
+                    "qdisc add dev {port} root {NARROW} rate {rate}bit burst 4k limit {NARROW_QUEUE}"
                 ),
                 None => writeln!(commands, "qdisc del dev {port} root"),
             };
         }
-        self.tc(&commands)?;
-        let after = self.dropped()?;
-        let gone = [0, 1].map(|line| self.before.get()[line] + before[line].saturating_sub(after[line]));
-        self.before.set(gone);
-        Ok(())
+        self.tc(&commands)
     }
 
-    /// What was dropped at ports so far, by line, in packets; what a dead port does not take is not counted.
-    pub(super) fn dropped(&self) -> Result<[u64; 2], Failure> {
+    /// What was dropped so far.
+    pub(super) fn dropped(&self) -> Result<Dropped, Failure> {
         let fail =
             |cause: &dyn std::fmt::Display| Failure::error(format!("cannot read what tc counts: {cause}"));
         let mut command = self.networks.switch().command("tc");
         let shown = command.args(["-s", "-j", "qdisc", "show"]).output();
         let shown = shown.map_err(|cause| fail(&cause))?;
         let all: Vec<Discipline> = serde_json::from_slice(&shown.stdout).map_err(|cause| fail(&cause))?;
-        let of = |line: usize| {
-            let ports = all.iter().filter(|of| of.dev.starts_with(LINES[line]));
-            self.before.get()[line] + ports.map(|of| of.drops).sum::<u64>()
+        let sum = |of: &dyn Fn(Line, &Discipline) -> bool| {
+            Line::ALL.map(|line| {
+                all.iter()
+                    .filter(|one| of(line, one))
+                    .map(|one| one.drops)
+                    .sum::<u64>()
+            })
         };
-        Ok([of(0), of(1)])
+        let gone = self.narrowed.get();
+        let and_gone = |counts: [u64; 2]| [0, 1].map(|line| counts[line] + gone[line]);
+        let is_on = |line: Line, one: &Discipline| one.dev.starts_with(LINES[line.index()]);
+        Ok(Dropped {
+            all: and_gone(sum(&is_on)),
+            // Nothing else drops what the publisher sends.
+            cut: sum(&|line, one| one.dev == self.port(line, PUBLISHER)),
+            narrowed: and_gone(sum(&|line, one| is_on(line, one) && one.kind == NARROW)),
+        })
     }
 
     fn port(&self, line: Line, host: usize) -> String {

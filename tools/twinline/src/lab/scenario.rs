@@ -90,7 +90,9 @@ impl Scenario {
             Self::SlowServer => {
                 "for a while the links of server 1 carry half of what a line carries; the rest is dropped"
             }
-            Self::Flood => "a stranger floods both lines' groups with junk, some of which looks like ours",
+            Self::Flood => {
+                "a stranger floods both lines' groups with junk, some of which looks like ours, for ten minutes at most"
+            }
             Self::RollingRestart => {
                 "one server's listener after the other is ended and started again, every second one by kill -9"
             }
@@ -121,6 +123,15 @@ impl Scenario {
                 "every server goes on in its journal where it stopped and has from recovery what it slept through; nothing is lost"
             }
         }
+    }
+
+    /// Holes that it makes in both lines at once.
+    pub(super) fn holes(self) -> u64 {
+        let steps = self.steps(Duration::from_secs(10), 1);
+        steps
+            .iter()
+            .filter(|step| step.action == Action::Cut(true))
+            .count() as u64
     }
 
     /// What is done when, in a run of so many servers in which the publisher takes `length`.
@@ -214,6 +225,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn scenarios_have_as_many_holes_as_they_cut() {
+        let holes = |scenario: Scenario| scenario.holes();
+        assert_eq!(holes(Scenario::BurstLoss), 5);
+        assert_eq!(holes(Scenario::RecoveryDies), 3);
+        assert_eq!(holes(Scenario::SlowServer), 0);
     }
 
     #[test]

@@ -136,6 +136,31 @@ fn servers_restarted_one_after_the_other_go_on_where_they_stopped() {
 }
 
 #[test]
+fn journals_that_are_to_stay_are_where_the_summary_says() {
+    if !namespaces_are_possible() {
+        return;
+    }
+    let _quiet = quiet();
+    let temporary = tempfile::tempdir().expect("a directory");
+    let environment = [("TMPDIR", temporary.path().to_str().expect("UTF-8"))];
+    let arguments = ["lab", "--messages", "500", "--servers", "1", "--keep"];
+    let done = Process::start_with(&arguments, &environment, true)
+        .wait()
+        .expect(0);
+    let journals = Path::new(done.summary["journals"].as_str().expect("a path"));
+    assert!(journals.starts_with(temporary.path()));
+    assert!(journals.join("publisher").is_dir() && journals.join("server-1").is_dir());
+}
+
+#[test]
+fn a_run_longer_than_a_day_is_refused() {
+    let arguments = ["lab", "--messages", "18446744073709551615", "--rate", "1"];
+    let done = Process::start(&arguments).wait().expect(2);
+    let error = done.summary["error"].as_str().expect("an error");
+    assert!(error.contains("take more than 24 hours"), "{error}");
+}
+
+#[test]
 fn a_run_too_short_for_its_scenario_is_refused() {
     let arguments = ["lab", "line-a-dies", "--messages", "1000", "--rate", "1000"];
     let done = Process::start(&arguments).wait().expect(2);
