@@ -32,8 +32,22 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use xdp::XdpError;
 
-/// What is being done when a group is joined.
-pub(crate) const JOIN: &str = "join the group";
+const JOIN: &str = "join the group";
+const JOIN_SENDERS: &str = "join the group for these senders";
+
+/// What is being done where a group is joined, for all senders or for these.
+pub(crate) fn joining(senders: &[Ipv4Addr]) -> &'static str {
+    if senders.is_empty() { JOIN } else { JOIN_SENDERS }
+}
+
+/// The kernel's setting that limits it.
+pub(crate) fn join_limit(joining: &str) -> Option<&'static str> {
+    match joining {
+        JOIN => Some("net.ipv4.igmp_max_memberships"),
+        JOIN_SENDERS => Some("net.ipv4.igmp_max_msf"),
+        _ => None,
+    }
+}
 
 /// One of the two redundant lines of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,11 +145,13 @@ pub enum LineError {
     },
     /// Too many groups joined.
     #[error(
-        "cannot join {address}: too many groups; raise it with `sysctl -w net.ipv4.igmp_max_memberships=200`"
+        "cannot join {address}: too many groups, or senders of one; raise the limit with `sysctl -w {limit}=200`"
     )]
     TooManyGroups {
         /// The line.
         address: String,
+        /// The kernel's setting.
+        limit: &'static str,
     },
     /// AF_XDP is asked for and cannot be had, or another program's takes the line.
     #[error("cannot open {address}: {source}: {}", source.remedy())]
@@ -177,11 +193,13 @@ impl LineError {
             Some(libc::ENODEV | libc::ENETUNREACH) if address.interface.is_none() => {
                 LineError::NoRoute { address: text }
             }
-            Some(libc::ENOBUFS) if what == JOIN => LineError::TooManyGroups { address: text },
-            _ => LineError::Socket {
-                address: text,
-                what,
-                cause,
+            code => match join_limit(what).filter(|_| code == Some(libc::ENOBUFS)) {
+                Some(limit) => LineError::TooManyGroups { address: text, limit },
+                None => LineError::Socket {
+                    address: text,
+                    what,
+                    cause,
+                },
             },
         }
     }

@@ -34,6 +34,8 @@ pub struct SenderOptions {
     pub segmentation: bool,
     /// Most bits a second on the wire; a send waits until it may go. `None`: as many as come.
     pub rate: Option<NonZeroU64>,
+    /// Bytes of the longest packet that will be sent: one that AF_XDP has no room for cannot go through it.
+    pub longest: usize,
     /// Through what packets leave.
     pub io: Io,
     /// With AF_XDP: the interface's queue that they leave by.
@@ -47,6 +49,7 @@ impl Default for SenderOptions {
             send_buffer: None,
             segmentation: true,
             rate: None,
+            longest: 0,
             io: Io::Socket,
             queue: 0,
         }

@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Publish, global: &Global) -> Result<Finish, Failure> {
         .iter()
         .enumerate()
         .map(|(place, lines)| {
-            let options = args.io.senders(place, args.sending.options());
+            let options = args.io.senders(place, args.sending.options(lines.packet_size));
             NetworkLines::open(&lines.line_a, &lines.line_b, options)
         })
         .collect::<Result<Vec<_>, _>>()?;

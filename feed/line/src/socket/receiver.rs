@@ -12,7 +12,7 @@
 use crate::burst::Burst;
 use crate::receiver::{BufferReport, Drops, ReceiverOptions, ReceiverState};
 use crate::xdp::check_for_sockets;
-use crate::{Interface, JOIN, LineAddress, LineError, Transport, sys};
+use crate::{Interface, LineAddress, LineError, Transport, joining, sys};
 use rustix::net::RecvFlags;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use std::io;
@@ -73,9 +73,7 @@ impl SocketReceiver {
     ) -> Result<Self, LineError> {
         address.check_group()?;
         let interface = address.find_interface()?;
-        if let Some(interface) = &interface {
-            check_for_sockets(interface, address).map_err(|source| LineError::xdp(address, source))?;
-        }
+        check_for_sockets(interface.as_ref(), address).map_err(|source| LineError::xdp(address, source))?;
         let fail = |what| move |cause| LineError::new(address, what, cause);
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
             .map_err(fail("make a receiving socket"))?;
@@ -92,7 +90,8 @@ impl SocketReceiver {
         socket
             .bind(&SocketAddrV4::new(address.group, address.port).into())
             .map_err(fail("bind a receiving socket"))?;
-        join(&socket, address, interface.as_ref(), &options.sources).map_err(fail(JOIN))?;
+        join(&socket, address, interface.as_ref(), &options.sources)
+            .map_err(fail(joining(&options.sources)))?;
         let socket = Arc::new(socket);
         Ok(Self {
             state: Arc::new(ReceiverState::new(

@@ -70,6 +70,18 @@ pub enum XdpError {
         /// How many there are.
         count: u32,
     },
+    /// A socket hears the line, and would hear nothing more of it.
+    #[error("a socket on this host hears {line} already, and would hear nothing beside AF_XDP")]
+    SocketHears {
+        /// The group and port.
+        line: String,
+    },
+    /// Too many groups joined, or sources of one.
+    #[error("cannot join the group: the limit {limit} is reached")]
+    TooManyGroups {
+        /// The kernel's setting.
+        limit: &'static str,
+    },
     /// A packet does not fit a frame.
     #[error("packets of {length} bytes do not fit a frame of AF_XDP, {most} bytes do")]
     TooLong {
@@ -137,6 +149,10 @@ impl XdpError {
                 "stop that program, name another queue (--xdp-queues), or use a socket (--io socket)"
             }
             XdpError::NoQueue { .. } => "name others (--xdp-queues), or use a socket (--io socket)",
+            XdpError::SocketHears { .. } => {
+                "end the other program, or take the line from it all the same (--io xdp)"
+            }
+            XdpError::TooManyGroups { .. } => "raise that limit (sysctl -w NAME=200)",
             XdpError::TooLong { .. } => "lower --packet-size at both ends, or use a socket (--io socket)",
             XdpError::NoKernelSupport => {
                 "use a socket (--io socket); Linux 5.11 or newer with CONFIG_XDP_SOCKETS has it"

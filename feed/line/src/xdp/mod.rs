@@ -5,12 +5,13 @@
 //! the kernel or back; a [`socket`] is one queue of an interface with its rings; a [`program`] picks a line's frames out
 //! of all that the interface receives, and is loaded and attached through [`bpf`]. A [`frame`] is what lies in memory: Ethernet,
 //! IPv4 and UDP headers and a packet. [`device`] asks what an interface is. [`XdpReceiver`] and [`XdpSender`] are made of
-//! these.
+//! these. A [`claim`] tells other processes which line is taken.
 //!
 //! What to know of it: one socket has an interface's queue for itself, and one program the interface. Frames that are sent do
-//! not reach listeners on the same host. A packet is at most a memory page less 298 bytes long.
+//! not reach listeners on the same host, and a program does not see what a socket on the same host sends. A packet is at most a memory page less 298 bytes long.
 
 mod bpf;
+mod claim;
 mod device;
 mod error;
 mod frame;

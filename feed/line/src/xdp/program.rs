@@ -6,6 +6,7 @@
 //! by queues that have no socket here. Whether checksums are right is looked at later, where a wrong one can be counted.
 
 use super::bpf::{self, Instruction};
+use super::claim::{self, Claim};
 use super::device::Device;
 use super::error::XdpError;
 use super::socket::{AGAIN, LETTING_GO};
@@ -49,6 +50,7 @@ impl fmt::Display for Mode {
 #[derive(Debug)]
 pub struct Program {
     _link: OwnedFd,
+    _claim: Claim,
     sockets: OwnedFd,
     id: Option<u32>,
 }
@@ -86,10 +88,13 @@ impl Program {
         loop {
             let cause = match bpf::link(program.as_fd(), device.interface.index, mode.flags()) {
                 Ok(link) => {
+                    let claim = Claim::take(&device.interface, line)
+                        .map_err(fail("say that a line is taken (another program says so)"))?;
                     let id = attached(device);
                     ours().extend(id);
                     return Ok(Self {
                         _link: link,
+                        _claim: claim,
                         sockets,
                         id,
                     });
@@ -136,15 +141,13 @@ fn name(line: &LineAddress) -> String {
     format!("tl{:08x}{:04x}", u32::from(line.group), line.port)
 }
 
-/// That no program of ours takes the line from the interface's sockets, as far as the kernel lets us know: it tells a program's
-/// name only to those who may load one.
-pub(crate) fn check_for_sockets(interface: &Interface, line: &LineAddress) -> Result<(), XdpError> {
-    let Ok(device) = Device::find(Some(interface)) else {
+/// That no program of ours takes the line from the interface's sockets; `None`: from that which the route leads through.
+pub(crate) fn check_for_sockets(interface: Option<&Interface>, line: &LineAddress) -> Result<(), XdpError> {
+    let Some(interface) = interface.cloned().or_else(|| claim::routed(line)) else {
         return Ok(());
     };
-    let there = device.program().and_then(|id| bpf::name_of(id).ok());
-    match there.is_some_and(|there| there == name(line)) {
-        true => Err(line_taken(interface, line)),
+    match claim::is_taken(&interface, line) {
+        true => Err(line_taken(&interface, line)),
         false => Ok(()),
     }
 }
@@ -158,8 +161,10 @@ fn line_taken(interface: &Interface, line: &LineAddress) -> XdpError {
 
 /// Why there is no room for a program of ours.
 fn taken(device: &Device, line: &LineAddress) -> XdpError {
+    if claim::is_taken(&device.interface, line) {
+        return line_taken(&device.interface, line);
+    }
     let program = match attached(device).map(|id| (id, bpf::name_of(id))) {
-        Some((_, Ok(there))) if there == name(line) => return line_taken(&device.interface, line),
         Some((_, Ok(there))) if !there.is_empty() => there,
         Some((id, _)) => format!("number {id}"),
         None => "of a name that the kernel does not tell".into(),

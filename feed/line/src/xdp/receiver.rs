@@ -1,5 +1,6 @@
 //! The receiving end of a line through AF_XDP.
 
+use super::claim;
 use super::device::Device;
 use super::error::XdpError;
 use super::frame;
@@ -9,8 +10,9 @@ use super::socket::{self, Queue, Receiving};
 use super::umem::{self, HEADROOM, LARGEST_FRAME};
 use crate::receiver::{BufferReport, Drops, ReceiverOptions, ReceiverState};
 use crate::socket::join;
-use crate::{Interface, Io, JOIN, LineAddress, Transport};
+use crate::{Interface, Io, LineAddress, Transport, join_limit, joining};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -50,6 +52,11 @@ impl XdpReceiver {
         longest: usize,
     ) -> Result<Self, XdpError> {
         let device = Device::find(interface)?;
+        if options.io == Io::Auto && claim::socket_hears(line) {
+            return Err(XdpError::SocketHears {
+                line: format!("{}:{}", line.group, line.port),
+            });
+        }
         let around = HEADROOM + frame::HEADERS;
         let frame_size = umem::frame_size(around + longest).ok_or(XdpError::TooLong {
             length: longest,
@@ -153,6 +160,8 @@ fn receive(
     take: &mut impl FnMut(&[u8]),
 ) -> bool {
     if queue.receive.is_empty() {
+        // Zero-copy, a card that found no frame to fill asks for a call, perhaps just behind the last look.
+        queue.wake();
         return false;
     }
     queue.prefetch();
@@ -202,7 +211,13 @@ fn membership(line: &LineAddress, device: &Device, options: &ReceiverOptions) ->
         join(&socket, line, Some(&device.interface), &options.sources)?;
         Ok(socket)
     };
-    joined().map_err(|cause| XdpError::new(device.name(), JOIN, cause))
+    let what = joining(&options.sources);
+    joined().map_err(
+        |cause: io::Error| match (cause.raw_os_error(), join_limit(what)) {
+            (Some(libc::ENOBUFS), Some(limit)) => XdpError::TooManyGroups { limit },
+            _ => XdpError::new(device.name(), what, cause),
+        },
+    )
 }
 
 #[cfg(test)]

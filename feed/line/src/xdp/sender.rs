@@ -2,14 +2,14 @@
 //!
 //! A packet is copied once, from the journal into a frame behind its headers, and the kernel is called once for all packets of
 //! a burst. What it does not take within a bounded number of calls stays in the transmit ring, in order, and goes with the
-//! next call; when no frame is free, packets are dropped on this line and counted.
+//! next call. When no frame is free, or the kernel says that it dropped a packet, packets are dropped on this line and counted.
 
 use super::device::Device;
 use super::error::XdpError;
 use super::frame::{self, Headers};
 use super::ring::Descriptor;
 use super::socket::{self, Queue, Sending};
-use super::umem::{self, LARGEST_FRAME};
+use super::umem::{self, HEADROOM, LARGEST_FRAME};
 use crate::burst::Burst;
 use crate::sender::{SendOutcome, SenderOptions, SenderState};
 use crate::{Interface, LineAddress, Transport};
@@ -51,6 +51,14 @@ impl XdpSender {
             index: device.interface.index,
             queue: options.queue,
         };
+        // A receiver's frame has its headroom besides.
+        let most = LARGEST_FRAME - HEADROOM - frame::HEADERS;
+        if options.longest > most {
+            return Err(XdpError::TooLong {
+                length: options.longest,
+                most,
+            });
+        }
         let frame_size = umem::frame_size(device.mtu() + frame::HEADERS).unwrap_or(LARGEST_FRAME);
         let queue = Sending::open(place, FRAMES, frame_size)?;
         let transport = Transport::Xdp {
@@ -119,15 +127,28 @@ impl XdpSender {
         // Behind the call: nobody waits for it there.
         self.queue.reclaim();
         match taken {
-            Ok(()) => {
+            Ok(0) => {
                 self.state.sent(put, bytes);
                 put
             }
+            Ok(lost) => self.lost(lost, put, bytes),
             Err(error) => {
                 self.state.failed(put, &error);
                 0
             }
         }
+    }
+
+    /// The kernel dropped some of the packets that it was given; returns how many it sent.
+    #[cold]
+    fn lost(&self, lost: usize, put: usize, bytes: usize) -> usize {
+        // They may have been waiting since an earlier burst.
+        let sent = put.saturating_sub(lost);
+        self.state.dropped(lost);
+        if sent > 0 {
+            self.state.sent(sent, bytes / put * sent);
+        }
+        sent
     }
 
     /// While the interface does not work, no more is put behind what waits there: it would go out late. True once nothing waits,
@@ -137,6 +158,7 @@ impl XdpSender {
         self.queue.reclaim();
         if self.queue.transmit.waiting() > 0
             && let Err(error) = self.queue.wake()
+            && !is_passing(&error)
         {
             self.state.failed(count, &error);
             return false;
@@ -179,24 +201,45 @@ impl XdpSender {
         }
     }
 
-    /// Calls the kernel until it has taken all that is in the transmit ring, at most so often for each of the packets.
+    /// Calls the kernel until it has taken all that is in the transmit ring, at most so often for each of the packets; returns
+    /// how many of them it says that it dropped.
     #[inline]
-    fn push_out(&mut self, packets: usize) -> io::Result<()> {
-        for _ in 0..TRIES * packets {
+    fn push_out(&mut self, packets: usize) -> io::Result<usize> {
+        match self.queue.wake() {
+            Ok(()) => Ok(0),
+            Err(error) => self.push_on(error, packets),
+        }
+    }
+
+    /// Goes on where the first call ended with an error.
+    #[cold]
+    fn push_on(&mut self, mut error: io::Error, packets: usize) -> io::Result<usize> {
+        let mut lost = 0;
+        let mut before = u32::MAX;
+        let mut calls = 1;
+        loop {
+            if !is_passing(&error) {
+                return Err(error);
+            }
+            // In copy mode this is what it says of a packet that it took, and that the interface then dropped.
+            lost += usize::from(error.raw_os_error() == Some(libc::EBUSY));
+            let waiting = self.queue.transmit.waiting();
+            if waiting == 0 || calls == TRIES * packets {
+                return Ok(lost);
+            }
+            // In copy mode it takes 32 packets in a call.
+            if waiting >= before {
+                self.state.would_block();
+            }
+            before = waiting;
+            // It may be that it waits for frames to be taken back.
+            self.queue.reclaim();
+            calls += 1;
             match self.queue.wake() {
-                Ok(()) => return Ok(()),
-                Err(error) if is_passing(&error) => {
-                    if self.queue.transmit.waiting() == 0 {
-                        return Ok(());
-                    }
-                    self.state.would_block();
-                    // It may be that it waits for frames to be taken back.
-                    self.queue.reclaim();
-                }
-                Err(error) => return Err(error),
+                Ok(()) => return Ok(lost),
+                Err(again) => error = again,
             }
         }
-        Ok(())
     }
 }
 

@@ -107,7 +107,7 @@ impl Receiving {
             debug_assert!(filled, "there are more places than frames");
         }
         fill.submit();
-        let socket = bound(queue, socket)?;
+        let socket = bound(Copying::IfNeeded, queue, socket)?;
         Ok(Self {
             umem,
             fill,
@@ -141,15 +141,32 @@ impl Receiving {
 }
 
 impl Sending {
-    /// A socket that sends by a queue, with so many frames of so many bytes, both powers of two.
+    /// A socket that sends by a queue, with so many frames of so many bytes, both powers of two: by zero-copy where the driver
+    /// binds it so and then sends, too. (Some do the first but not the second as long as no program is attached.)
     ///
     /// # Errors
     /// If the queue is in use or does not exist, there is no permission or no memory.
     pub fn open(queue: Queue<'_>, frames: u32, frame_size: usize) -> Result<Self, XdpError> {
+        match Self::open_by(Copying::None, queue, frames, frame_size) {
+            Ok(sending) if sending.call().is_ok() => Ok(sending),
+            Err(taken @ XdpError::QueueTaken { .. }) => Err(taken),
+            // What was bound is let go first.
+            _ => Self::open_by(Copying::ByKernel, queue, frames, frame_size),
+        }
+    }
+
+    fn open_by(copying: Copying, queue: Queue<'_>, frames: u32, frame_size: usize) -> Result<Self, XdpError> {
         let fail = |what| move |cause: io::Error| XdpError::new(queue.interface, what, cause);
-        let (umem, free) =
-            Umem::new(frames as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
-        let socket = open(queue, &umem, UNUSED, frames)?;
+        // Zero-copy, what the queue receives for the kernel is received into our memory, too: that must have room for it.
+        let fill = match copying {
+            Copying::None => frames,
+            _ => UNUSED,
+        };
+        let spare = if fill == frames { frames } else { 0 };
+        let (umem, mut free) =
+            Umem::new((frames + spare) as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
+        let received = free.split_off(frames as usize);
+        let socket = open(queue, &umem, fill, frames)?;
         sockopt::set_xdp_tx_ring_size(&socket, places(frames))
             .map_err(|error| fail("make the transmit ring")(error.into()))?;
         let offsets = sockopt::xdp_mmap_offsets(&socket)
@@ -171,7 +188,15 @@ impl Sending {
             size_of::<Descriptor>(),
         )?;
         let transmit = Producer::new(memory, at, places(frames));
-        let socket = bound(queue, socket)?;
+        let (memory, at) = map(&offsets.fr, XDP_UMEM_PGOFF_FILL_RING, fill, size_of::<u64>())?;
+        let mut fill = Producer::new(memory, at, fill);
+        for frame in received {
+            // The program passes on what the kernel fills them with, and the kernel then fills them again.
+            let filled = fill.push(frame.give());
+            debug_assert!(filled, "there are as many places as frames");
+        }
+        fill.submit();
+        let socket = bound(copying, queue, socket)?;
         Ok(Self {
             umem,
             transmit,
@@ -200,9 +225,15 @@ impl Sending {
     /// What the kernel says; what is in the ring stays there.
     #[inline]
     pub fn wake(&self) -> io::Result<()> {
-        if self.transmit.needs_wakeup() {
-            rustix::net::send(&self.socket, &[], SendFlags::DONTWAIT)?;
+        match self.transmit.needs_wakeup() {
+            true => self.call(),
+            false => Ok(()),
         }
+    }
+
+    #[inline]
+    fn call(&self) -> io::Result<()> {
+        rustix::net::send(&self.socket, &[], SendFlags::DONTWAIT)?;
         Ok(())
     }
 }
@@ -254,9 +285,26 @@ fn map(
     Ok((Arc::new(memory), at))
 }
 
-/// Binds a socket to a queue. The kernel takes zero-copy where the driver can, and otherwise copies.
-fn bound(queue: Queue<'_>, socket: OwnedFd) -> Result<Arc<OwnedFd>, XdpError> {
-    let address = SocketAddrXdp::new(SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP, queue.index, queue.queue);
+/// Who moves packets between a socket's memory and the network card.
+#[derive(Clone, Copy, Debug)]
+enum Copying {
+    /// The card itself, zero-copy; an error where the driver cannot let it.
+    None,
+    /// The card where the driver can let it, else the kernel.
+    IfNeeded,
+    /// The kernel.
+    ByKernel,
+}
+
+/// Binds a socket to a queue.
+fn bound(copying: Copying, queue: Queue<'_>, socket: OwnedFd) -> Result<Arc<OwnedFd>, XdpError> {
+    let flags = SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP
+        | match copying {
+            Copying::None => SocketAddrXdpFlags::XDP_ZEROCOPY,
+            Copying::IfNeeded => SocketAddrXdpFlags::empty(),
+            Copying::ByKernel => SocketAddrXdpFlags::XDP_COPY,
+        };
+    let address = SocketAddrXdp::new(flags, queue.index, queue.queue);
     let started = Instant::now();
     loop {
         let error = match bind(&socket, &address) {

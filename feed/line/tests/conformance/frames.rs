@@ -1,7 +1,6 @@
 //! What a line's program takes of frames that are not as they should be, and what reaches the kernel.
 
 use crate::bed::{Hosts, RECEIVING, Receiver, SENDING, XDP, hearing, hosts, line, ordinary};
-use std::net::Ipv4Addr;
 use twinline_line::LineAddress;
 use twinline_line::xdp::ring::Descriptor;
 use twinline_line::xdp::socket::{Queue, Sending};
@@ -178,7 +177,8 @@ fn fragments_options_tags_other_ports_and_what_is_too_short_go_on_to_the_kernel(
     for receiver in XDP {
         let mut from = hearing(&networks, &cable(), receiver);
         // Before the frames are written: an ordinary socket beside it, which gets what the program passes on.
-        let kernel = ordinary(&networks, "cable", Ipv4Addr::new(239, 77, 5, 1), 17_001);
+        let group = cable().group;
+        let [kernel, beside] = [17_001, 17_002].map(|port| ordinary(&networks, "cable", group, port));
         let heard = || {
             let mut buffer = [0; 2048];
             let length = kernel.recv(&mut buffer).expect("it reaches the kernel");
@@ -207,14 +207,19 @@ fn fragments_options_tags_other_ports_and_what_is_too_short_go_on_to_the_kernel(
         let ours = Frame::new(b"ours");
         let mut tagged = ours.clone();
         tagged.ethernet.splice(12..12, [0x81, 0, 0, 7]);
-        let mut other_port = ours.clone();
+        let mut other_port = Frame::new(b"to another port");
         other_port.udp[3] += 1;
+        other_port.finish_udp();
         let mut other_protocol = ours.clone();
         other_protocol.ip[9] = 47;
         let mut other_type = ours.clone();
         other_type.ethernet[12..14].copy_from_slice(&[0x86, 0xdd]);
         let short = ours.bytes()[..41].to_vec();
-        for frame in [tagged, other_port, other_protocol, other_type] {
+        raw.send(&other_port.bytes());
+        let mut buffer = [0; 64];
+        let length = beside.recv(&mut buffer).expect("it reaches the kernel");
+        assert_eq!(&buffer[..length], b"to another port", "{receiver:?}");
+        for frame in [tagged, other_protocol, other_type] {
             raw.send(&frame.bytes());
         }
         raw.send(&short);

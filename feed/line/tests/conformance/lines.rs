@@ -1,7 +1,8 @@
 //! What every pair of transports does alike.
 
 use crate::bed::{
-    LONGEST, RECEIVERS, RECEIVING, Receiver, SENDERS, XDP, hearing, hosts, line, open, packet, sender, until,
+    LONGEST, RECEIVERS, RECEIVING, Receiver, SENDERS, SENDING, XDP, hearing, hosts, line, open, packet,
+    sender, until,
 };
 use std::net::Ipv4Addr;
 use twinline_counting_allocator::allocations;
@@ -160,6 +161,26 @@ fn what_finds_no_room_is_counted_and_afterwards_everything_comes_again() {
             _ => assert_eq!(counts.kernel_drops, 15_003 - heard, "{counts:?}"),
         }
     });
+}
+
+#[test]
+fn what_an_interface_without_its_carrier_drops_is_not_counted_as_sent() {
+    let Some(networks) = hosts(2) else { return };
+    let mut from = hearing(&networks, &line(0), Receiver::Native);
+    let mut to = sender(&networks, &line(0), Io::Xdp);
+    networks.set_port(0, SENDING, false).unwrap();
+    for n in 0..100 {
+        assert_eq!(to.send(&packet(n, 64)), SendOutcome::Dropped);
+    }
+    let burst: Vec<u8> = (100..140).flat_map(|n| packet(n, 64)).collect();
+    assert_eq!(to.send_burst(Burst::new(&burst, 64)), 0);
+    let counts = to.state().counts();
+    assert_eq!((counts.sent, counts.dropped, counts.errors), (0, 140, 0));
+    networks.set_port(0, SENDING, true).unwrap();
+    until(|| to.send(&packet(200, 64)) == SendOutcome::Sent);
+    assert_eq!(from.next(1), [packet(200, 64)]);
+    let counts = to.state().counts();
+    assert_eq!((counts.sent, counts.bytes), (1, 64));
 }
 
 #[test]

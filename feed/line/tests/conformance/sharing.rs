@@ -51,13 +51,14 @@ fn a_tcp_stream_pings_and_another_group_go_on_untouched_beside_a_line() {
         let mut from = hearing(&networks, &line(0), receiver);
         let mut to = sender(&networks, &line(0), Io::Xdp);
         let other = Ipv4Addr::new(239, 77, 5, 99);
-        let beside = ordinary(&networks, "line-a", other, 17_099);
+        // The same port as the line's: its group alone is ours.
+        let port = line(0).port;
+        let beside = ordinary(&networks, "line-a", other, port);
         let stranger = networks
             .host(SENDING)
             .within(|| {
                 let socket = std::net::UdpSocket::bind(at(&networks, 0, SENDING, 0)).unwrap();
-                // The same port as the line's, too: its group alone is ours.
-                socket.connect((other, 17_099)).unwrap();
+                socket.connect((other, port)).unwrap();
                 socket
             })
             .unwrap();
@@ -232,9 +233,74 @@ fn a_queue_has_one_sender_and_the_second_is_told_so_or_takes_a_socket() {
 }
 
 #[test]
+fn auto_leaves_a_line_to_the_sockets_that_hear_it_and_says_so() {
+    let Some(networks) = hosts(2) else { return };
+    let mut beside = hearing(&networks, &line(0), Receiver::Socket);
+    let by = |io| ReceiverOptions {
+        io,
+        ..ReceiverOptions::default()
+    };
+    let mut to = sender(&networks, &line(0), Io::Socket);
+    let mut from = open(&networks, RECEIVING, &line(0), &by(Io::Auto)).unwrap();
+    let told = from.state().transport().to_string();
+    assert!(
+        told.contains("a socket on this host hears 239.77.5.1:17001"),
+        "{told}"
+    );
+    to.send(b"for both");
+    assert_eq!(beside.next(1), [b"for both"]);
+    assert_eq!(from.next(1), [b"for both"]);
+    drop(from);
+
+    let mut from = open(&networks, RECEIVING, &line(0), &by(Io::Xdp)).unwrap();
+    to.send(b"for one");
+    assert_eq!(from.next(1), [b"for one"]);
+}
+
+#[test]
+fn a_sender_whose_packets_fit_no_frame_is_refused_or_gets_a_socket() {
+    let Some(networks) = hosts(1) else { return };
+    let open = |io, longest| {
+        let options = SenderOptions {
+            io,
+            longest,
+            ..SenderOptions::default()
+        };
+        networks
+            .host(SENDING)
+            .within(|| LineSender::open(&line(0), options))
+            .unwrap()
+    };
+    let why = open(Io::Xdp, 3_799).unwrap_err().to_string();
+    assert!(
+        why.contains("3799 bytes do not fit") && why.contains("--packet-size"),
+        "{why}"
+    );
+    let sender = open(Io::Auto, 3_799).unwrap();
+    assert!(!sender.state().transport().is_xdp());
+    assert!(open(Io::Auto, 3_798).unwrap().state().transport().is_xdp());
+}
+
+#[test]
+fn too_many_senders_of_a_group_are_refused_with_the_limit_to_raise() {
+    let Some(networks) = hosts(2) else { return };
+    for io in [Io::Socket, Io::Xdp] {
+        let options = ReceiverOptions {
+            io,
+            sources: (1..=100).map(|host| Ipv4Addr::new(10, 77, 1, host)).collect(),
+            ..ReceiverOptions::default()
+        };
+        let why = open(&networks, RECEIVING, &line(0), &options)
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(why.contains("net.ipv4.igmp_max_msf"), "{why}");
+    }
+}
+
+#[test]
 fn loopback_and_an_address_without_an_interface_are_refused_or_get_a_socket_that_says_why() {
-    if let Some(why) = twinline_namespaces::missing() {
-        eprintln!("skipped: {why}");
+    if hosts(1).is_none() {
         return;
     }
     for (address, part) in [

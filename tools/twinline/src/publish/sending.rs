@@ -29,9 +29,10 @@ enum Segmentation {
 }
 
 impl SendingArgs {
-    /// The options of a channel's sockets.
-    pub(super) fn options(&self) -> SenderOptions {
+    /// The options of a channel's lines, on which packets are at most so many bytes long.
+    pub(super) fn options(&self, longest: usize) -> SenderOptions {
         SenderOptions {
+            longest,
             ttl: self.ttl,
             segmentation: self.segmentation == Segmentation::Auto,
             rate: self.line_rate,
