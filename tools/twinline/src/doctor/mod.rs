@@ -33,6 +33,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 use spin::Jitter;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -95,28 +96,16 @@ pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
             .map_or_else(|_| CapabilitySet::empty(), |sets| sets.effective),
     };
     let links = all_links()?;
-    let (mut looked_at, mut findings) = choose(&links, args, &wanted)?;
-    for link in &mut looked_at {
+    let (mut chosen, mut findings) = choose(&links, args, &wanted)?;
+    for link in &mut chosen.links {
         link::look_at_senders(link, &wanted.senders);
     }
     let (start, before) = (Instant::now(), Host::read(&root));
     let measured = measure(&root, args.jitter, &wanted, global);
     thread::sleep(LEAST_WATCH.saturating_sub(start.elapsed()));
     let (watched, after) = (start.elapsed(), Host::read(&root));
-    let later = all_links()?;
-    for link in &mut looked_at {
-        let names = wanted
-            .lines
-            .iter()
-            .filter(|line| is_of(line, link))
-            .collect::<Vec<_>>();
-        findings.extend(checks::interface::check(&root, link, &wanted));
-        findings.extend(checks::device::check(link, &names));
-        let now = later.iter().find(|now| now.index == link.index);
-        let now = now.map_or(link.counters, |now| now.counters);
-        findings.extend(checks::losses::interface(&link.name, link.counters, now, watched));
-        link.counters = now;
-    }
+    findings.extend(of_links(&root, &mut chosen, &wanted, watched)?);
+    let looked_at = chosen.links;
     findings.extend(of_host(&root, &looked_at, &wanted));
     findings.extend(checks::losses::host(before, after, watched));
     findings.extend(checks::losses::queue(&root, before, after, watched));
@@ -128,21 +117,18 @@ fn all_links() -> Result<Vec<Link>, Failure> {
     link::all().map_err(|cause| Failure::error(format!("the kernel does not list its interfaces: {cause}")))
 }
 
-/// Whether a line goes through an interface by its own word.
-fn is_of(line: &LineAddress, link: &Link) -> bool {
-    let named = line.interface.as_deref();
-    named.is_some_and(|name| {
-        let by_address = name.parse::<Ipv4Addr>().ok();
-        link.name == name
-            || link
-                .addresses
-                .iter()
-                .any(|(address, _)| Some(*address) == by_address)
-    })
+/// The interfaces to look at.
+struct Chosen {
+    /// Those that lines go through, or may, in the order in which they were named; then what lies below them.
+    links: Vec<Link>,
+    /// How many come before what lies below.
+    for_lines: usize,
+    /// The lines, each with the number of its interface.
+    lines: Vec<(u32, LineAddress)>,
 }
 
 /// The interfaces to look at, and what is to be said of lines that name none.
-fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Vec<Link>, Vec<Finding>), Failure> {
+fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec<Finding>), Failure> {
     let mut chosen: Vec<&Link> = Vec::new();
     let mut findings = Vec::new();
     for name in &args.interface {
@@ -154,33 +140,42 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Vec<Link>, 
             ))
         })?);
     }
+    let mut lines = Vec::new();
     for line in &wanted.lines {
-        if let Some(interface) = line.find_interface()? {
-            chosen.extend(links.iter().find(|link| link.index == interface.index));
-            continue;
+        let index = match line.find_interface()? {
+            Some(interface) => Some(interface.index),
+            None => {
+                let way = route::way_to(line.group);
+                let first = usual(links).into_iter().find(|link| !link.is_loopback());
+                let first = first.map(|link| &*link.name);
+                findings.push(checks::interface::line_without_interface(line, way, first));
+                way.and_then(Way::index)
+            }
+        };
+        if let Some(link) = links.iter().find(|link| Some(link.index) == index) {
+            chosen.push(link);
+            lines.push((link.index, line.clone()));
         }
-        let way = route::way_to(line.group);
-        if let Some(Way::Through(index)) = way {
-            chosen.extend(links.iter().find(|link| link.index == index));
-        }
-        let first = usual(links).into_iter().find(|link| !link.is_loopback());
-        let first = first.map(|link| &*link.name);
-        findings.push(checks::interface::line_without_interface(line, way, first));
     }
     if args.interface.is_empty() && wanted.lines.is_empty() {
         chosen = usual(links);
     }
+    let mut seen = BTreeSet::new();
+    chosen.retain(|link| seen.insert(link.index));
+    let for_lines = chosen.len();
     // What lies below them: a VLAN's card, a bond's parts.
     let mut at = 0;
     while let Some(&above) = chosen.get(at) {
-        let known: Vec<u32> = chosen.iter().map(|link| link.index).collect();
-        let below = |link: &&Link| link.is_below(above) && !known.contains(&link.index);
+        let below = |link: &&Link| link.is_below(above) && seen.insert(link.index);
         chosen.extend(links.iter().filter(below));
         at += 1;
     }
-    chosen.sort_by_key(|link| link.index);
-    chosen.dedup_by_key(|link| link.index);
-    Ok((chosen.into_iter().cloned().collect(), findings))
+    let chosen = Chosen {
+        links: chosen.into_iter().cloned().collect(),
+        for_lines,
+        lines,
+    };
+    Ok((chosen, findings))
 }
 
 /// The interfaces that are up and have an address.
@@ -220,6 +215,28 @@ fn measure(root: &Root, time: Duration, wanted: &Wanted, global: &Global) -> Mea
         .collect();
     progress::clear(global.progress);
     measured
+}
+
+/// What is of each interface, some of it by what its counters did in `watched`.
+fn of_links(
+    root: &Root,
+    chosen: &mut Chosen,
+    wanted: &Wanted,
+    watched: Duration,
+) -> Result<Vec<Finding>, Failure> {
+    let later = all_links()?;
+    let mut findings = checks::reverse_path::check(root, &chosen.links[..chosen.for_lines]);
+    for link in &mut chosen.links {
+        let through = chosen.lines.iter().filter(|(index, _)| *index == link.index);
+        let lines: Vec<&LineAddress> = through.map(|(_, line)| line).collect();
+        findings.extend(checks::interface::check(link, wanted));
+        findings.extend(checks::device::check(link, &lines));
+        let now = later.iter().find(|now| now.index == link.index);
+        let now = now.map_or(link.counters, |now| now.counters);
+        findings.extend(checks::losses::interface(&link.name, link.counters, now, watched));
+        link.counters = now;
+    }
+    Ok(findings)
 }
 
 /// What is of the host as a whole.

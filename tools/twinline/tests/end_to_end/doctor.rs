@@ -282,7 +282,7 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
     }
     let hosts = Hosts::new();
     // What is broken, the flags, and what must be found, with where and the command.
-    let cases: [(&str, &str, &[Found]); 11] = [
+    let cases: [(&str, &str, &[Found]); 12] = [
         ("true", "line-a line-b", &[]),
         (
             "ip link set dev line-b down",
@@ -308,8 +308,8 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
              ip address add 10.77.7.2/24 dev over.7 && ip link set dev line-b down",
             "over.7",
             &[
-                ("interface.up", "line-b", "ip link set dev line-b up"),
                 ("interface.up", "over.7", "ip link set dev over.7 up"),
+                ("interface.up", "line-b", "ip link set dev line-b up"),
             ],
         ),
         (
@@ -350,6 +350,23 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
                 "line-b",
                 "ip route add 10.99.0.1/32 dev line-b",
             )],
+        ),
+        // A sender has a route of its own, through the interface of its own line.
+        (
+            "true",
+            "--line-a 239.77.9.1:17001@line-a --line-b 239.77.9.2:17002@line-b --sender 10.98.1.1 --sender 10.98.2.1",
+            &[
+                (
+                    "interface.reverse_path",
+                    "line-a",
+                    "ip route add 10.98.1.1/32 dev line-a",
+                ),
+                (
+                    "interface.reverse_path",
+                    "line-b",
+                    "ip route add 10.98.2.1/32 dev line-b",
+                ),
+            ],
         ),
         (
             "true",
@@ -460,6 +477,28 @@ fn lines_that_bring_nothing_bring_everything_once_the_host_is_mended() {
     let error = hosts.heard(lines).expect_err("no group can be joined");
     assert!(error.contains("too many groups"), "{error}");
     mend(&hosts, &flags, "socket.memberships");
+    let [a, b] = hosts.heard(lines).expect("both can be joined");
+    assert!(a > 0 && b > 0, "A {a}, B {b}");
+    hosts.doctor(&flags).expect(0);
+}
+
+#[test]
+fn a_line_from_a_sender_without_a_route_is_lost_to_a_loose_filter_until_that_sender_has_one() {
+    if !can_make_hosts() {
+        return;
+    }
+    let hosts = Hosts::new();
+    let lines = ["239.77.9.1:17001@line-a", "239.77.9.2:17002@line-b"];
+    hosts.change("sysctl -w net.ipv4.conf.all.rp_filter=2");
+    let [a, b] = hosts.heard(lines).expect("both can be joined");
+    assert!(a > 0 && b == 0, "A {a}, B {b}: no route leads to B's sender");
+    let flags = format!("--line-a {} --line-b {}", lines[0], lines[1]);
+    let unasked = hosts.doctor(&flags).expect(0);
+    let said = ("interface.reverse_path", "line-b", None);
+    assert!(findings(&unasked, "note").contains(&said), "{unasked:#?}");
+    // Line A's sender is taken on both interfaces; that is no help to line B.
+    let flags = format!("{flags} --sender 10.77.1.1 --sender 10.77.3.1");
+    mend(&hosts, &flags, "interface.reverse_path");
     let [a, b] = hosts.heard(lines).expect("both can be joined");
     assert!(a > 0 && b > 0, "A {a}, B {b}");
     hosts.doctor(&flags).expect(0);
