@@ -23,7 +23,7 @@ use checks::kernel::XdpSockets;
 use checks::losses::Host;
 use checks::memory::Room;
 use clap::Args;
-use finding::Finding;
+use finding::{Finding, Severity};
 use link::Link;
 use netlink::route::{self, Way};
 use report::Counts;
@@ -58,7 +58,7 @@ type Measured = Vec<(usize, Result<Jitter, String>)>;
     after_help = "Examples:\n  twinline doctor\n  twinline doctor --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1 --cpu 1\n  twinline doctor --jitter 0s --json | jq '.findings[] | select(.severity == \"loss\")'\n\nExit code 8: something here would lose data."
 )]
 pub(crate) struct Doctor {
-    /// Interfaces to look at, and what lies below them, such as a VLAN's card [default: those of the lines, otherwise every one that is up and has an IPv4 address]
+    /// Interfaces to look at, and what lies below them, such as a VLAN's card [default: those of the lines, otherwise every one that is up and connected and has an IPv4 address; of those nothing counts as a loss]
     interface: Vec<String>,
     /// Line A, as `publish` and `listen` take it: GROUP:PORT@INTERFACE
     #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
@@ -83,6 +83,13 @@ pub(crate) struct Doctor {
     jitter: Duration,
 }
 
+impl Doctor {
+    /// Whether anything says which interfaces the lines go through.
+    fn names_interfaces(&self) -> bool {
+        !self.interface.is_empty() || self.line_a.is_some() || self.line_b.is_some()
+    }
+}
+
 /// Runs `twinline doctor`.
 pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
     let root = Root::at("/");
@@ -104,7 +111,11 @@ pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
     let measured = measure(&root, args.jitter, &wanted, global);
     thread::sleep(LEAST_WATCH.saturating_sub(start.elapsed()));
     let (watched, after) = (start.elapsed(), Host::read(&root));
-    findings.extend(of_links(&root, &mut chosen, &wanted, watched)?);
+    let of_links = of_links(&root, &mut chosen, &wanted, watched)?;
+    findings.extend(match args.names_interfaces() {
+        true => of_links,
+        false => of_links.into_iter().map(of_whoever).collect(),
+    });
     let looked_at = chosen.links;
     findings.extend(of_host(&root, &looked_at, &wanted));
     findings.extend(checks::losses::host(before, after, watched));
@@ -157,8 +168,12 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec
             lines.push((link.index, line.clone()));
         }
     }
-    if args.interface.is_empty() && wanted.lines.is_empty() {
+    if !args.names_interfaces() {
         chosen = usual(links);
+        let left_out: Vec<&Link> = up_with_address(links)
+            .filter(|link| !is_connected(link))
+            .collect();
+        findings.push(checks::interface::none_named(&chosen, &left_out));
     }
     let mut seen = BTreeSet::new();
     chosen.retain(|link| seen.insert(link.index));
@@ -178,12 +193,27 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec
     Ok((chosen, findings))
 }
 
-/// The interfaces that are up and have an address.
+/// The interfaces that a line could go through as they are: up, with an address, and something at the other end.
 fn usual(links: &[Link]) -> Vec<&Link> {
+    up_with_address(links).filter(|link| is_connected(link)).collect()
+}
+
+fn up_with_address(links: &[Link]) -> impl Iterator<Item = &Link> {
     links
         .iter()
         .filter(|link| link.is_up() && !link.addresses.is_empty())
-        .collect()
+}
+
+/// A finding of an interface that nobody named: a VPN's or a container network's too, so it is no line's loss.
+fn of_whoever(finding: Finding) -> Finding {
+    match finding.severity {
+        Severity::Loss => finding.is(Severity::Note),
+        _ => finding,
+    }
+}
+
+fn is_connected(link: &Link) -> bool {
+    link.carrier != Some(false)
 }
 
 /// Spins on each core.

@@ -453,6 +453,45 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
 }
 
 #[test]
+fn an_interface_that_nobody_named_loses_nothing_and_is_left_out_where_nothing_is_at_its_other_end() {
+    if !can_make_hosts() {
+        return;
+    }
+    let hosts = Hosts::new();
+    // As of containers that do not run, and of a VPN.
+    hosts.change("ip link add name idle type veth peer name idle-end && ip address add 10.77.8.1/24 dev idle && ip link set dev idle up");
+    hosts.change("ip link set dev line-b mtu 1420 && sysctl -w net.ipv4.conf.line-b.rp_filter=1");
+    let done = hosts.doctor("").expect(0);
+    let notes = findings(&done, "note");
+    for check in ["interface.mtu", "interface.reverse_path"] {
+        assert!(
+            notes.iter().any(|note| (note.0, note.1) == (check, "line-b")),
+            "{check}: {notes:#?}"
+        );
+    }
+    let all = done.summary["findings"].as_array().expect("it has findings");
+    let told = all
+        .iter()
+        .find(|finding| finding["check"] == "interface.named")
+        .expect("it says what it left out");
+    let text = told["found"].as_str().expect("a text");
+    assert!(
+        text.contains("line-a, line-b") && text.ends_with(": idle"),
+        "{text}"
+    );
+    assert!(all.iter().all(|finding| finding["where"] != "idle"), "{all:#?}");
+    // Named, both would lose.
+    let named = hosts.doctor("idle line-b").expect(8);
+    let losses: Vec<_> = findings(&named, "loss")
+        .iter()
+        .map(|(check, place, _)| (*check, *place))
+        .collect();
+    for loss in [("interface.up", "idle"), ("interface.mtu", "line-b")] {
+        assert!(losses.contains(&loss), "{losses:#?}");
+    }
+}
+
+#[test]
 fn lines_that_bring_nothing_bring_everything_once_the_host_is_mended() {
     if !can_make_hosts() {
         return;

@@ -1,7 +1,7 @@
 //! An interface as a line needs it: up, wide enough, and the one that the routes choose where a line names none.
 
 use super::Wanted;
-use crate::doctor::finding::{Finding, Severity};
+use crate::doctor::finding::{Finding, HOST, Severity};
 use crate::doctor::link::Link;
 use crate::doctor::netlink::route::Way;
 use std::net::Ipv4Addr;
@@ -84,6 +84,23 @@ pub(in crate::doctor) fn line_without_interface(
         ))
         .is(Severity::Loss),
     }
+}
+
+/// Nobody said which interfaces are the lines'.
+pub(in crate::doctor) fn none_named(looked_at: &[&Link], left_out: &[&Link]) -> Finding {
+    const WHY: &str = "what an interface lacks is a loss only where a line goes through it: name the lines with --line-a and --line-b, or their interfaces";
+    let names = |links: &[&Link]| {
+        let names: Vec<&str> = links.iter().map(|link| &*link.name).collect();
+        names.join(", ")
+    };
+    let mut text = format!(
+        "no line and no interface is named, so nothing about {} counts as a loss",
+        names(looked_at)
+    );
+    if !left_out.is_empty() {
+        text += &format!("; left out, with nothing at the other end: {}", names(left_out));
+    }
+    Finding::ok("interface.named", HOST, text, WHY).is(Severity::Note)
 }
 
 /// The groups around one: those that its first three numbers name.
