@@ -153,8 +153,8 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec
     }
     let mut lines = Vec::new();
     for line in &wanted.lines {
-        let index = match line.find_interface()? {
-            Some(interface) => Some(interface.index),
+        let index = match interface_of(line, links)? {
+            Some(index) => Some(index),
             None => {
                 let way = route::way_to(line.group);
                 let first = usual(links).into_iter().find(|link| !link.is_loopback());
@@ -178,6 +178,12 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec
     let mut seen = BTreeSet::new();
     chosen.retain(|link| seen.insert(link.index));
     let for_lines = chosen.len();
+    let stands_alone = |link: &&&Link| !chosen.iter().any(|above| link.is_below(above));
+    let bare = chosen.iter().filter(|link| link.addresses.is_empty());
+    findings.extend(
+        bare.filter(stands_alone)
+            .map(|link| checks::interface::without_address(link)),
+    );
     // What lies below them: a VLAN's card, a bond's parts.
     let mut at = 0;
     while let Some(&above) = chosen.get(at) {
@@ -191,6 +197,16 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec
         lines,
     };
     Ok((chosen, findings))
+}
+
+/// The number of the interface that a line names, if it names one.
+fn interface_of(line: &LineAddress, links: &[Link]) -> Result<Option<u32>, Failure> {
+    // To a line an interface without an address is none; here it is one that lacks an address.
+    let named = line.interface.as_deref();
+    match named.and_then(|name| links.iter().find(|link| link.name == name)) {
+        Some(link) => Ok(Some(link.index)),
+        None => Ok(line.find_interface()?.map(|interface| interface.index)),
+    }
 }
 
 /// The interfaces that a line could go through as they are: up, with an address, and something at the other end.

@@ -453,6 +453,40 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
 }
 
 #[test]
+fn an_interface_without_an_address_is_a_loss_to_its_line_and_all_else_is_looked_at_just_the_same() {
+    if !can_make_hosts() {
+        return;
+    }
+    let hosts = Hosts::new();
+    hosts.change("ip address flush dev line-b && ip link set dev line-b mtu 1000");
+    let lines = "--line-a 239.77.9.1:17001@line-a --line-b 239.77.9.2:17002@line-b";
+    let command = "ip address add ADDRESS/PREFIX dev line-b";
+    for flags in [lines, "line-a line-b"] {
+        let done = hosts.doctor(flags).expect(8);
+        assert_eq!(
+            findings(&done, "loss"),
+            [
+                ("interface.address", "line-b", Some(command)),
+                ("interface.mtu", "line-b", Some("ip link set dev line-b mtu 1500")),
+            ],
+            "doctor {flags}"
+        );
+    }
+    hosts.change("ip link set dev line-b mtu 1500");
+    hosts.change(&command.replace("ADDRESS/PREFIX", "10.77.2.2/24"));
+    hosts.doctor(lines).expect(0);
+    // A part of a bond or bridge has none, and needs none.
+    hosts.change("ip address flush dev line-b && ip link add name over type bridge && ip link set dev line-b master over");
+    hosts.change("ip address add 10.77.2.2/24 dev over && ip link set dev over up");
+    let done = hosts.doctor("over line-b");
+    let losses = findings(&done, "loss");
+    assert!(
+        losses.iter().all(|(check, ..)| *check != "interface.address"),
+        "{losses:#?}"
+    );
+}
+
+#[test]
 fn an_interface_that_nobody_named_loses_nothing_and_is_left_out_where_nothing_is_at_its_other_end() {
     if !can_make_hosts() {
         return;

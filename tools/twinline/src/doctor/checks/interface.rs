@@ -86,6 +86,14 @@ pub(in crate::doctor) fn line_without_interface(
     }
 }
 
+/// An interface of lines has no IPv4 address.
+pub(in crate::doctor) fn without_address(link: &Link) -> Finding {
+    const WHY: &str = "a line is sent from an address of its interface and joins its group by it: without one it cannot be opened";
+    Finding::ok("interface.address", &link.name, "it has no IPv4 address", WHY)
+        .is(Severity::Loss)
+        .mend(format!("ip address add ADDRESS/PREFIX dev {}", link.name))
+}
+
 /// Nobody said which interfaces are the lines'.
 pub(in crate::doctor) fn none_named(looked_at: &[&Link], left_out: &[&Link]) -> Finding {
     const WHY: &str = "what an interface lacks is a loss only where a line goes through it: name the lines with --line-a and --line-b, or their interfaces";
