@@ -344,7 +344,10 @@ fn finish(findings: &[Finding], looked_at: &[Link], measured: &Measured) -> Fini
     summary.set("jitter", jitter);
     summary.own_text = report::text(findings);
     match counts.loss {
-        0 => Finish::success(summary),
+        0 => {
+            summary.outcome = Some("nothing found that would lose data".into());
+            Finish::success(summary)
+        }
         _ => Finish::with(summary, Exit::Unfit),
     }
 }

@@ -400,6 +400,10 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
             .collect();
         assert_eq!(found, wanted, "{broken}; doctor {flags}");
         assert_eq!(ill.code(), if expected.is_empty() { 0 } else { 8 }, "{ill:#?}");
+        assert_eq!(
+            ill.code() == 8,
+            ill.summary["outcome"] == "this host would lose data"
+        );
         for (_, _, command) in expected {
             hosts.change(command);
         }
@@ -414,6 +418,7 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
             "{broken}; doctor {flags}: {:#}",
             well.summary
         );
+        assert_eq!(well.summary["outcome"], "nothing found that would lose data");
         well.expect(0);
     }
     // What costs time, too.
