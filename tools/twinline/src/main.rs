@@ -62,7 +62,9 @@ fn main() -> ExitCode {
         run(cli.command, &cli.global).unwrap_or_else(|failure| Finish::failed(Summary::new(name), failure));
     let summary = &mut finish.summary;
     summary.exit_code = Some(finish.exit.code());
-    summary.outcome = Some(finish.exit.meaning().into());
+    summary
+        .outcome
+        .get_or_insert_with(|| finish.exit.meaning().into());
     summary.error.clone_from(&finish.error);
     if matches!(name, "publish" | "recover" | "listen" | "replica") {
         summary.usage = usage::own();

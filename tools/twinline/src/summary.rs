@@ -21,7 +21,7 @@ pub(crate) struct Summary {
     /// The exit code, once it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exit_code: Option<u8>,
-    /// The exit code in words.
+    /// The exit code in words: its own, where the command has none that say it better.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<String>,
     /// The error that ended it.

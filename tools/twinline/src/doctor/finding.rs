@@ -53,7 +53,8 @@ pub(super) struct Finding {
     pub(super) found: String,
     /// Why it matters.
     pub(super) why: &'static str,
-    /// What mends it, to be run as root as it stands; none where nothing is to be mended, or no command can.
+    /// What mends it, to be run as root as it stands but for words in capitals, which only the user knows; none where nothing
+    /// is to be mended, or no command can.
     pub(super) command: Option<String>,
 }
 

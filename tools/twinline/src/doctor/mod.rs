@@ -23,7 +23,7 @@ use checks::kernel::XdpSockets;
 use checks::losses::Host;
 use checks::memory::Room;
 use clap::Args;
-use finding::Finding;
+use finding::{Finding, Severity};
 use link::Link;
 use netlink::route::{self, Way};
 use report::Counts;
@@ -33,6 +33,7 @@ use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::CapabilitySet;
 use spin::Jitter;
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ type Measured = Vec<(usize, Result<Jitter, String>)>;
     after_help = "Examples:\n  twinline doctor\n  twinline doctor --line-a 239.1.1.1:5001@eth0 --line-b 239.1.1.2:5001@eth1 --cpu 1\n  twinline doctor --jitter 0s --json | jq '.findings[] | select(.severity == \"loss\")'\n\nExit code 8: something here would lose data."
 )]
 pub(crate) struct Doctor {
-    /// Interfaces to look at, and what lies below them, such as a VLAN's card [default: those of the lines, otherwise every one that is up and has an IPv4 address]
+    /// Interfaces to look at, and what lies below them, such as a VLAN's card [default: those of the lines, otherwise every one that is up and connected and has an IPv4 address; of those nothing counts as a loss]
     interface: Vec<String>,
     /// Line A, as `publish` and `listen` take it: GROUP:PORT@INTERFACE
     #[arg(long, value_name = "ADDRESS", help_heading = "Lines")]
@@ -82,6 +83,13 @@ pub(crate) struct Doctor {
     jitter: Duration,
 }
 
+impl Doctor {
+    /// Whether anything says which interfaces the lines go through.
+    fn names_interfaces(&self) -> bool {
+        !self.interface.is_empty() || self.line_a.is_some() || self.line_b.is_some()
+    }
+}
+
 /// Runs `twinline doctor`.
 pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
     let root = Root::at("/");
@@ -95,28 +103,20 @@ pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
             .map_or_else(|_| CapabilitySet::empty(), |sets| sets.effective),
     };
     let links = all_links()?;
-    let (mut looked_at, mut findings) = choose(&links, args, &wanted)?;
-    for link in &mut looked_at {
+    let (mut chosen, mut findings) = choose(&links, args, &wanted)?;
+    for link in &mut chosen.links {
         link::look_at_senders(link, &wanted.senders);
     }
     let (start, before) = (Instant::now(), Host::read(&root));
     let measured = measure(&root, args.jitter, &wanted, global);
     thread::sleep(LEAST_WATCH.saturating_sub(start.elapsed()));
     let (watched, after) = (start.elapsed(), Host::read(&root));
-    let later = all_links()?;
-    for link in &mut looked_at {
-        let names = wanted
-            .lines
-            .iter()
-            .filter(|line| is_of(line, link))
-            .collect::<Vec<_>>();
-        findings.extend(checks::interface::check(&root, link, &wanted));
-        findings.extend(checks::device::check(link, &names));
-        let now = later.iter().find(|now| now.index == link.index);
-        let now = now.map_or(link.counters, |now| now.counters);
-        findings.extend(checks::losses::interface(&link.name, link.counters, now, watched));
-        link.counters = now;
-    }
+    let of_links = of_links(&root, &mut chosen, &wanted, watched)?;
+    findings.extend(match args.names_interfaces() {
+        true => of_links,
+        false => of_links.into_iter().map(of_whoever).collect(),
+    });
+    let looked_at = chosen.links;
     findings.extend(of_host(&root, &looked_at, &wanted));
     findings.extend(checks::losses::host(before, after, watched));
     findings.extend(checks::losses::queue(&root, before, after, watched));
@@ -128,21 +128,18 @@ fn all_links() -> Result<Vec<Link>, Failure> {
     link::all().map_err(|cause| Failure::error(format!("the kernel does not list its interfaces: {cause}")))
 }
 
-/// Whether a line goes through an interface by its own word.
-fn is_of(line: &LineAddress, link: &Link) -> bool {
-    let named = line.interface.as_deref();
-    named.is_some_and(|name| {
-        let by_address = name.parse::<Ipv4Addr>().ok();
-        link.name == name
-            || link
-                .addresses
-                .iter()
-                .any(|(address, _)| Some(*address) == by_address)
-    })
+/// The interfaces to look at.
+struct Chosen {
+    /// Those that lines go through, or may, in the order in which they were named; then what lies below them.
+    links: Vec<Link>,
+    /// How many come before what lies below.
+    for_lines: usize,
+    /// The lines, each with the number of its interface.
+    lines: Vec<(u32, LineAddress)>,
 }
 
 /// The interfaces to look at, and what is to be said of lines that name none.
-fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Vec<Link>, Vec<Finding>), Failure> {
+fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec<Finding>), Failure> {
     let mut chosen: Vec<&Link> = Vec::new();
     let mut findings = Vec::new();
     for name in &args.interface {
@@ -154,41 +151,85 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Vec<Link>, 
             ))
         })?);
     }
+    let mut lines = Vec::new();
     for line in &wanted.lines {
-        if let Some(interface) = line.find_interface()? {
-            chosen.extend(links.iter().find(|link| link.index == interface.index));
-            continue;
+        let index = match interface_of(line, links)? {
+            Some(index) => Some(index),
+            None => {
+                let way = route::way_to(line.group);
+                let first = usual(links).into_iter().find(|link| !link.is_loopback());
+                let first = first.map(|link| &*link.name);
+                findings.push(checks::interface::line_without_interface(line, way, first));
+                way.and_then(Way::index)
+            }
+        };
+        if let Some(link) = links.iter().find(|link| Some(link.index) == index) {
+            chosen.push(link);
+            lines.push((link.index, line.clone()));
         }
-        let way = route::way_to(line.group);
-        if let Some(Way::Through(index)) = way {
-            chosen.extend(links.iter().find(|link| link.index == index));
-        }
-        let first = usual(links).into_iter().find(|link| !link.is_loopback());
-        let first = first.map(|link| &*link.name);
-        findings.push(checks::interface::line_without_interface(line, way, first));
     }
-    if args.interface.is_empty() && wanted.lines.is_empty() {
+    if !args.names_interfaces() {
         chosen = usual(links);
+        let left_out: Vec<&Link> = up_with_address(links)
+            .filter(|link| !is_connected(link))
+            .collect();
+        findings.push(checks::interface::none_named(&chosen, &left_out));
     }
+    let mut seen = BTreeSet::new();
+    chosen.retain(|link| seen.insert(link.index));
+    let for_lines = chosen.len();
+    let stands_alone = |link: &&&Link| !chosen.iter().any(|above| link.is_below(above));
+    let bare = chosen.iter().filter(|link| link.addresses.is_empty());
+    findings.extend(
+        bare.filter(stands_alone)
+            .map(|link| checks::interface::without_address(link)),
+    );
     // What lies below them: a VLAN's card, a bond's parts.
     let mut at = 0;
     while let Some(&above) = chosen.get(at) {
-        let known: Vec<u32> = chosen.iter().map(|link| link.index).collect();
-        let below = |link: &&Link| link.is_below(above) && !known.contains(&link.index);
+        let below = |link: &&Link| link.is_below(above) && seen.insert(link.index);
         chosen.extend(links.iter().filter(below));
         at += 1;
     }
-    chosen.sort_by_key(|link| link.index);
-    chosen.dedup_by_key(|link| link.index);
-    Ok((chosen.into_iter().cloned().collect(), findings))
+    let chosen = Chosen {
+        links: chosen.into_iter().cloned().collect(),
+        for_lines,
+        lines,
+    };
+    Ok((chosen, findings))
 }
 
-/// The interfaces that are up and have an address.
+/// The number of the interface that a line names, if it names one.
+fn interface_of(line: &LineAddress, links: &[Link]) -> Result<Option<u32>, Failure> {
+    // To a line an interface without an address is none; here it is one that lacks an address.
+    let named = line.interface.as_deref();
+    match named.and_then(|name| links.iter().find(|link| link.name == name)) {
+        Some(link) => Ok(Some(link.index)),
+        None => Ok(line.find_interface()?.map(|interface| interface.index)),
+    }
+}
+
+/// The interfaces that a line could go through as they are: up, with an address, and something at the other end.
 fn usual(links: &[Link]) -> Vec<&Link> {
+    up_with_address(links).filter(|link| is_connected(link)).collect()
+}
+
+fn up_with_address(links: &[Link]) -> impl Iterator<Item = &Link> {
     links
         .iter()
         .filter(|link| link.is_up() && !link.addresses.is_empty())
-        .collect()
+}
+
+/// A finding of an interface that nobody named: a VPN's or a container network's too, so it is no line's loss.
+fn of_whoever(finding: Finding) -> Finding {
+    match finding.severity {
+        Severity::Loss => finding.is(Severity::Note),
+        _ => finding,
+    }
+}
+
+fn is_connected(link: &Link) -> bool {
+    link.carrier != Some(false)
 }
 
 /// Spins on each core.
@@ -220,6 +261,28 @@ fn measure(root: &Root, time: Duration, wanted: &Wanted, global: &Global) -> Mea
         .collect();
     progress::clear(global.progress);
     measured
+}
+
+/// What is of each interface, some of it by what its counters did in `watched`.
+fn of_links(
+    root: &Root,
+    chosen: &mut Chosen,
+    wanted: &Wanted,
+    watched: Duration,
+) -> Result<Vec<Finding>, Failure> {
+    let later = all_links()?;
+    let mut findings = checks::reverse_path::check(root, &chosen.links[..chosen.for_lines]);
+    for link in &mut chosen.links {
+        let through = chosen.lines.iter().filter(|(index, _)| *index == link.index);
+        let lines: Vec<&LineAddress> = through.map(|(_, line)| line).collect();
+        findings.extend(checks::interface::check(link, wanted));
+        findings.extend(checks::device::check(link, &lines));
+        let now = later.iter().find(|now| now.index == link.index);
+        let now = now.map_or(link.counters, |now| now.counters);
+        findings.extend(checks::losses::interface(&link.name, link.counters, now, watched));
+        link.counters = now;
+    }
+    Ok(findings)
 }
 
 /// What is of the host as a whole.
@@ -281,7 +344,10 @@ fn finish(findings: &[Finding], looked_at: &[Link], measured: &Measured) -> Fini
     summary.set("jitter", jitter);
     summary.own_text = report::text(findings);
     match counts.loss {
-        0 => Finish::success(summary),
+        0 => {
+            summary.outcome = Some("nothing found that would lose data".into());
+            Finish::success(summary)
+        }
         _ => Finish::with(summary, Exit::Unfit),
     }
 }

@@ -282,7 +282,7 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
     }
     let hosts = Hosts::new();
     // What is broken, the flags, and what must be found, with where and the command.
-    let cases: [(&str, &str, &[Found]); 11] = [
+    let cases: [(&str, &str, &[Found]); 12] = [
         ("true", "line-a line-b", &[]),
         (
             "ip link set dev line-b down",
@@ -308,8 +308,8 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
              ip address add 10.77.7.2/24 dev over.7 && ip link set dev line-b down",
             "over.7",
             &[
-                ("interface.up", "line-b", "ip link set dev line-b up"),
                 ("interface.up", "over.7", "ip link set dev over.7 up"),
+                ("interface.up", "line-b", "ip link set dev line-b up"),
             ],
         ),
         (
@@ -351,6 +351,23 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
                 "ip route add 10.99.0.1/32 dev line-b",
             )],
         ),
+        // A sender has a route of its own, through the interface of its own line.
+        (
+            "true",
+            "--line-a 239.77.9.1:17001@line-a --line-b 239.77.9.2:17002@line-b --sender 10.98.1.1 --sender 10.98.2.1",
+            &[
+                (
+                    "interface.reverse_path",
+                    "line-a",
+                    "ip route add 10.98.1.1/32 dev line-a",
+                ),
+                (
+                    "interface.reverse_path",
+                    "line-b",
+                    "ip route add 10.98.2.1/32 dev line-b",
+                ),
+            ],
+        ),
         (
             "true",
             "--line-a 239.77.9.1:17001 --line-b 239.77.9.2:17002@line-b",
@@ -383,6 +400,10 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
             .collect();
         assert_eq!(found, wanted, "{broken}; doctor {flags}");
         assert_eq!(ill.code(), if expected.is_empty() { 0 } else { 8 }, "{ill:#?}");
+        assert_eq!(
+            ill.code() == 8,
+            ill.summary["outcome"] == "this host would lose data"
+        );
         for (_, _, command) in expected {
             hosts.change(command);
         }
@@ -397,6 +418,7 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
             "{broken}; doctor {flags}: {:#}",
             well.summary
         );
+        assert_eq!(well.summary["outcome"], "nothing found that would lose data");
         well.expect(0);
     }
     // What costs time, too.
@@ -436,6 +458,79 @@ fn the_commands_that_the_doctor_gives_mend_what_it_found() {
 }
 
 #[test]
+fn an_interface_without_an_address_is_a_loss_to_its_line_and_all_else_is_looked_at_just_the_same() {
+    if !can_make_hosts() {
+        return;
+    }
+    let hosts = Hosts::new();
+    hosts.change("ip address flush dev line-b && ip link set dev line-b mtu 1000");
+    let lines = "--line-a 239.77.9.1:17001@line-a --line-b 239.77.9.2:17002@line-b";
+    let command = "ip address add ADDRESS/PREFIX dev line-b";
+    for flags in [lines, "line-a line-b"] {
+        let done = hosts.doctor(flags).expect(8);
+        assert_eq!(
+            findings(&done, "loss"),
+            [
+                ("interface.address", "line-b", Some(command)),
+                ("interface.mtu", "line-b", Some("ip link set dev line-b mtu 1500")),
+            ],
+            "doctor {flags}"
+        );
+    }
+    hosts.change("ip link set dev line-b mtu 1500");
+    hosts.change(&command.replace("ADDRESS/PREFIX", "10.77.2.2/24"));
+    hosts.doctor(lines).expect(0);
+    // A part of a bond or bridge has none, and needs none.
+    hosts.change("ip address flush dev line-b && ip link add name over type bridge && ip link set dev line-b master over");
+    hosts.change("ip address add 10.77.2.2/24 dev over && ip link set dev over up");
+    let done = hosts.doctor("over line-b");
+    let losses = findings(&done, "loss");
+    assert!(
+        losses.iter().all(|(check, ..)| *check != "interface.address"),
+        "{losses:#?}"
+    );
+}
+
+#[test]
+fn an_interface_that_nobody_named_loses_nothing_and_is_left_out_where_nothing_is_at_its_other_end() {
+    if !can_make_hosts() {
+        return;
+    }
+    let hosts = Hosts::new();
+    // As of containers that do not run, and of a VPN.
+    hosts.change("ip link add name idle type veth peer name idle-end && ip address add 10.77.8.1/24 dev idle && ip link set dev idle up");
+    hosts.change("ip link set dev line-b mtu 1420 && sysctl -w net.ipv4.conf.line-b.rp_filter=1");
+    let done = hosts.doctor("").expect(0);
+    let notes = findings(&done, "note");
+    for check in ["interface.mtu", "interface.reverse_path"] {
+        assert!(
+            notes.iter().any(|note| (note.0, note.1) == (check, "line-b")),
+            "{check}: {notes:#?}"
+        );
+    }
+    let all = done.summary["findings"].as_array().expect("it has findings");
+    let told = all
+        .iter()
+        .find(|finding| finding["check"] == "interface.named")
+        .expect("it says what it left out");
+    let text = told["found"].as_str().expect("a text");
+    assert!(
+        text.contains("line-a, line-b") && text.ends_with(": idle"),
+        "{text}"
+    );
+    assert!(all.iter().all(|finding| finding["where"] != "idle"), "{all:#?}");
+    // Named, both would lose.
+    let named = hosts.doctor("idle line-b").expect(8);
+    let losses: Vec<_> = findings(&named, "loss")
+        .iter()
+        .map(|(check, place, _)| (*check, *place))
+        .collect();
+    for loss in [("interface.up", "idle"), ("interface.mtu", "line-b")] {
+        assert!(losses.contains(&loss), "{losses:#?}");
+    }
+}
+
+#[test]
 fn lines_that_bring_nothing_bring_everything_once_the_host_is_mended() {
     if !can_make_hosts() {
         return;
@@ -460,6 +555,28 @@ fn lines_that_bring_nothing_bring_everything_once_the_host_is_mended() {
     let error = hosts.heard(lines).expect_err("no group can be joined");
     assert!(error.contains("too many groups"), "{error}");
     mend(&hosts, &flags, "socket.memberships");
+    let [a, b] = hosts.heard(lines).expect("both can be joined");
+    assert!(a > 0 && b > 0, "A {a}, B {b}");
+    hosts.doctor(&flags).expect(0);
+}
+
+#[test]
+fn a_line_from_a_sender_without_a_route_is_lost_to_a_loose_filter_until_that_sender_has_one() {
+    if !can_make_hosts() {
+        return;
+    }
+    let hosts = Hosts::new();
+    let lines = ["239.77.9.1:17001@line-a", "239.77.9.2:17002@line-b"];
+    hosts.change("sysctl -w net.ipv4.conf.all.rp_filter=2");
+    let [a, b] = hosts.heard(lines).expect("both can be joined");
+    assert!(a > 0 && b == 0, "A {a}, B {b}: no route leads to B's sender");
+    let flags = format!("--line-a {} --line-b {}", lines[0], lines[1]);
+    let unasked = hosts.doctor(&flags).expect(0);
+    let said = ("interface.reverse_path", "line-b", None);
+    assert!(findings(&unasked, "note").contains(&said), "{unasked:#?}");
+    // Line A's sender is taken on both interfaces; that is no help to line B.
+    let flags = format!("{flags} --sender 10.77.1.1 --sender 10.77.3.1");
+    mend(&hosts, &flags, "interface.reverse_path");
     let [a, b] = hosts.heard(lines).expect("both can be joined");
     assert!(a > 0 && b > 0, "A {a}, B {b}");
     hosts.doctor(&flags).expect(0);

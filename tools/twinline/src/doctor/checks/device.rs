@@ -115,20 +115,30 @@ fn queues(link: &Link, lines: &[&LineAddress]) -> Finding {
     let found = |text: String| Finding::ok("interface.queues", &link.name, text, WHY);
     match (queues, link.flow_rules) {
         (0 | 1, _) => found("one receive queue".into()),
+        // How many there are is known here, not what each of them is for.
         (_, Some(rules)) if rules > 0 => found(format!(
-            "{queues} receive queues, {rules} rules steer packets to them"
-        )),
+            "{queues} receive queues; rules that steer packets to them: {rules}, but whether they steer the lines' is not \
+             looked at: `ethtool -n {}` shows them",
+            link.name
+        ))
+        .is(Severity::Note),
         _ => {
             let rules_work = link.features.as_ref().is_some_and(|features| {
                 let rules = "rx-ntuple-filter";
                 features.active.contains(rules) || features.changeable.contains(rules)
             });
-            let command = match rules_work && !lines.is_empty() {
-                true => steer(link, lines),
-                false => format!("ethtool -L {0} combined 1 || ethtool -L {0} rx 1", link.name),
+            let (unless, command) = match rules_work && !lines.is_empty() {
+                true => (
+                    "with --xdp-queues, steer each to one of those in place of queue 0",
+                    steer(link, lines),
+                ),
+                false => (
+                    "if --xdp-queues is to name several, leave them",
+                    format!("ethtool -L {0} combined 1 || ethtool -L {0} rx 1", link.name),
+                ),
             };
             found(format!(
-                "{queues} receive queues, and no rule says which one the lines go to"
+                "{queues} receive queues, and no rule says which one the lines go to; {unless}"
             ))
             .is(Severity::Slow)
             .mend(command)
@@ -152,24 +162,21 @@ fn coalescing(link: &Link) -> Finding {
         "a card that waits before it interrupts makes every packet that comes alone so much later";
     /// What a card may wait, in microseconds, and nobody will see it.
     const LITTLE: u32 = 3;
-    let Some(coalescing) = link.coalescing else {
-        return unknown(
-            "interface.coalescing",
-            link,
-            "how long it waits before it interrupts",
-            WHY,
-        );
-    };
     let found = |text: String| Finding::ok("interface.coalescing", &link.name, text, WHY);
     let name = &link.name;
-    match (coalescing.adaptive, coalescing.receive_us) {
+    let told = link.coalescing.unwrap_or_default();
+    match (told.adaptive, told.receive_us) {
         (true, _) => found("the driver adapts how long it waits before it interrupts".into())
             .is(Severity::Slow)
             .mend(format!("ethtool -C {name} adaptive-rx off rx-usecs 0")),
         (false, Some(wait)) if wait > LITTLE => found(format!("it waits {wait} us before it interrupts"))
             .is(Severity::Slow)
             .mend(format!("ethtool -C {name} rx-usecs 0")),
-        (false, _) => found("it interrupts at once".into()),
+        (false, Some(_)) => found("it interrupts at once".into()),
+        (false, None) => {
+            let what = "how long it waits before it interrupts";
+            unknown("interface.coalescing", link, what, WHY)
+        }
     }
 }
 
@@ -380,6 +387,10 @@ mod tests {
             )
         );
         let without_lines = of(&link);
+        for findings in [&findings, &without_lines] {
+            let found = &one(findings, "interface.queues").found;
+            assert!(found.contains("--xdp-queues"), "{found}");
+        }
         let command = verdict(&without_lines, "interface.queues").1;
         assert_eq!(
             command,
@@ -389,7 +400,11 @@ mod tests {
             flow_rules: Some(1),
             ..link
         };
-        assert_eq!(verdict(&of(&ruled), "interface.queues").0, Severity::Ok);
+        assert_eq!(
+            verdict(&of(&ruled), "interface.queues"),
+            (Severity::Note, None),
+            "it may be another program's"
+        );
     }
 
     #[test]
@@ -407,6 +422,7 @@ mod tests {
             (Severity::Slow, command("adaptive-rx off rx-usecs 0"))
         );
         assert_eq!(of(Some(1), false), (Severity::Ok, None));
+        assert_eq!(of(None, false), (Severity::Note, None), "it does not tell");
     }
 
     #[test]

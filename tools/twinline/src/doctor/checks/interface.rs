@@ -1,10 +1,9 @@
-//! An interface as a line needs it: up, wide enough, and with routes that do not stand in a line's way.
+//! An interface as a line needs it: up, wide enough, and the one that the routes choose where a line names none.
 
 use super::Wanted;
-use crate::doctor::finding::{Finding, Severity, sysctl};
-use crate::doctor::link::{Link, Sender};
+use crate::doctor::finding::{Finding, HOST, Severity};
+use crate::doctor::link::Link;
 use crate::doctor::netlink::route::Way;
-use crate::doctor::root::Root;
 use std::net::Ipv4Addr;
 use twinline_line::LineAddress;
 
@@ -12,13 +11,8 @@ use twinline_line::LineAddress;
 const HEADERS: usize = 28;
 
 /// Looks at an interface.
-pub(in crate::doctor) fn check(root: &Root, link: &Link, wanted: &Wanted) -> Vec<Finding> {
-    let mut findings = vec![up(link), mtu(link, wanted)];
-    // An interface that is down drops all, whatever the filter says.
-    if !link.is_loopback() && link.is_up() && !link.addresses.is_empty() {
-        findings.push(filter(root, link));
-    }
-    findings
+pub(in crate::doctor) fn check(link: &Link, wanted: &Wanted) -> Vec<Finding> {
+    vec![up(link), mtu(link, wanted)]
 }
 
 fn up(link: &Link) -> Finding {
@@ -63,94 +57,6 @@ fn mtu(link: &Link, wanted: &Wanted) -> Finding {
     }
 }
 
-/// The reverse-path filter: it drops what comes through another interface than the one that its sender is reached through.
-fn filter(root: &Root, link: &Link) -> Finding {
-    const WHY: &str = "the reverse-path filter drops what comes through an interface that its sender is not reached through, without a word: line B has a network of its own, often without a route to the publisher";
-    let of = |which: &str| root.number::<u8>(&format!("proc/sys/net/ipv4/conf/{which}/rp_filter"));
-    let (Some(all), Some(own)) = (of("all"), of(&link.name)) else {
-        let found = "not known: the kernel does not tell the filter's setting here";
-        return Finding::ok("interface.reverse_path", &link.name, found, WHY).is(Severity::Note);
-    };
-    // The higher one holds.
-    let mode = all.max(own);
-    let found = |text: String| Finding::ok("interface.reverse_path", &link.name, text, WHY);
-    if !link.senders.is_empty() {
-        return from_senders(link, mode, found);
-    }
-    if mode != 1 || default_through(root, &link.name) {
-        let what = match mode {
-            0 => "the filter is off",
-            1 => "the filter is strict, and the default route is through this interface",
-            _ => "the filter is loose",
-        };
-        return found(what.into());
-    }
-    found(format!(
-        "the filter is strict, and the default route is not through this interface: of senders outside {} nothing is heard; if the \
-         publisher is inside, say so with --sender ADDRESS",
-        link.networks()
-    ))
-    .is(Severity::Loss)
-    .mend(loosen(link))
-}
-
-/// By what the kernel itself says of packets from the senders that were named. A publisher has an address in each of two
-/// networks: so it is enough if one of them is heard here.
-fn from_senders(link: &Link, mode: u8, found: impl Fn(String) -> Finding) -> Finding {
-    let named = |which: &dyn Fn(&&Sender) -> bool| {
-        let those = link
-            .senders
-            .iter()
-            .filter(which)
-            .map(|sender| sender.address.to_string());
-        those.collect::<Vec<_>>().join(", ")
-    };
-    let taken = named(&|sender| matches!(sender.comes, Some(Way::Through(_))));
-    if !taken.is_empty() {
-        return found(format!("what comes from {taken} is taken"));
-    }
-    let all = named(&|_| true);
-    if link.senders.iter().any(|sender| sender.comes.is_none()) {
-        let text = format!("not known: the kernel does not say what it does with packets from {all}");
-        return found(text).is(Severity::Note);
-    }
-    let reached = |sender: &Sender| matches!(sender.back, Some(Way::Through(_)));
-    match mode {
-        1 if link.senders.iter().any(reached) => found(format!(
-            "the filter is strict, and what comes from {all} is dropped: the way back is through another interface"
-        ))
-        .is(Severity::Loss)
-        .mend(loosen(link)),
-        1.. => {
-            let route = format!("ip route add {}/32 dev {}", link.senders[0].address, link.name);
-            found(format!("there is no route to {all}, so the filter drops what comes from there"))
-                .is(Severity::Loss)
-                .mend(route)
-        }
-        0 => found(format!(
-            "what comes from {all} is dropped, and not by the reverse-path filter: is it an address of this host?"
-        ))
-        .is(Severity::Loss),
-    }
-}
-
-fn loosen(link: &Link) -> String {
-    // A dot in an interface's name is a slash where dots part names.
-    sysctl(
-        &format!("net.ipv4.conf.{}.rp_filter", link.name.replace('.', "/")),
-        2,
-    )
-}
-
-/// Whether a default route leads through an interface.
-fn default_through(root: &Root, name: &str) -> bool {
-    let routes = root.text("proc/net/route").unwrap_or_default();
-    routes.lines().skip(1).any(|line| {
-        let fields: Vec<&str> = line.split_whitespace().collect();
-        matches!(fields[..], [interface, "00000000", _, _, _, _, _, "00000000", ..] if interface == name)
-    })
-}
-
 /// Looks at a line that names no interface: then the routes decide, here `way`. `first` is an interface that it could take.
 pub(in crate::doctor) fn line_without_interface(
     line: &LineAddress,
@@ -180,6 +86,31 @@ pub(in crate::doctor) fn line_without_interface(
     }
 }
 
+/// An interface of lines has no IPv4 address.
+pub(in crate::doctor) fn without_address(link: &Link) -> Finding {
+    const WHY: &str = "a line is sent from an address of its interface and joins its group by it: without one it cannot be opened";
+    Finding::ok("interface.address", &link.name, "it has no IPv4 address", WHY)
+        .is(Severity::Loss)
+        .mend(format!("ip address add ADDRESS/PREFIX dev {}", link.name))
+}
+
+/// Nobody said which interfaces are the lines'.
+pub(in crate::doctor) fn none_named(looked_at: &[&Link], left_out: &[&Link]) -> Finding {
+    const WHY: &str = "what an interface lacks is a loss only where a line goes through it: name the lines with --line-a and --line-b, or their interfaces";
+    let names = |links: &[&Link]| {
+        let names: Vec<&str> = links.iter().map(|link| &*link.name).collect();
+        names.join(", ")
+    };
+    let mut text = format!(
+        "no line and no interface is named, so nothing about {} counts as a loss",
+        names(looked_at)
+    );
+    if !left_out.is_empty() {
+        text += &format!("; left out, with nothing at the other end: {}", names(left_out));
+    }
+    Finding::ok("interface.named", HOST, text, WHY).is(Severity::Note)
+}
+
 /// The groups around one: those that its first three numbers name.
 fn network_of(group: Ipv4Addr) -> String {
     let [one, two, three, _] = group.octets();
@@ -190,18 +121,6 @@ fn network_of(group: Ipv4Addr) -> String {
 mod tests {
     use super::*;
     use crate::doctor::checks::testing::{one, verdict, wanted};
-    use crate::doctor::root::machine;
-
-    const STRICT: [(&str, &str); 3] = [
-        ("proc/sys/net/ipv4/conf/all/rp_filter", "0"),
-        ("proc/sys/net/ipv4/conf/eth1/rp_filter", "1"),
-        (
-            "proc/net/route",
-            "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n\
-             eth0 00000000 0101000A 0003 0 0 0 00000000 0 0 0\n\
-             eth1 00024D0A 00000000 0001 0 0 0 00FFFFFF 0 0 0\n",
-        ),
-    ];
 
     fn eth1() -> Link {
         Link {
@@ -215,41 +134,31 @@ mod tests {
         }
     }
 
-    fn sender(comes: Way, back: Way) -> Sender {
-        Sender {
-            address: Ipv4Addr::new(10, 9, 9, 9),
-            comes: Some(comes),
-            back: Some(back),
-        }
-    }
-
     #[test]
     fn an_interface_that_is_down_or_alone_would_lose_all() {
-        let (_dir, root) = machine(&[]);
         let down = Link { flags: 0, ..eth1() };
         assert_eq!(
-            verdict(&check(&root, &down, &wanted()), "interface.up"),
+            verdict(&check(&down, &wanted()), "interface.up"),
             (Severity::Loss, Some("ip link set dev eth1 up"))
         );
         let alone = Link {
             carrier: Some(false),
             ..eth1()
         };
-        let findings = check(&root, &alone, &wanted());
+        let findings = check(&alone, &wanted());
         assert_eq!(verdict(&findings, "interface.up"), (Severity::Loss, None));
         assert!(one(&findings, "interface.up").found.contains("cable"));
     }
 
     #[test]
     fn a_packet_and_its_headers_must_fit_the_mtu() {
-        let (_dir, root) = machine(&[]);
         let mut link = Link { mtu: 1436, ..eth1() };
         let of = |link: &Link, packet_size| {
             let wanted = Wanted {
                 packet_size,
                 ..wanted()
             };
-            let findings = check(&root, link, &wanted);
+            let findings = check(link, &wanted);
             one(&findings, "interface.mtu").clone()
         };
         assert_eq!(of(&link, 1408).severity, Severity::Ok);
@@ -265,72 +174,6 @@ mod tests {
         assert_eq!(of(&narrow, 1408).command, None, "it cannot be that wide");
         let jumbo = of(&link, 8896);
         assert_eq!(jumbo.command.as_deref(), Some("ip link set dev eth1 mtu 8924"));
-    }
-
-    #[test]
-    fn a_strict_filter_is_a_loss_on_an_interface_that_is_not_the_route_to_the_sender() {
-        let (_dir, root) = machine(&STRICT);
-        let of = |senders: Vec<Sender>| {
-            let findings = check(&root, &Link { senders, ..eth1() }, &wanted());
-            one(&findings, "interface.reverse_path").clone()
-        };
-        let loosen = Some("sysctl -w net.ipv4.conf.eth1.rp_filter=2");
-        let unknown = of(Vec::new());
-        assert_eq!(
-            (unknown.severity, unknown.command.as_deref()),
-            (Severity::Loss, loosen)
-        );
-        assert!(unknown.found.contains("10.77.2.0/24"), "{}", unknown.found);
-        let elsewhere = of(vec![sender(Way::No, Way::Through(2))]);
-        assert_eq!(
-            (elsewhere.severity, elsewhere.command.as_deref()),
-            (Severity::Loss, loosen)
-        );
-        let nowhere = of(vec![sender(Way::No, Way::No)]);
-        let two_networks = of(vec![
-            sender(Way::No, Way::Through(2)),
-            sender(Way::Through(1), Way::Through(3)),
-        ]);
-        assert_eq!(
-            two_networks.severity,
-            Severity::Ok,
-            "each network has an address of the publisher"
-        );
-        assert_eq!(
-            nowhere.command.as_deref(),
-            Some("ip route add 10.9.9.9/32 dev eth1")
-        );
-        assert_eq!(
-            of(vec![sender(Way::Through(1), Way::Through(3))]).severity,
-            Severity::Ok
-        );
-    }
-
-    #[test]
-    fn a_strict_filter_is_none_on_the_default_route_and_a_loose_or_missing_one_never_is() {
-        let [all, _, routes] = STRICT;
-        for (which, mode, severity) in [
-            ("eth0", "1", Severity::Ok),
-            ("eth1", "2", Severity::Ok),
-            ("eth1", "0", Severity::Ok),
-            ("eth1", "1", Severity::Loss),
-        ] {
-            let own = format!("proc/sys/net/ipv4/conf/{which}/rp_filter");
-            let (_dir, root) = machine(&[all, (&own, mode), routes]);
-            let link = Link {
-                name: which.into(),
-                ..eth1()
-            };
-            let findings = check(&root, &link, &wanted());
-            assert_eq!(
-                one(&findings, "interface.reverse_path").severity,
-                severity,
-                "{which} {mode}"
-            );
-        }
-        let (_dir, root) = machine(&[]);
-        let found = one(&check(&root, &eth1(), &wanted()), "interface.reverse_path").clone();
-        assert!(found.severity == Severity::Note && found.found.starts_with("not known"));
     }
 
     #[test]

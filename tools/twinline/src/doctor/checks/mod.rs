@@ -9,6 +9,7 @@ pub(super) mod jitter;
 pub(super) mod kernel;
 pub(super) mod losses;
 pub(super) mod memory;
+pub(super) mod reverse_path;
 pub(super) mod socket;
 
 use rustix::thread::CapabilitySet;

@@ -91,10 +91,20 @@ fn address(answer: &[u8]) -> Option<(u32, (Ipv4Addr, u8))> {
 /// What the routes say of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::doctor) enum Way {
-    /// It leaves through the interface of this index, or is taken.
+    /// It leaves through the interface of this index; if it comes to this host and is taken, that is the loopback interface.
     Through(u32),
     /// There is no way for it: it is not sent, or dropped when it comes.
     No,
+}
+
+impl Way {
+    /// The index of the interface that it leads through.
+    pub(in crate::doctor) fn index(self) -> Option<u32> {
+        match self {
+            Way::Through(index) => Some(index),
+            Way::No => None,
+        }
+    }
 }
 
 /// Where a packet to `to` would leave; none where the kernel does not say.
@@ -123,8 +133,8 @@ fn way(to: Ipv4Addr, comes: Option<(Ipv4Addr, u32)>) -> Option<Way> {
     match Netlink::open(None).ok()?.ask(GET_ROUTE, 0, asked.bytes()) {
         Ok(answers) => {
             let body = answers.first()?.get(12..)?;
-            let out = find(attributes(body), OUT).and_then(|value| u32_at(value, 0));
-            Some(Way::Through(out.unwrap_or(0)))
+            let out = find(attributes(body), OUT).and_then(|value| u32_at(value, 0))?;
+            Some(Way::Through(out))
         }
         // Which of these it is depends on the kernel: the reverse-path filter alone has been both of the first two.
         Err(error) => match error.raw_os_error() {
