@@ -134,7 +134,8 @@ impl BedConfig {
         match (&self.hosts, self.io) {
             (None, _) => format!("Lines on {a} and {b}."),
             (Some(_), Io::Xdp) => {
-                "Lines through AF_XDP, programs native, in copy mode; publisher and listener each in a network namespace, a                  veth pair between them for each line."
+                "Lines through AF_XDP, programs native, in copy mode; publisher and listener each in a network namespace, a \
+                 veth pair between them for each line."
                     .into()
             }
             (Some(_), _) => "Lines through sockets between two network namespaces, a veth pair for each line.".into(),

@@ -1,10 +1,9 @@
 //! The floor: the barest program for the same transport, bytes, clock reads and times. One thread sends on a connected
-//! socket, another spins on its receiving one; or the same with the rings of AF_XDP. A packet is nothing but bytes with a
-//! number in it.
+//! socket, another spins on its receiving one; or the same with the rings of AF_XDP.
 
 use super::load::Send;
 use super::measured::{Hearing, Times};
-use crate::harness::bare::{BareReceiver, BareSender};
+use crate::harness::bare::{BareReceiver, BareSender, number_of, set_number, socket};
 use crate::harness::bed::{BedConfig, own_group};
 use crate::harness::clock::Clock;
 use crate::harness::error::BenchError;
@@ -12,25 +11,18 @@ use crate::harness::gaps::Gaps;
 use crate::harness::result::Goal;
 use crate::harness::slice::Slice;
 use crate::harness::tie::{Tie, Ties};
-use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use std::fmt::Debug;
-use std::io;
 use std::marker;
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use twinline_feed::run::unix_now;
-use twinline_line::LineAddress;
 use twinline_wire::header::DEFAULT_PACKET_LEN;
 
-/// Where a packet has its number: where ours has its sequence.
-const NUMBER_AT: usize = 16;
 /// What has not come after this is lost, in nanoseconds: nobody sends it again.
 const PATIENCE: u64 = 100_000_000;
-/// The receive buffer, as large as a listener's.
-const BUFFER: usize = twinline_line::DEFAULT_RECEIVE_BUFFER;
 
 /// The sending end of the barest program.
 pub(super) trait Mouth: Debug {
@@ -70,12 +62,6 @@ impl Ear for BareReceiver {
     fn hear(&mut self) -> Option<u64> {
         self.receive(number_of)
     }
-}
-
-#[inline]
-fn number_of(packet: &[u8]) -> u64 {
-    let number = packet.get(NUMBER_AT..).and_then(<[u8]>::first_chunk);
-    number.map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes))
 }
 
 /// What a floor stands for.
@@ -200,7 +186,7 @@ impl Floor {
                 }
                 std::hint::spin_loop();
             };
-            self.packet[NUMBER_AT..NUMBER_AT + 8].copy_from_slice(&(number as u64).to_le_bytes());
+            set_number(&mut self.packet, number as u64);
             self.mouth.send(&self.packet[..send.length]);
             self.sent.push(Times { due, began });
         }
@@ -236,34 +222,6 @@ impl Drop for Floor {
             let _ = thread.join();
         }
     }
-}
-
-/// One end of a line on a socket.
-fn socket(line: &LineAddress, receive: bool) -> Result<UdpSocket, BenchError> {
-    let interface = line.find_interface()?;
-    let index = interface.as_ref().map_or(0, |interface| interface.index);
-    let group = SocketAddrV4::new(line.group, line.port);
-    let open = || -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        if receive {
-            socket.set_reuse_address(true)?;
-            socket.set_multicast_all_v4(false)?;
-            // As much as the system grants: what is lost is counted.
-            let _ = socket.set_recv_buffer_size(BUFFER);
-            socket.bind(&group.into())?;
-            socket.join_multicast_v4_n(&line.group, &InterfaceIndexOrAddress::Index(index))?;
-        } else {
-            socket.set_multicast_loop_v4(true)?;
-            if let Some(interface) = &interface {
-                socket.set_multicast_if_v4(&interface.address)?;
-                socket.bind(&SocketAddrV4::new(interface.address, 0).into())?;
-            }
-            socket.connect(&group.into())?;
-        }
-        Ok(socket.into())
-    };
-    open().map_err(BenchError::io(format!("open the floor's sockets for {line}")))
 }
 
 /// The receiving thread.

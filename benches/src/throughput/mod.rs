@@ -5,49 +5,35 @@
 //! over the whole time: with full packets in bursts, the same into fresh segments, with a send for each packet, and in bursts
 //! with the journals in another place, a disk. Then as fast as the publisher can, with nothing that holds it back.
 //!
-//! Or, between two hosts of our own: through AF_XDP, and beside it through sockets over the same cables.
+//! Or, [between] two hosts of our own: through AF_XDP, and beside it through sockets over the same cables, each beside its
+//! [floor].
 
+mod between;
+mod floor;
 mod search;
 mod trial;
 
-use crate::harness::bed::{Bed, BedConfig};
+use crate::harness::bed::BedConfig;
 use crate::harness::error::BenchError;
-use crate::harness::hosts::{self, Hosts};
-use crate::harness::median::Median;
 use crate::harness::result::{Distribution, Figure, Goal, Section, Timeline, Value};
 use crate::harness::watch::Watch;
 use crate::itch_day::ItchDay;
+use between::between_hosts;
 use rustix::fs::{statfs, statvfs};
+use search::{Highest, KEPT, highest, used};
 use std::fs;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use trial::{Bound, MOST_RECOVERED, Trial, run_one};
 use twinline_feed::source::pace::Pace;
 use twinline_line::Io;
 
-/// A rate counts as kept if so much of it was delivered by its end.
-const KEPT: f64 = 0.97;
-/// Runs of a rate before it counts as too high: at tens of millions of messages a second the sockets' buffers hold parts of a
-/// second, and a machine that others use takes a core away for longer now and then.
-const CHANCES: usize = 2;
 /// What `statfs` says of a file system in memory (`TMPFS_MAGIC`).
 const TMPFS: i64 = 0x0102_1994;
 /// Segments of a journal beyond those that it keeps, at most: the one being written and those made ahead.
 const PREPARED: usize = 3;
 /// What the runs with fresh segments are called.
 const FRESH: &str = "bursts, fresh segments";
-/// What is compared between two hosts: through what the lines go, and whether in bursts.
-const BETWEEN_HOSTS: [(&str, Io, bool); 3] = [
-    ("AF_XDP", Io::Xdp, true),
-    ("sockets, packet by packet", Io::Socket, false),
-    ("sockets, segmentation offload", Io::Socket, true),
-];
-/// The search begins here, in messages a second.
-const FIRST: f64 = 4e6;
-/// Writing each segment once takes no longer than this, or is not finished.
-const WARM_UP: Duration = Duration::from_secs(60);
 /// Bytes of a journal that a source message takes at least, and usually.
 const SHORTEST: usize = 40;
 const USUAL: usize = 44;
@@ -176,112 +162,6 @@ fn on_interfaces(options: &Options, watch: &Watch) -> Result<Section, BenchError
     Ok(section)
 }
 
-/// Through AF_XDP, and beside it through sockets, all over the same cables.
-fn between_hosts(options: &Options, watch: &Watch) -> Result<Section, BenchError> {
-    let mut section = Section {
-        name: "throughput-xdp".into(),
-        title: "Throughput through AF_XDP, beside sockets over the same cables".into(),
-        ..Section::default()
-    };
-    if let Some(why) = hosts::missing() {
-        section.not_measured.push(format!("Skipped: {why}."));
-        return Ok(section);
-    }
-    let day = messages(options, watch)?;
-    let hosts = Arc::new(Hosts::new(&[])?);
-    let options = Options {
-        bed: options.bed.clone().between(&hosts),
-        ..options.clone()
-    };
-    section.how = how(&options, &day);
-    section.not_measured.push(
-        "Two machines, and a network card: between two namespaces the sender's core does the receiving kernel's work, too. \
-         Zero-copy, which veth has not: in copy mode the kernel allocates and copies for each packet, where segmentation offload \
-         lets it do that once for up to 45, so sockets with it have the higher ceiling."
-            .into(),
-    );
-    let mut rates = Vec::new();
-    for (name, io, bursts) in BETWEEN_HOSTS {
-        let bed = BedConfig {
-            io,
-            bursts,
-            ..options.bed.clone()
-        };
-        let found = highest(&options, name, &bed, &day, watch)?;
-        describe(&mut section, name, &found, None);
-        rates.push(found.confirmed.as_ref().map_or(f64::NAN, Trial::rate));
-    }
-    section.figures.push(Figure {
-        name: format!("AF_XDP to {}: highest rates", BETWEEN_HOSTS[2].0),
-        unit: "x".into(),
-        value: Value::Single(rates[0] / rates[2]),
-        goal: None,
-        note: Some("copy mode: each packet is allocated and copied for itself, twice".into()),
-    });
-    race(&options, &day, &mut section, watch)?;
-    Ok(section)
-}
-
-/// The first two as fast as the publisher can, by turns: a round counts where nothing was lost and recovery had next to
-/// nothing to do, in either. Half as many rounds as the search may take steps.
-fn race(options: &Options, day: &ItchDay, section: &mut Section, watch: &Watch) -> Result<(), BenchError> {
-    let [xdp, plain, _] = BETWEEN_HOSTS;
-    let bed = |(_, io, bursts)| {
-        let bed = BedConfig {
-            io,
-            bursts,
-            ..options.bed.clone()
-        };
-        used(options, &bed, day)
-    };
-    let beds = [bed(xdp)?, bed(plain)?];
-    let (mut rates, rounds) = ([Vec::new(), Vec::new()], options.tries.div_ceil(2));
-    for round in 0..rounds {
-        watch.step("throughput: as fast as it goes, round", round, rounds)?;
-        let mut trials = [None, None];
-        for turn in 0..2 {
-            let which = (round + turn) % 2;
-            trials[which] = Some(run_one(
-                &beds[which],
-                day,
-                Pace::Max,
-                options.bound(options.step),
-            )?);
-        }
-        if trials.iter().flatten().all(Trial::holds) {
-            for (rates, trial) in rates.iter_mut().zip(trials.iter().flatten()) {
-                rates.push(trial.rate());
-            }
-        }
-    }
-    let [of_xdp, of_plain] = &rates;
-    let counted = format!(
-        "{} rounds count, {} dropped: something was lost",
-        of_xdp.len(),
-        rounds - of_xdp.len()
-    );
-    let figures = [
-        (
-            format!("{} to {}", xdp.0, plain.0),
-            "x",
-            Median::of_ratios(of_xdp, of_plain),
-            Some(Goal::at_least(1.5, 1.5)),
-        ),
-        (xdp.0.into(), "messages/s", Median::of(of_xdp), None),
-        (plain.0.into(), "messages/s", Median::of(of_plain), None),
-    ];
-    section
-        .figures
-        .extend(figures.map(|(name, unit, median, goal)| Figure {
-            name: format!("as fast as the publisher can: {name}"),
-            unit: unit.into(),
-            value: Value::Median(median),
-            goal,
-            note: goal.map(|_| counted.clone()),
-        }));
-    Ok(())
-}
-
 fn how(options: &Options, day: &ItchDay) -> Vec<String> {
     vec![
         format!("{}, in memory, read again and again.", day.describe()),
@@ -310,7 +190,9 @@ fn how(options: &Options, day: &ItchDay) -> Vec<String> {
             _ => format!(
                 "{} A call to the kernel for each burst of full packets. Through sockets over the same cables: a send for each \
                  packet, on each line; and bursts, which leave by segmentation offload (UDP_SEGMENT) and come by receive \
-                 offload (UDP_GRO).",
+                 offload (UDP_GRO). The floors, in the same rounds, on the same cores and between the same hosts, on veth pairs \
+                 of their own: one thread sends full packets on both lines with as many calls to the kernel, one spins on both and \
+                 counts them. What they come to is told in source messages, as many a packet as ours had.",
                 options.bed.say_lines()
             ),
         },
@@ -358,89 +240,6 @@ fn memory() -> Result<u64, BenchError> {
     let kilobytes = available.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     let bytes = kilobytes.map(|kilobytes| kilobytes << 10);
     bytes.ok_or_else(|| BenchError::Broken(format!("{place} does not say how much memory is available")))
-}
-
-fn per_second(rate: f64) -> Pace {
-    Pace::PerSecond(NonZeroU64::new(rate as u64).unwrap_or(NonZeroU64::MIN))
-}
-
-/// What the search for the highest rate came to.
-struct Highest {
-    /// The run over the whole time.
-    confirmed: Option<Trial>,
-    /// Steps of the search.
-    steps: usize,
-}
-
-/// A bed whose journals have written all their segments once: from now on each is written again.
-fn used(options: &Options, config: &BedConfig, day: &ItchDay) -> Result<Bed, BenchError> {
-    let bed = Bed::new(config)?;
-    if let Some(segments) = config.segments {
-        let messages = (segments * config.segment_size / SHORTEST) as u64;
-        let bound = Bound {
-            span: WARM_UP,
-            messages: messages.min(options.most.unwrap_or(u64::MAX)),
-        };
-        run_one(&bed, day, per_second(FIRST), bound)?;
-    }
-    Ok(bed)
-}
-
-/// The highest rate that holds, confirmed over the whole span.
-fn highest(
-    options: &Options,
-    name: &str,
-    bed: &BedConfig,
-    day: &ItchDay,
-    watch: &Watch,
-) -> Result<Highest, BenchError> {
-    // Fresh segments are so in every run.
-    let fresh = bed.segments.is_none();
-    let mut used = used(options, bed, day)?;
-    let mut attempt = |rate: f64, span: Duration| -> Result<Option<Trial>, BenchError> {
-        for _ in 0..CHANCES {
-            let mut span = span;
-            if fresh {
-                used = Bed::new(bed)?;
-                span = span.min(room(bed, rate)?);
-            }
-            let trial = run_one(&used, day, per_second(rate), options.bound(span))?;
-            // Less came through than was to: the publisher or the listener cannot.
-            if trial.rate() >= rate * KEPT && trial.holds() {
-                return Ok(Some(trial));
-            }
-        }
-        Ok(None)
-    };
-    let mut tries = 0;
-    let found = search::highest(FIRST, options.tries, |rate| {
-        tries += 1;
-        watch.step(
-            &format!("throughput, {name}: {:.2} million/s? try", rate / 1e6),
-            tries,
-            options.tries,
-        )?;
-        attempt(rate, options.step).map(|held| held.is_some())
-    })?;
-    let mut confirmed = None;
-    let mut rate = found.held;
-    for number in 0..options.tries {
-        if rate == 0.0 || confirmed.is_some() {
-            break;
-        }
-        let what = format!(
-            "throughput, {name}: {:.2} million/s for the whole time? try",
-            rate / 1e6
-        );
-        watch.step(&what, number, options.tries)?;
-        confirmed = attempt(rate, options.span)?;
-        // What held for a step need not hold for long.
-        rate *= 0.93;
-    }
-    Ok(Highest {
-        confirmed,
-        steps: found.tries,
-    })
 }
 
 /// What a search says.
@@ -516,7 +315,9 @@ fn lines(section: &mut Section, name: &str, trial: &Trial) {
 
 #[cfg(test)]
 mod tests {
+    use super::between::BETWEEN_HOSTS;
     use super::*;
+    use crate::harness::hosts;
 
     /// Just enough to see that everything works.
     fn brief(io: Io) -> Options {
@@ -572,5 +373,9 @@ mod tests {
             &section,
             "as fast as the publisher can: AF_XDP to sockets, packet by packet",
         );
+        for floor in between::FLOORS {
+            // A round counts only where ours lost nothing; what the floor came to is said in any case.
+            figure(&section, &format!("as fast as the publisher can: {floor}"));
+        }
     }
 }

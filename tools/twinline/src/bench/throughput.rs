@@ -22,8 +22,9 @@ const MEMORY: &str = "/dev/shm";
 /// lost does not hold; it ends with an error if one is missing that the stream does not name as lost.
 ///
 /// With --io xdp the lines go through AF_XDP between two network namespaces; beside that through sockets over the same cables,
-/// packet by packet and in bursts. AF_XDP in copy mode, which is all that these cables can, has a lower ceiling than sockets
-/// with segmentation offload.
+/// packet by packet and in bursts; and, as fast as it goes, the barest sender and receiver of full packets, through AF_XDP and
+/// through sockets. AF_XDP in copy mode, which is all that these cables can, has a lower ceiling than sockets with segmentation
+/// offload.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   twinline bench throughput --brief

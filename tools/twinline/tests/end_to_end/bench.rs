@@ -109,6 +109,8 @@ fn through_af_xdp_each_benchmark_has_its_floors_beside_it_or_says_in_one_line_wh
                 "sockets, packet by packet: highest rate",
                 "sockets, segmentation offload: highest rate",
                 "as fast as the publisher can: AF_XDP to sockets, packet by packet",
+                "as fast as the publisher can: AF_XDP to the barest AF_XDP sender and receiver",
+                "as fast as the publisher can: sockets, packet by packet to the barest sockets",
             ],
         ),
         (
