@@ -137,11 +137,7 @@ impl BareSender {
         let bytes = sending.umem.bytes_mut(&mut frame);
         bytes[..HEADERS].copy_from_slice(&self.headers);
         bytes[HEADERS..HEADERS + packet.len()].copy_from_slice(packet);
-        sending.transmit.push(Descriptor {
-            address: frame.give(),
-            length: (HEADERS + packet.len()) as u32,
-            options: 0,
-        })
+        sending.put(frame, HEADERS + packet.len())
     }
 }
 
@@ -210,7 +206,7 @@ impl BareReceiver {
             .bytes(&frame)
             .get(begin + HEADERS..begin + length as usize);
         let taken = take(packet.unwrap_or_default());
-        receiving.fill.push(frame.give());
+        receiving.give_back(frame);
         Some(taken)
     }
 

@@ -102,7 +102,7 @@ impl Raced {
     /// What is to be known of the floor's rate.
     fn say_floor(&self) -> String {
         let sent = 2 * self.sent;
-        let lost = sent - self.received;
+        let lost = sent.saturating_sub(self.received);
         format!(
             "{:.0} packets a second that came on each line; {lost} lost of {sent} sent on both ({:.2}%)",
             Median::of(&self.floor_packets).median,

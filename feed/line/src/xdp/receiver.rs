@@ -193,8 +193,7 @@ fn receive(
                 }
             }
         }
-        let kept = queue.fill.push(frame.give());
-        debug_assert!(kept, "there are more places than frames");
+        queue.give_back(frame);
     }
     queue.look_ahead();
     queue.receive.release();
@@ -244,7 +243,7 @@ mod tests {
             let (mut ours, fill) = pair(socket::places(FRAMES), 0);
             frames
                 .into_iter()
-                .for_each(|frame| assert!(ours.push(frame.give())));
+                .for_each(|frame| assert!(ours.push(umem.give(frame))));
             ours.submit();
             let (receive, taken) = pair(FRAMES, 0);
             let (socket, _) = UnixDatagram::pair().unwrap();
@@ -277,7 +276,8 @@ mod tests {
             // SAFETY: this is the kernel's side, and the frame was given to it.
             let mut frame: Frame = unsafe { self.queue.umem.claim(address) }.unwrap();
             self.queue.umem.bytes_mut(&mut frame)[HEADROOM..HEADROOM + bytes.len()].copy_from_slice(bytes);
-            self.hand_over(frame.give() + HEADROOM as u64, bytes.len())
+            let address = self.queue.umem.give(frame);
+            self.hand_over(address + HEADROOM as u64, bytes.len())
         }
 
         fn hand_over(&mut self, address: u64, length: usize) -> bool {

@@ -154,7 +154,7 @@ impl<T: Copy + FromBytes + IntoBytes> Producer<T> {
 
     /// Puts an entry in, which the kernel sees with the next [`submit`](Self::submit). False if there is no room.
     #[inline]
-    pub fn push(&mut self, entry: T) -> bool {
+    pub(super) fn push(&mut self, entry: T) -> bool {
         if self.room(1) == 0 {
             return false;
         }

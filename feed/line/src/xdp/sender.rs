@@ -7,7 +7,6 @@
 use super::device::Device;
 use super::error::XdpError;
 use super::frame::{self, Headers};
-use super::ring::Descriptor;
 use super::socket::{self, Queue, Sending};
 use super::umem::{self, HEADROOM, LARGEST_FRAME};
 use crate::burst::Burst;
@@ -176,11 +175,7 @@ impl XdpSender {
             return false;
         };
         let length = self.headers.write(packet, self.queue.umem.bytes_mut(&mut frame));
-        let put = self.queue.transmit.push(Descriptor {
-            address: frame.give(),
-            length: length as u32,
-            options: 0,
-        });
+        let put = self.queue.put(frame, length);
         debug_assert!(put, "there are more places than frames");
         true
     }
@@ -253,7 +248,7 @@ fn is_passing(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ring::{Consumer, Producer, tests::pair};
+    use super::super::ring::{Consumer, Descriptor, Producer, tests::pair};
     use super::super::umem::Umem;
     use super::*;
     use std::os::unix::net::UnixDatagram;
@@ -298,7 +293,7 @@ mod tests {
                 let frame = unsafe { self.sender.queue.umem.claim(address) }.unwrap();
                 let bytes = &self.sender.queue.umem.bytes(&frame)[..length as usize];
                 packets.push(bytes[frame::packet(bytes).expect("a right frame")].to_vec());
-                assert!(self.completion.push(frame.give()));
+                assert!(self.completion.push(self.sender.queue.umem.give(frame)));
             }
             self.transmit.release();
             self.completion.submit();

@@ -103,7 +103,7 @@ impl Receiving {
         let (memory, at) = map(&offsets.rx, XDP_PGOFF_RX_RING, frames, size_of::<Descriptor>())?;
         let receive = Consumer::new(memory, at, frames);
         for frame in free {
-            let filled = fill.push(frame.give());
+            let filled = fill.push(umem.give(frame));
             debug_assert!(filled, "there are more places than frames");
         }
         fill.submit();
@@ -115,6 +115,16 @@ impl Receiving {
             socket,
             next: HEADROOM as u64,
         })
+    }
+
+    /// Gives a frame back to be filled again, once that is submitted.
+    ///
+    /// # Panics
+    /// If it is a frame of another memory.
+    #[inline]
+    pub fn give_back(&mut self, frame: Frame) {
+        let kept = self.fill.push(self.umem.give(frame));
+        debug_assert!(kept, "there are more places than frames");
     }
 
     /// Brings what has just come nearer. The kernel fills frames in the order in which they were given to it, so it is known
@@ -192,7 +202,7 @@ impl Sending {
         let mut fill = Producer::new(memory, at, fill);
         for frame in received {
             // The program passes on what the kernel fills them with, and the kernel then fills them again.
-            let filled = fill.push(frame.give());
+            let filled = fill.push(umem.give(frame));
             debug_assert!(filled, "there are as many places as frames");
         }
         fill.submit();
@@ -203,6 +213,20 @@ impl Sending {
             completion,
             socket,
             free,
+        })
+    }
+
+    /// Gives a frame, of which so many bytes are to be sent, once that is submitted. False if the ring is full: then the frame is
+    /// lost, but there are more places than frames.
+    ///
+    /// # Panics
+    /// If it is a frame of another memory.
+    #[inline]
+    pub fn put(&mut self, frame: Frame, length: usize) -> bool {
+        self.transmit.push(Descriptor {
+            address: self.umem.give(frame),
+            length: length as u32,
+            options: 0,
         })
     }
 

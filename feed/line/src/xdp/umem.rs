@@ -5,6 +5,7 @@
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of a huge page, as a power of two.
 const HUGE_PAGE: u8 = 21;
@@ -26,15 +27,20 @@ pub(super) fn frame_size(needed: usize) -> Option<usize> {
     [FRAME, LARGEST_FRAME].into_iter().find(|&size| needed <= size)
 }
 
+/// Bits of an address within a memory; above them stands, in a [`Frame`], which memory it is of.
+const ADDRESS: u32 = 40;
+
 /// Frames of one size in one piece of memory.
 #[derive(Debug)]
 pub struct Umem {
     memory: MmapRaw,
+    /// What no other memory of this process has, above [`ADDRESS`] bits.
+    tag: u64,
     frame_size: usize,
     huge: bool,
 }
 
-/// A frame that is ours: its address in the [`Umem`] that it is of.
+/// A frame that is ours: which [`Umem`] it is of, and its address there.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame(u64);
 
@@ -43,8 +49,18 @@ impl Umem {
     ///
     /// # Errors
     /// If there is no memory.
+    ///
+    /// # Panics
+    /// If it is the process's sixteen millionth, or longer than a terabyte.
     pub fn new(frames: usize, frame_size: usize) -> io::Result<(Self, Vec<Frame>)> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let length = frames * frame_size;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(
+            number < 1 << (u64::BITS - ADDRESS) && length <= 1 << ADDRESS,
+            "a frame's number says which memory it is of"
+        );
+        let tag = number << ADDRESS;
         let mut options = MmapOptions::new();
         options.len(length);
         let in_huge_pages = (length.is_multiple_of(1 << HUGE_PAGE))
@@ -65,10 +81,11 @@ impl Umem {
         };
         let umem = Self {
             memory: memory.into(),
+            tag,
             frame_size,
             huge,
         };
-        let frames = (0..frames).map(|number| Frame((number * frame_size) as u64));
+        let frames = (0..frames).map(|number| Frame((number * frame_size) as u64 | tag));
         Ok((umem, frames.collect()))
     }
 
@@ -99,13 +116,22 @@ impl Umem {
     #[inline]
     pub unsafe fn claim(&self, address: u64) -> Option<Frame> {
         let frame = address & !(self.frame_size as u64 - 1);
-        (frame < self.memory.len() as u64).then_some(Frame(frame))
+        (frame < self.memory.len() as u64).then_some(Frame(frame | self.tag))
+    }
+
+    /// The address of a frame of this memory, with which it goes to the kernel.
+    ///
+    /// # Panics
+    /// If it is a frame of another memory.
+    #[inline]
+    pub(super) fn give(&self, frame: Frame) -> u64 {
+        self.place(&frame) as u64
     }
 
     /// The bytes of a frame of this memory.
     ///
     /// # Panics
-    /// If it is a frame of a larger memory.
+    /// If it is a frame of another memory.
     #[inline]
     pub fn bytes<'f>(&'f self, frame: &'f Frame) -> &'f [u8] {
         let at = self.place(frame);
@@ -117,7 +143,7 @@ impl Umem {
     /// The bytes of a frame of this memory, to be written.
     ///
     /// # Panics
-    /// If it is a frame of a larger memory.
+    /// If it is a frame of another memory.
     #[inline]
     pub fn bytes_mut<'f>(&'f self, frame: &'f mut Frame) -> &'f mut [u8] {
         let at = self.place(frame);
@@ -139,19 +165,13 @@ impl Umem {
     }
 
     fn place(&self, frame: &Frame) -> usize {
+        // Of a frame of another memory something above the address is left.
+        let at = frame.0 ^ self.tag;
         assert!(
-            frame.0 + self.frame_size as u64 <= self.memory.len() as u64,
+            at < self.memory.len() as u64,
             "a frame is used with the memory that it is of"
         );
-        frame.0 as usize
-    }
-}
-
-impl Frame {
-    /// Its address, with which it goes to the kernel.
-    #[inline]
-    pub fn give(self) -> u64 {
-        self.0
+        at as usize
     }
 }
 
@@ -216,12 +236,20 @@ mod tests {
         for (number, frame) in frames.iter().enumerate() {
             assert_eq!(umem.bytes(frame), [number as u8; 2048]);
         }
-        let addresses: Vec<u64> = frames.into_iter().map(Frame::give).collect();
+        let addresses: Vec<u64> = frames.into_iter().map(|frame| umem.give(frame)).collect();
         assert_eq!(addresses, [0, 2048, 4096, 6144, 8192, 10240, 12288, 14336]);
         // SAFETY: all frames were given away above, and no kernel has them.
         let claimed = unsafe { umem.claim(2048 + 256) }.unwrap();
         assert_eq!(umem.bytes(&claimed)[0], 1);
         // SAFETY: as above.
         assert_eq!(unsafe { umem.claim(8 * 2048) }, None);
+    }
+
+    #[test]
+    #[should_panic(expected = "a frame is used with the memory that it is of")]
+    fn a_frame_is_of_one_memory_alone() {
+        let (_one, mut frames) = Umem::new(2, 2048).unwrap();
+        let (other, _) = Umem::new(2, 2048).unwrap();
+        other.bytes_mut(&mut frames[0])[0] = 1;
     }
 }

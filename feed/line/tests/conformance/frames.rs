@@ -2,7 +2,6 @@
 
 use crate::bed::{Hosts, RECEIVING, Receiver, SENDING, XDP, hearing, hosts, line, ordinary};
 use twinline_line::LineAddress;
-use twinline_line::xdp::ring::Descriptor;
 use twinline_line::xdp::socket::{Queue, Sending};
 use twinline_namespaces::Networks;
 
@@ -41,11 +40,7 @@ impl Raw {
         self.0.reclaim();
         let mut place = self.0.free.pop().expect("few are sent");
         self.0.umem.bytes_mut(&mut place)[..frame.len()].copy_from_slice(frame);
-        assert!(self.0.transmit.push(Descriptor {
-            address: place.give(),
-            length: frame.len() as u32,
-            options: 0,
-        }));
+        assert!(self.0.put(place, frame.len()));
         self.0.transmit.submit();
         self.0.wake().unwrap();
     }
