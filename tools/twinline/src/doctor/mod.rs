@@ -228,7 +228,7 @@ fn of_host(root: &Root, looked_at: &[Link], wanted: &Wanted) -> Vec<Finding> {
     let release = uname.release().to_string_lossy();
     let program =
         std::env::current_exe().map_or_else(|_| "twinline".into(), |path| path.display().to_string());
-    let mut findings = checks::kernel::check(root, &release, xdp_sockets(), &program);
+    let mut findings = checks::kernel::check(root, &release, xdp_sockets(), wanted, &program);
     let queued = looked_at.iter().any(|link| !link.is_hardware());
     findings.extend(checks::socket::check(root, wanted, queued));
     findings.extend(checks::clock::check(
