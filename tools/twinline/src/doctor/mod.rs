@@ -242,9 +242,9 @@ fn of_host(root: &Root, looked_at: &[Link], wanted: &Wanted) -> Vec<Finding> {
         lockable: getrlimit(Resource::Memlock).current,
         shared: rustix::fs::statvfs("/dev/shm")
             .ok()
-            .map(|room| room.f_bavail.saturating_mul(room.f_frsize)),
+            .map(|room| [room.f_bavail, room.f_blocks].map(|blocks| blocks.saturating_mul(room.f_frsize))),
     };
-    findings.extend(checks::memory::check(root, room, wanted));
+    findings.extend(checks::memory::check(root, room, wanted, looked_at));
     findings
 }
 
