@@ -19,8 +19,9 @@ pub(in crate::doctor) fn check(root: &Root, wanted: &Wanted) -> Vec<Finding> {
         false => wanted.cores.clone(),
     };
     let mut findings = missing(&online, &cores);
-    findings.push(isolated(root, &online, wanted));
-    findings.push(tickless(root, &online, wanted));
+    let aside = Aside::look(root, &online, wanted);
+    findings.push(isolated(&aside, wanted));
+    findings.push(tickless(&aside, wanted));
     findings.extend(governor(root, &online, &cores));
     findings.extend(sleep(root, &online, &cores));
     findings.extend(siblings(root, &cores, wanted));
@@ -48,89 +49,122 @@ fn missing(online: &[usize], cores: &[usize]) -> Vec<Finding> {
     ]
 }
 
-/// The cores to set aside: those that were named, otherwise the last two; none if that leaves none for everything else.
-fn aside(online: &[usize], wanted: &Wanted) -> Option<Vec<usize>> {
-    if !wanted.cores.is_empty() {
-        // Somewhere everything else must run.
-        let spares_one = online.iter().any(|core| !wanted.cores.contains(core));
-        return spares_one.then(|| wanted.cores.clone());
-    }
-    (online.len() >= ENOUGH).then(|| online[online.len() - 2..].to_vec())
+/// What is set aside, and what is to be.
+struct Aside {
+    /// Cores that the scheduler leaves alone.
+    isolated: Vec<usize>,
+    /// Cores that do not tick; none where the kernel cannot stop that.
+    tickless: Option<Vec<usize>>,
+    /// The command that sets aside what is to be; none if that leaves no core for everything else.
+    mend: Option<String>,
 }
 
-/// As Debian's boot loader takes it; it holds from the next start on.
-fn boot_with(cores: &[usize]) -> String {
+impl Aside {
+    fn look(root: &Root, online: &[usize], wanted: &Wanted) -> Self {
+        let listed = |what: &str| root.text(&format!("{CPU}/{what}")).map(|text| parse(&text));
+        let (isolated, tickless) = (listed("isolated").unwrap_or_default(), listed("nohz_full"));
+        // Whoever set some aside meant it: they stay so.
+        let mut before = [&isolated[..], tickless.as_deref().unwrap_or_default()].concat();
+        before.sort_unstable();
+        before.dedup();
+        let mend = to_set_aside(online, wanted, &before).map(|cores| boot_with(&cores, !before.is_empty()));
+        Self {
+            isolated,
+            tickless,
+            mend,
+        }
+    }
+
+    /// How it is with the cores that `are` as they should be: all that were named must be, or any if none was.
+    fn judge(
+        &self,
+        are: &[usize],
+        wanted: &Wanted,
+        found: impl Fn(String) -> Finding,
+        words: Words,
+    ) -> Finding {
+        let lack: Vec<usize> = wanted
+            .cores
+            .iter()
+            .copied()
+            .filter(|core| !are.contains(core))
+            .collect();
+        let text = match (are.is_empty(), lack.is_empty()) {
+            (false, true) => return found(format!("{} {}", place(are), words.are)),
+            (false, false) => format!("{} {}, but not {}", place(are), words.are, place(&lack)),
+            (true, _) => words.none.into(),
+        };
+        match &self.mend {
+            Some(mend) => found(format!("{text}; what changes that holds from the next start on"))
+                .is(Severity::Slow)
+                .mend(mend),
+            None => found(format!("{text}, and no more can be spared")).is(Severity::Note),
+        }
+    }
+}
+
+/// How it is said.
+struct Words {
+    /// What cores are that are as they should be.
+    are: &'static str,
+    /// That none is.
+    none: &'static str,
+}
+
+/// The cores to set aside: those that are and those that were named, otherwise the last two; none if that leaves none for
+/// everything else.
+fn to_set_aside(online: &[usize], wanted: &Wanted, before: &[usize]) -> Option<Vec<usize>> {
+    if wanted.cores.is_empty() && before.is_empty() {
+        return (online.len() >= ENOUGH).then(|| online[online.len() - 2..].to_vec());
+    }
+    let mut cores = [before, &wanted.cores[..]].concat();
+    cores.sort_unstable();
+    cores.dedup();
+    // Somewhere everything else must run.
+    let spares_one = online.iter().any(|core| !cores.contains(core));
+    spares_one.then_some(cores)
+}
+
+/// As Debian's boot loader takes it; it holds from the next start on. Of an option that is given twice the kernel keeps to the
+/// first, so where any are `there` they go.
+fn boot_with(cores: &[usize], there: bool) -> String {
     let cores = show(cores);
+    let without = match there {
+        true => {
+            "find /etc/default/grub* -type f -exec sed -i -E \"s/(isolcpus|nohz_full|rcu_nocbs)=[^ '\\\"]*//g\" {} + && "
+        }
+        false => "",
+    };
     format!(
-        "mkdir -p /etc/default/grub.d && echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX isolcpus=managed_irq,domain,{cores} \
-         nohz_full={cores} rcu_nocbs={cores}\"' > /etc/default/grub.d/twinline.cfg && update-grub"
+        "mkdir -p /etc/default/grub.d && {without}echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX \
+         isolcpus=managed_irq,domain,{cores} nohz_full={cores} rcu_nocbs={cores}\"' > /etc/default/grub.d/twinline.cfg && \
+         update-grub"
     )
 }
 
-fn isolated(root: &Root, online: &[usize], wanted: &Wanted) -> Finding {
+fn isolated(aside: &Aside, wanted: &Wanted) -> Finding {
     const WHY: &str = "on a core that is not set aside the scheduler puts other programs beside a line's thread, for milliseconds";
-    let isolated = parse(&root.text(&format!("{CPU}/isolated")).unwrap_or_default());
-    let lack: Vec<usize> = wanted
-        .cores
-        .iter()
-        .copied()
-        .filter(|core| !isolated.contains(core))
-        .collect();
-    let found = |text: String| Finding::ok("cpu.isolated", HOST, text, WHY);
-    match (isolated.is_empty(), lack.is_empty()) {
-        (false, true) => found(format!("{} set aside", place(&isolated))),
-        (false, false) => found(format!(
-            "{} set aside, but not {}",
-            place(&isolated),
-            place(&lack)
-        ))
-        .is(Severity::Slow)
-        .mend(boot_with(&wanted.cores)),
-        (true, _) => match aside(online, wanted) {
-            Some(cores) => found("no core is set aside (isolcpus); that holds from the next start on".into())
-                .is(Severity::Slow)
-                .mend(boot_with(&cores)),
-            None => found(format!(
-                "no core is set aside, and of {} none can be spared",
-                online.len()
-            ))
-            .is(Severity::Note),
-        },
-    }
+    let words = Words {
+        are: "set aside",
+        none: "no core is set aside (isolcpus)",
+    };
+    let found = |text| Finding::ok("cpu.isolated", HOST, text, WHY);
+    aside.judge(&aside.isolated, wanted, found, words)
 }
 
-fn tickless(root: &Root, online: &[usize], wanted: &Wanted) -> Finding {
+fn tickless(aside: &Aside, wanted: &Wanted) -> Finding {
     const WHY: &str =
         "the timer tick interrupts a thread 100 to 1,000 times a second, each time for some microseconds";
-    let found = |text: String| Finding::ok("cpu.tick", HOST, text, WHY);
-    let Some(text) = root.text(&format!("{CPU}/nohz_full")) else {
+    let found = |text| Finding::ok("cpu.tick", HOST, text, WHY);
+    let Some(tickless) = &aside.tickless else {
         return found("this kernel cannot stop the tick on a busy core (CONFIG_NO_HZ_FULL)".into())
             .is(Severity::Note);
     };
-    let tickless = parse(&text);
-    let lack: Vec<usize> = wanted
-        .cores
-        .iter()
-        .copied()
-        .filter(|core| !tickless.contains(core))
-        .collect();
-    match (tickless.is_empty(), lack.is_empty()) {
-        (false, true) => found(format!(
-            "no tick on {} while one thread runs there",
-            place(&tickless)
-        )),
-        (false, false) => found(format!("{} tick", place(&lack)))
-            .is(Severity::Slow)
-            .mend(boot_with(&wanted.cores)),
-        (true, _) => match aside(online, wanted) {
-            Some(cores) => {
-                found("every core ticks (nohz_full); what changes that holds from the next start on".into())
-                    .is(Severity::Slow)
-                    .mend(boot_with(&cores))
-            }
-            None => found("every core ticks, and none can be spared".into()).is(Severity::Note),
-        },
-    }
+    let words = Words {
+        are: "without a tick while one thread runs there",
+        none: "every core ticks (nohz_full)",
+    };
+    aside.judge(tickless, wanted, found, words)
 }
 
 /// A command for some cores: `each` with `$core`, the core's directory.
@@ -328,13 +362,7 @@ mod tests {
             assert_eq!(one(&findings, name).severity, severity, "{name}");
         }
         let findings = check(&root, &with_cores(&[2, 5]));
-        assert!(one(&findings, "cpu.isolated").found.ends_with("but not core 5"));
-        assert!(
-            verdict(&findings, "cpu.tick")
-                .1
-                .unwrap()
-                .contains("nohz_full=2,5")
-        );
+        assert!(one(&findings, "cpu.isolated").found.contains("but not core 5"));
         let governors = findings.iter().filter(|finding| finding.check == "cpu.governor");
         let commands: Vec<_> = governors.map(|finding| finding.command.as_deref()).collect();
         assert_eq!(commands[0], None);
@@ -343,6 +371,63 @@ mod tests {
                 .unwrap()
                 .starts_with("for core in /sys/devices/system/cpu/cpu5; do")
         );
+    }
+
+    /// Runs a command that sets cores aside where the boot loader's files are in another directory, and returns what the
+    /// kernel would then be started with.
+    fn started_with(command: &str, grub: &str) -> String {
+        let etc = tempfile::tempdir().unwrap();
+        let place = etc.path().join("default");
+        std::fs::create_dir(&place).unwrap();
+        std::fs::write(place.join("grub"), grub).unwrap();
+        let place = place.display();
+        let here = command
+            .replace("/etc/default", &place.to_string())
+            .replace("update-grub", "true");
+        let script = format!(
+            "{here} && . {place}/grub && . {place}/grub.d/twinline.cfg && echo \"$GRUB_CMDLINE_LINUX_DEFAULT $GRUB_CMDLINE_LINUX\""
+        );
+        let ran = std::process::Command::new("sh").args(["-ec", &script]).output();
+        let ran = ran.unwrap();
+        assert!(ran.status.success(), "{script}: {ran:?}");
+        let words = String::from_utf8(ran.stdout).unwrap();
+        words.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn cores_that_are_set_aside_stay_so_and_their_options_are_replaced() {
+        let (_dir, root) = server(&[("isolated", "3"), ("nohz_full", "2-3")]);
+        let findings = check(&root, &with_cores(&[5]));
+        let (severity, command) = verdict(&findings, "cpu.isolated");
+        assert_eq!(verdict(&findings, "cpu.tick"), (severity, command));
+        assert_eq!(severity, Severity::Slow);
+        let grub = "GRUB_CMDLINE_LINUX_DEFAULT='quiet isolcpus=3'\nGRUB_CMDLINE_LINUX=\"nohz_full=2-3 console=ttyS0\"\n";
+        assert_eq!(
+            started_with(command.unwrap(), grub),
+            "quiet console=ttyS0 isolcpus=managed_irq,domain,2-3,5 nohz_full=2-3,5 rcu_nocbs=2-3,5"
+        );
+        let (_dir, root) = server(&[]);
+        let findings = check(&root, &with_cores(&[5]));
+        let (_, command) = verdict(&findings, "cpu.isolated");
+        assert_eq!(
+            started_with(command.unwrap(), "GRUB_CMDLINE_LINUX=quiet\n"),
+            "quiet isolcpus=managed_irq,domain,5 nohz_full=5 rcu_nocbs=5"
+        );
+    }
+
+    #[test]
+    fn not_all_cores_are_set_aside_even_where_some_are_already() {
+        let (_dir, root) = machine(&[
+            (&format!("{CPU}/online"), "0-3"),
+            (&format!("{CPU}/isolated"), "3"),
+            (&format!("{CPU}/nohz_full"), "3"),
+        ]);
+        let findings = check(&root, &with_cores(&[0, 1, 2, 3]));
+        for name in ["cpu.isolated", "cpu.tick"] {
+            assert_eq!(verdict(&findings, name), (Severity::Note, None), "{name}");
+        }
+        let findings = check(&root, &with_cores(&[2]));
+        assert_eq!(verdict(&findings, "cpu.tick").0, Severity::Slow);
     }
 
     #[test]
