@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
         link.counters = now;
     }
     findings.extend(of_host(&root, &looked_at, &wanted));
-    findings.extend(checks::losses::host(before, after, watched));
+    findings.extend(checks::losses::host(&root, before, after, watched));
     findings.extend(checks::losses::queue(&root, before, after, watched));
     findings.extend(checks::jitter::check(&measured));
     Ok(finish(&findings, &looked_at, &measured))
