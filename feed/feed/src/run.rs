@@ -7,6 +7,8 @@ use crate::publisher::{Lines, Phase, PublishError, Publisher, Reserver};
 use crate::source::{Source, SourceError, SourceState};
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use core_affinity::CoreId;
+use rustix::thread::CpuSet;
 use std::thread;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use twinline_journal::JournalError;
@@ -71,17 +73,11 @@ pub enum RunError {
 /// The core cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PinError {
-    /// There is no such core.
-    #[error("there is no core {core}: this process may use {available} cores; the thread is not pinned")]
+    /// There is no such core here.
+    #[error(
+        "there is no core {core}, or it is off, or this process's control group (cpuset) leaves it out: the thread is not pinned"
+    )]
     NoCore {
-        /// The core asked for.
-        core: usize,
-        /// How many there are.
-        available: usize,
-    },
-    /// The system refused.
-    #[error("the system does not pin a thread to core {core}: the thread is not pinned")]
-    Refused {
         /// The core asked for.
         core: usize,
     },
@@ -89,18 +85,16 @@ pub enum PinError {
 
 /// Pins the calling thread to `core`.
 ///
+/// Whether the thread might run there before does not matter: on a core that is set aside (`isolcpus`) nothing runs that was
+/// not pinned to it.
+///
 /// # Errors
-/// If there is no such core, or the system refuses: worth a warning, the thread works unpinned.
+/// If there is no such core, or none that this process may have: worth a warning, the thread works unpinned.
 pub fn pin(core: usize) -> Result<(), PinError> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let available = cores.len();
-    let Some(id) = cores.into_iter().find(|id| id.id == core) else {
-        return Err(PinError::NoCore { core, available });
-    };
-    if core_affinity::set_for_current(id) {
-        Ok(())
-    } else {
-        Err(PinError::Refused { core })
+    // Beyond what a set has room for, the crate would panic.
+    match core < CpuSet::MAX_CPU && core_affinity::set_for_current(CoreId { id: core }) {
+        true => Ok(()),
+        false => Err(PinError::NoCore { core }),
     }
 }
 
@@ -415,11 +409,32 @@ impl<'r, L: Lines> Shell<'r, L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::thread::sched_getaffinity;
 
     #[test]
     fn a_core_that_does_not_exist_is_named_and_the_thread_goes_on() {
-        let error = pin(100_000).unwrap_err();
-        assert!(matches!(error, PinError::NoCore { core: 100_000, .. }), "{error}");
+        for core in [CpuSet::MAX_CPU - 1, CpuSet::MAX_CPU, usize::MAX] {
+            let error = pin(core).unwrap_err();
+            assert_eq!(error, PinError::NoCore { core });
+            assert!(error.to_string().contains(&format!("no core {core},")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_thread_is_pinned_to_a_core_that_it_was_kept_off_before() {
+        let may = || sched_getaffinity(None).unwrap();
+        let all = may();
+        let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&core| all.is_set(core)).collect();
+        let &[first, .., last] = cores.as_slice() else {
+            assert!(std::env::var_os("CI").is_none(), "CI has two cores");
+            eprintln!("skipped: two cores are needed");
+            return;
+        };
+        // As the children of an init that `isolcpus` keeps off the last one. It is this thread's alone.
+        pin(first).unwrap();
+        assert!(!may().is_set(last));
+        pin(last).unwrap();
+        assert!(may().is_set(last) && may().count() == 1);
     }
 
     #[test]

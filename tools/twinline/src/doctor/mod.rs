@@ -118,7 +118,7 @@ pub(crate) fn run(args: &Doctor, global: &Global) -> Result<Finish, Failure> {
     });
     let looked_at = chosen.links;
     findings.extend(of_host(&root, &looked_at, &wanted));
-    findings.extend(checks::losses::host(before, after, watched));
+    findings.extend(checks::losses::host(&root, before, after, watched));
     findings.extend(checks::losses::queue(&root, before, after, watched));
     findings.extend(checks::jitter::check(&measured));
     Ok(finish(&findings, &looked_at, &measured))
@@ -291,7 +291,7 @@ fn of_host(root: &Root, looked_at: &[Link], wanted: &Wanted) -> Vec<Finding> {
     let release = uname.release().to_string_lossy();
     let program =
         std::env::current_exe().map_or_else(|_| "twinline".into(), |path| path.display().to_string());
-    let mut findings = checks::kernel::check(root, &release, xdp_sockets(), &program);
+    let mut findings = checks::kernel::check(root, &release, xdp_sockets(), wanted, &program);
     let queued = looked_at.iter().any(|link| !link.is_hardware());
     findings.extend(checks::socket::check(root, wanted, queued));
     findings.extend(checks::clock::check(
@@ -305,9 +305,9 @@ fn of_host(root: &Root, looked_at: &[Link], wanted: &Wanted) -> Vec<Finding> {
         lockable: getrlimit(Resource::Memlock).current,
         shared: rustix::fs::statvfs("/dev/shm")
             .ok()
-            .map(|room| room.f_bavail.saturating_mul(room.f_frsize)),
+            .map(|room| [room.f_bavail, room.f_blocks].map(|blocks| blocks.saturating_mul(room.f_frsize))),
     };
-    findings.extend(checks::memory::check(root, room, wanted));
+    findings.extend(checks::memory::check(root, room, wanted, looked_at));
     findings
 }
 

@@ -79,20 +79,21 @@ fn synchronised(kernel: Option<KernelClock>) -> Finding {
 
 fn hardware(root: &Root) -> Finding {
     const WHY: &str = "PTP keeps clocks within a microsecond only with a card that stamps packets itself";
-    let clocks: Vec<String> = root
+    let named = |clock: &String| match root.text(&format!("sys/class/ptp/{clock}/clock_name")) {
+        Some(name) => format!("{clock} ({name})"),
+        None => clock.clone(),
+    };
+    // A card's clock is on the card; a hypervisor's (ptp_kvm) is on nothing, and stamps no packets.
+    let (cards, others): (Vec<String>, Vec<String>) = root
         .list("sys/class/ptp")
         .into_iter()
-        .map(
-            |clock| match root.text(&format!("sys/class/ptp/{clock}/clock_name")) {
-                Some(name) => format!("{clock} ({name})"),
-                None => clock,
-            },
-        )
-        .collect();
+        .partition(|clock| !root.list(&format!("sys/class/ptp/{clock}/device")).is_empty());
+    let show = |clocks: &[String]| clocks.iter().map(named).collect::<Vec<_>>().join(", ");
     let found = |text: String| Finding::ok("clock.hardware", HOST, text, WHY);
-    match clocks.is_empty() {
-        true => found("no hardware clock for PTP".into()).is(Severity::Note),
-        false => found(clocks.join(", ")),
+    match (cards.is_empty(), others.is_empty()) {
+        (false, _) => found(show(&cards)),
+        (true, true) => found("no hardware clock for PTP".into()).is(Severity::Note),
+        (true, false) => found(format!("no card's clock for PTP, only {}", show(&others))).is(Severity::Note),
     }
 }
 
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_nobody_synchronises_costs_time_and_a_loose_one_is_noted() {
-        let (_dir, root) = machine(&[("sys/class/ptp/ptp0/clock_name", "ice")]);
+        let (_dir, root) = machine(&[]);
         for (synchronised, max_error, severity) in [
             (false, 16_000_000_000, Severity::Slow),
             (true, 30_000_000, Severity::Note),
@@ -152,7 +153,31 @@ mod tests {
             assert_eq!(found.severity, severity);
             assert_eq!(found.command.is_some(), severity == Severity::Slow);
         }
-        let findings = check(&root, None);
-        assert_eq!(one(&findings, "clock.hardware").found, "ptp0 (ice)");
+    }
+
+    #[test]
+    fn only_a_cards_clock_stamps_packets() {
+        let of = |files: &[(&str, &str)]| {
+            let (_dir, root) = machine(files);
+            let found = one(&check(&root, None), "clock.hardware").clone();
+            (found.severity, found.found)
+        };
+        let virtual_one = ("sys/class/ptp/ptp0/clock_name", "KVM virtual PTP");
+        assert_eq!(
+            of(&[virtual_one]),
+            (
+                Severity::Note,
+                "no card's clock for PTP, only ptp0 (KVM virtual PTP)".into()
+            )
+        );
+        let card = [
+            ("sys/class/ptp/ptp1/clock_name", "ice"),
+            ("sys/class/ptp/ptp1/device/vendor", "0x8086"),
+        ];
+        assert_eq!(
+            of(&[virtual_one, card[0], card[1]]),
+            (Severity::Ok, "ptp1 (ice)".into())
+        );
+        assert_eq!(of(&[]).0, Severity::Note);
     }
 }

@@ -1,15 +1,14 @@
-//! Cores: whether any are set aside, their tick, their speed, how deep they sleep, and what they share.
+//! Cores: whether they are there and [set aside](aside), their speed, how deep they sleep, and what they share.
 
-use super::Wanted;
+use super::{Wanted, aside};
 use crate::doctor::cores::{grouped, online, parse, place, show};
-use crate::doctor::finding::{Finding, HOST, Severity};
+use crate::doctor::finding::{Finding, Severity};
 use crate::doctor::root::Root;
 
-const CPU: &str = "sys/devices/system/cpu";
+/// Where the kernel tells of the cores.
+pub(super) const CPU: &str = "sys/devices/system/cpu";
 /// A core that needs longer than this to wake, in microseconds, sleeps too deep.
 const LITTLE_SLEEP: u64 = 10;
-/// With fewer cores than this none can be set aside.
-const ENOUGH: usize = 4;
 
 /// Looks at the cores: those that were named, otherwise all.
 pub(in crate::doctor) fn check(root: &Root, wanted: &Wanted) -> Vec<Finding> {
@@ -19,8 +18,7 @@ pub(in crate::doctor) fn check(root: &Root, wanted: &Wanted) -> Vec<Finding> {
         false => wanted.cores.clone(),
     };
     let mut findings = missing(&online, &cores);
-    findings.push(isolated(root, &online, wanted));
-    findings.push(tickless(root, &online, wanted));
+    findings.extend(aside::check(root, &online, wanted));
     findings.extend(governor(root, &online, &cores));
     findings.extend(sleep(root, &online, &cores));
     findings.extend(siblings(root, &cores, wanted));
@@ -46,91 +44,6 @@ fn missing(online: &[usize], cores: &[usize]) -> Vec<Finding> {
         )
         .is(Severity::Slow),
     ]
-}
-
-/// The cores to set aside: those that were named, otherwise the last two; none if that leaves none for everything else.
-fn aside(online: &[usize], wanted: &Wanted) -> Option<Vec<usize>> {
-    if !wanted.cores.is_empty() {
-        // Somewhere everything else must run.
-        let spares_one = online.iter().any(|core| !wanted.cores.contains(core));
-        return spares_one.then(|| wanted.cores.clone());
-    }
-    (online.len() >= ENOUGH).then(|| online[online.len() - 2..].to_vec())
-}
-
-/// As Debian's boot loader takes it; it holds from the next start on.
-fn boot_with(cores: &[usize]) -> String {
-    let cores = show(cores);
-    format!(
-        "mkdir -p /etc/default/grub.d && echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX isolcpus=managed_irq,domain,{cores} \
-         nohz_full={cores} rcu_nocbs={cores}\"' > /etc/default/grub.d/twinline.cfg && update-grub"
-    )
-}
-
-fn isolated(root: &Root, online: &[usize], wanted: &Wanted) -> Finding {
-    const WHY: &str = "on a core that is not set aside the scheduler puts other programs beside a line's thread, for milliseconds";
-    let isolated = parse(&root.text(&format!("{CPU}/isolated")).unwrap_or_default());
-    let lack: Vec<usize> = wanted
-        .cores
-        .iter()
-        .copied()
-        .filter(|core| !isolated.contains(core))
-        .collect();
-    let found = |text: String| Finding::ok("cpu.isolated", HOST, text, WHY);
-    match (isolated.is_empty(), lack.is_empty()) {
-        (false, true) => found(format!("{} set aside", place(&isolated))),
-        (false, false) => found(format!(
-            "{} set aside, but not {}",
-            place(&isolated),
-            place(&lack)
-        ))
-        .is(Severity::Slow)
-        .mend(boot_with(&wanted.cores)),
-        (true, _) => match aside(online, wanted) {
-            Some(cores) => found("no core is set aside (isolcpus); that holds from the next start on".into())
-                .is(Severity::Slow)
-                .mend(boot_with(&cores)),
-            None => found(format!(
-                "no core is set aside, and of {} none can be spared",
-                online.len()
-            ))
-            .is(Severity::Note),
-        },
-    }
-}
-
-fn tickless(root: &Root, online: &[usize], wanted: &Wanted) -> Finding {
-    const WHY: &str =
-        "the timer tick interrupts a thread 100 to 1,000 times a second, each time for some microseconds";
-    let found = |text: String| Finding::ok("cpu.tick", HOST, text, WHY);
-    let Some(text) = root.text(&format!("{CPU}/nohz_full")) else {
-        return found("this kernel cannot stop the tick on a busy core (CONFIG_NO_HZ_FULL)".into())
-            .is(Severity::Note);
-    };
-    let tickless = parse(&text);
-    let lack: Vec<usize> = wanted
-        .cores
-        .iter()
-        .copied()
-        .filter(|core| !tickless.contains(core))
-        .collect();
-    match (tickless.is_empty(), lack.is_empty()) {
-        (false, true) => found(format!(
-            "no tick on {} while one thread runs there",
-            place(&tickless)
-        )),
-        (false, false) => found(format!("{} tick", place(&lack)))
-            .is(Severity::Slow)
-            .mend(boot_with(&wanted.cores)),
-        (true, _) => match aside(online, wanted) {
-            Some(cores) => {
-                found("every core ticks (nohz_full); what changes that holds from the next start on".into())
-                    .is(Severity::Slow)
-                    .mend(boot_with(&cores))
-            }
-            None => found("every core ticks, and none can be spared".into()).is(Severity::Note),
-        },
-    }
 }
 
 /// A command for some cores: `each` with `$core`, the core's directory.
@@ -328,13 +241,7 @@ mod tests {
             assert_eq!(one(&findings, name).severity, severity, "{name}");
         }
         let findings = check(&root, &with_cores(&[2, 5]));
-        assert!(one(&findings, "cpu.isolated").found.ends_with("but not core 5"));
-        assert!(
-            verdict(&findings, "cpu.tick")
-                .1
-                .unwrap()
-                .contains("nohz_full=2,5")
-        );
+        assert!(one(&findings, "cpu.isolated").found.contains("but not core 5"));
         let governors = findings.iter().filter(|finding| finding.check == "cpu.governor");
         let commands: Vec<_> = governors.map(|finding| finding.command.as_deref()).collect();
         assert_eq!(commands[0], None);

@@ -99,8 +99,18 @@ fn on_cores(root: &Root, wanted: &Wanted) -> Finding {
         .iter()
         .map(|interrupt| interrupt.number.to_string())
         .collect();
+    // Nothing that a program may read tells which ones the kernel keeps to itself; writing does.
+    let found = Finding {
+        found: format!(
+            "{}; one that cannot be moved (input/output error) is placed by the kernel itself, as a disk's queues are: \
+             isolcpus=managed_irq,domain,{} at the next start keeps such away",
+            found.found,
+            show(&cores)
+        ),
+        ..found
+    };
     found.mend(format!(
-        "for irq in {}; do echo {} > /proc/irq/$irq/smp_affinity_list; done",
+        "for irq in {}; do echo {} > /proc/irq/$irq/smp_affinity_list || echo \"interrupt $irq stays\"; done",
         numbers.join(" "),
         show(&others)
     ))
@@ -220,10 +230,17 @@ mod tests {
             verdict(&findings, "cpu.interrupts"),
             (
                 Severity::Slow,
-                Some("for irq in 42; do echo 0,2 > /proc/irq/$irq/smp_affinity_list; done")
+                Some(
+                    "for irq in 42; do echo 0,2 > /proc/irq/$irq/smp_affinity_list || echo \"interrupt $irq stays\"; done"
+                )
             )
         );
-        assert!(one(&findings, "cpu.interrupts").found.contains("42 (nvme0q1)"));
+        let found = &one(&findings, "cpu.interrupts").found;
+        assert!(found.contains("42 (nvme0q1)"), "{found}");
+        assert!(
+            found.contains("isolcpus=managed_irq,domain,1 "),
+            "a disk's may not be moved by hand: {found}"
+        );
         assert!(
             one(&findings, "cpu.interface_interrupts")
                 .found

@@ -1,5 +1,6 @@
 //! What is being lost just now: the kernel's counters, looked at twice.
 
+use super::socket::{GOOD_BACKLOG, most_udp_pages, udp_memory_of};
 use crate::doctor::finding::{Finding, HOST, Severity, sysctl};
 use crate::doctor::link::Counters;
 use crate::doctor::root::Root;
@@ -14,6 +15,8 @@ pub(in crate::doctor) struct Host {
     squeezed: u64,
     /// Datagrams for which a socket's receive buffer had no room.
     full: u64,
+    /// Datagrams for which all UDP sockets together had no memory left.
+    memory: u64,
     /// Packets that the reverse-path filter dropped.
     filtered: u64,
 }
@@ -35,6 +38,7 @@ impl Host {
             backlog,
             squeezed,
             full: named(&snmp, "Udp:", "RcvbufErrors").unwrap_or(0),
+            memory: named(&snmp, "Udp:", "MemErrors").unwrap_or(0),
             filtered: named(&netstat, "TcpExt:", "IPReversePathFilter").unwrap_or(0),
         }
     }
@@ -82,7 +86,7 @@ impl Grown {
 }
 
 /// Looks at what the host lost between two looks.
-pub(in crate::doctor) fn host(before: Host, after: Host, of: Duration) -> Vec<Finding> {
+pub(in crate::doctor) fn host(root: &Root, before: Host, after: Host, of: Duration) -> Vec<Finding> {
     let grown = |before, after| Grown::new(before, after, of);
     let full = grown(before.full, after.full).judge(
         "socket.full_drops",
@@ -90,6 +94,16 @@ pub(in crate::doctor) fn host(before: Host, after: Host, of: Duration) -> Vec<Fi
         "datagrams dropped because a socket's receive buffer was full",
         "some program here was away for too long; `twinline top` and `ss -uam` tell which. A larger --receive-buffer, or a core of its own, helps ours",
     );
+    let memory = grown(before.memory, after.memory).judge(
+        "socket.memory_drops",
+        HOST,
+        "datagrams dropped because all UDP sockets together had no memory left",
+        "the limit is the host's: some program here, ours or not, let much wait; `ss -uam` tells which",
+    );
+    let memory = match (memory.severity, most_udp_pages(root)) {
+        (Severity::Ok, _) | (_, None) => memory,
+        (_, Some(most)) => memory.mend(udp_memory_of(most.saturating_mul(2))),
+    };
     let filtered = grown(before.filtered, after.filtered).judge(
         "socket.filter_drops",
         HOST,
@@ -101,7 +115,7 @@ pub(in crate::doctor) fn host(before: Host, after: Host, of: Duration) -> Vec<Fi
         Severity::Loss => filtered.is(Severity::Note),
         _ => filtered,
     };
-    vec![full, filtered]
+    vec![full, memory, filtered]
 }
 
 /// Looks at the queue between cards and protocols, which all network namespaces of a machine share: so only where the kernel
@@ -118,7 +132,7 @@ pub(in crate::doctor) fn queue(root: &Root, before: Host, after: Host, of: Durat
     );
     let backlog = match backlog.severity {
         Severity::Ok => backlog,
-        _ => backlog.mend(sysctl("net.core.netdev_max_backlog", 16_384)),
+        _ => backlog.mend(sysctl("net.core.netdev_max_backlog", GOOD_BACKLOG)),
     };
     let rate = after.squeezed.saturating_sub(before.squeezed) as f64 / of.as_secs_f64().max(1e-9);
     let budget = Finding::ok(
@@ -186,7 +200,7 @@ mod tests {
             ),
             (
                 "proc/net/snmp",
-                "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors\nUdp: 5 0 3 7 3\n",
+                "Udp: InDatagrams NoPorts InErrors OutDatagrams RcvbufErrors MemErrors\nUdp: 5 0 3 7 3 2\n",
             ),
             (
                 "proc/net/netstat",
@@ -197,6 +211,7 @@ mod tests {
             backlog: 11,
             squeezed: 3,
             full: 3,
+            memory: 2,
             filtered: 44,
         };
         assert_eq!(Host::read(&root), expected);
@@ -210,14 +225,24 @@ mod tests {
             backlog: 5,
             ..Host::default()
         };
-        let (_dir, root) = machine(&[("proc/sys/net/core/netdev_max_backlog", "1000")]);
-        let of = |after| [host(before, after, WHILE), queue(&root, before, after, WHILE)].concat();
+        let (_dir, root) = machine(&[
+            ("proc/sys/net/core/netdev_max_backlog", "1000"),
+            ("proc/sys/net/ipv4/udp_mem", "3000\t4000\t6000"),
+        ]);
+        let of = |after| {
+            [
+                host(&root, before, after, WHILE),
+                queue(&root, before, after, WHILE),
+            ]
+            .concat()
+        };
         let same = of(before);
         assert_eq!(one(&same, "socket.backlog_drops").severity, Severity::Note);
         assert_eq!(one(&same, "socket.full_drops").severity, Severity::Ok);
         let grown = of(Host {
             backlog: 6,
             full: 9,
+            memory: 1,
             filtered: 1,
             squeezed: 100,
         });
@@ -229,6 +254,13 @@ mod tests {
             )
         );
         assert_eq!(one(&grown, "socket.full_drops").severity, Severity::Loss);
+        assert_eq!(
+            verdict(&grown, "socket.memory_drops"),
+            (
+                Severity::Loss,
+                Some("sysctl -w net.ipv4.udp_mem=\"6000 9000 12000\"")
+            )
+        );
         assert_eq!(one(&grown, "socket.filter_drops").severity, Severity::Note);
         assert_eq!(one(&grown, "socket.budget").severity, Severity::Slow);
     }

@@ -1,5 +1,6 @@
 //! The checks, by theme: each from what was read to findings, without reading or changing anything else.
 
+mod aside;
 pub(super) mod clock;
 pub(super) mod cpu;
 pub(super) mod device;

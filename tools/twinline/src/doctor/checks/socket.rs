@@ -9,7 +9,7 @@ use rustix::thread::CapabilitySet;
 /// The kernel's own default of the queue between card and protocol.
 const USUAL_BACKLOG: u64 = 1000;
 /// What holds several bursts of both lines.
-const GOOD_BACKLOG: u64 = 16_384;
+pub(super) const GOOD_BACKLOG: u64 = 16_384;
 
 /// Looks at the host's limits. `queued`: whether an interface that is looked at uses the kernel's queue (lo, veth).
 pub(in crate::doctor) fn check(root: &Root, wanted: &Wanted, queued: bool) -> Vec<Finding> {
@@ -54,13 +54,7 @@ fn udp_memory(root: &Root, wanted: &Wanted) -> Option<Finding> {
     const WHY: &str = "a limit for all UDP sockets of the host together: beyond it datagrams are dropped, however much room a socket has";
     /// Of 32 and of 64 bits, but for few machines.
     const PAGE: u64 = 4096;
-    let limits = root.text("proc/sys/net/ipv4/udp_mem")?;
-    let most = limits
-        .split_whitespace()
-        .nth(2)?
-        .parse::<u64>()
-        .ok()?
-        .saturating_mul(PAGE);
+    let most = most_udp_pages(root)?.saturating_mul(PAGE);
     // The kernel counts its bookkeeping too and so lets a socket have twice what it asked for; two lines.
     let needed = 4 * wanted.receive_buffer as u64;
     let text = format!(
@@ -73,13 +67,24 @@ fn udp_memory(root: &Root, wanted: &Wanted) -> Option<Finding> {
         true => found,
         false => {
             let pages = needed.div_ceil(PAGE) * 2;
-            found.is(Severity::Loss).mend(format!(
-                "sysctl -w net.ipv4.udp_mem=\"{} {} {pages}\"",
-                pages / 2,
-                pages / 4 * 3
-            ))
+            found.is(Severity::Loss).mend(udp_memory_of(pages))
         }
     })
+}
+
+/// The pages that all UDP sockets may have; none where the kernel does not tell.
+pub(super) fn most_udp_pages(root: &Root) -> Option<u64> {
+    let limits = root.text("proc/sys/net/ipv4/udp_mem")?;
+    limits.split_whitespace().nth(2)?.parse().ok()
+}
+
+/// The command that lets them have so many.
+pub(super) fn udp_memory_of(pages: u64) -> String {
+    format!(
+        "sysctl -w net.ipv4.udp_mem=\"{} {} {pages}\"",
+        pages / 2,
+        pages / 4 * 3
+    )
 }
 
 fn memberships(root: &Root) -> Finding {
@@ -128,7 +133,9 @@ fn backlog(root: &Root, queued: bool) -> Option<Finding> {
         USUAL_BACKLOG.. if !queued => Severity::Ok,
         USUAL_BACKLOG.. => Severity::Note,
         // Less than a burst of each line and a few more.
-        _ => Severity::Loss,
+        _ if queued => Severity::Loss,
+        // It may be used all the same: where the kernel spreads a card's packets over cores (RPS).
+        _ => Severity::Note,
     };
     Some(match severity {
         Severity::Ok => found,
@@ -219,7 +226,8 @@ mod tests {
             ("1000", false, Severity::Ok),
             ("1000", true, Severity::Note),
             ("16384", true, Severity::Ok),
-            ("300", false, Severity::Loss),
+            ("300", true, Severity::Loss),
+            ("300", false, Severity::Note),
         ] {
             let (_dir, root) = machine(&[("proc/sys/net/core/netdev_max_backlog", limit)]);
             let findings = check(&root, &wanted(), queued);
