@@ -135,6 +135,12 @@ impl Link {
         self.flags & libc::IFF_UP.cast_unsigned() != 0
     }
 
+    /// True if a line that names an interface so means this one: by its name, or an address that it has.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        let address: Option<Ipv4Addr> = name.parse().ok();
+        self.name == name || self.addresses.iter().any(|(own, _)| Some(*own) == address)
+    }
+
     /// True if it is the host itself.
     pub(super) fn is_loopback(&self) -> bool {
         self.flags & libc::IFF_LOOPBACK.cast_unsigned() != 0

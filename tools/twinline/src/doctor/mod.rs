@@ -203,7 +203,7 @@ fn choose(links: &[Link], args: &Doctor, wanted: &Wanted) -> Result<(Chosen, Vec
 fn interface_of(line: &LineAddress, links: &[Link]) -> Result<Option<u32>, Failure> {
     // To a line an interface without an address is none; here it is one that lacks an address.
     let named = line.interface.as_deref();
-    match named.and_then(|name| links.iter().find(|link| link.name == name)) {
+    match named.and_then(|name| links.iter().find(|link| link.is_named(name))) {
         Some(link) => Ok(Some(link.index)),
         None => Ok(line.find_interface()?.map(|interface| interface.index)),
     }

@@ -2,11 +2,11 @@
 
 use super::Wanted;
 use crate::doctor::finding::{Finding, HOST, Severity, sysctl};
-use crate::doctor::is_of;
 use crate::doctor::link::Link;
 use crate::doctor::root::Root;
 use crate::units::show_bytes;
 use rustix::thread::CapabilitySet;
+use twinline_line::LineAddress;
 
 /// A huge page, as AF_XDP's frames are put into.
 const HUGE_PAGE: u64 = 2 << 20;
@@ -50,7 +50,10 @@ impl Frames {
     /// By every queue, as without `--xdp-queues`. Where no line is named there are two, of as many queues as any interface has.
     fn of(wanted: &Wanted, links: &[Link]) -> Self {
         let queues = |link: &Link| u64::from(link.queues.unwrap_or(1).max(1));
-        let of_line = |line| links.iter().find(|link| is_of(line, link)).map_or(1, queues);
+        let of_line = |line: &LineAddress| {
+            let named = |link: &&Link| line.interface.as_deref().is_some_and(|name| link.is_named(name));
+            links.iter().find(named).map_or(1, queues)
+        };
         let queues = match wanted.lines.is_empty() {
             true => 2 * links.iter().map(queues).max().unwrap_or(1),
             false => wanted.lines.iter().map(of_line).sum(),
