@@ -5,7 +5,7 @@
 
 use crate::{LineError, sys};
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::str::FromStr;
 
 /// Where a line is: a multicast group, a port, and the interface to reach it through.
@@ -61,6 +61,11 @@ impl LineAddress {
             Err(LineError::NotMulticast { group: self.group })
         }
     }
+
+    /// Its group and port, without the interface.
+    pub(crate) fn endpoint(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.group, self.port)
+    }
 }
 
 /// `lo (127.0.0.1), eth0 (10.0.0.2)`.
@@ -110,7 +115,7 @@ impl FromStr for LineAddress {
 
 impl fmt::Display for LineAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.group, self.port)?;
+        self.endpoint().fmt(f)?;
         match &self.interface {
             Some(interface) => write!(f, "@{interface}"),
             None => Ok(()),

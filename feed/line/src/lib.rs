@@ -32,20 +32,14 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use xdp::XdpError;
 
-const JOIN: &str = "join the group";
-const JOIN_SENDERS: &str = "join the group for these senders";
+/// What is being done when a group is joined.
+pub(crate) const JOIN: &str = "join the group";
 
-/// What is being done where a group is joined, for all senders or for these.
-pub(crate) fn joining(senders: &[Ipv4Addr]) -> &'static str {
-    if senders.is_empty() { JOIN } else { JOIN_SENDERS }
-}
-
-/// The kernel's setting that limits it.
-pub(crate) fn join_limit(joining: &str) -> Option<&'static str> {
-    match joining {
-        JOIN => Some("net.ipv4.igmp_max_memberships"),
-        JOIN_SENDERS => Some("net.ipv4.igmp_max_msf"),
-        _ => None,
+/// The kernel's setting that is too low where there is no room to join a group, from all senders or from these.
+pub(crate) fn join_limit(senders: &[Ipv4Addr]) -> &'static str {
+    match senders {
+        [] => "net.ipv4.igmp_max_memberships",
+        _ => "net.ipv4.igmp_max_msf",
     }
 }
 
@@ -193,13 +187,10 @@ impl LineError {
             Some(libc::ENODEV | libc::ENETUNREACH) if address.interface.is_none() => {
                 LineError::NoRoute { address: text }
             }
-            code => match join_limit(what).filter(|_| code == Some(libc::ENOBUFS)) {
-                Some(limit) => LineError::TooManyGroups { address: text, limit },
-                None => LineError::Socket {
-                    address: text,
-                    what,
-                    cause,
-                },
+            _ => LineError::Socket {
+                address: text,
+                what,
+                cause,
             },
         }
     }

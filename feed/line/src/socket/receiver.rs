@@ -12,7 +12,7 @@
 use crate::burst::Burst;
 use crate::receiver::{BufferReport, Drops, ReceiverOptions, ReceiverState};
 use crate::xdp::check_for_sockets;
-use crate::{Interface, LineAddress, LineError, Transport, joining, sys};
+use crate::{Interface, JOIN, LineAddress, LineError, Transport, join_limit, sys};
 use rustix::net::RecvFlags;
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, Socket, Type};
 use std::io;
@@ -90,8 +90,15 @@ impl SocketReceiver {
         socket
             .bind(&SocketAddrV4::new(address.group, address.port).into())
             .map_err(fail("bind a receiving socket"))?;
-        join(&socket, address, interface.as_ref(), &options.sources)
-            .map_err(fail(joining(&options.sources)))?;
+        join(&socket, address, interface.as_ref(), &options.sources).map_err(|cause| {
+            match cause.raw_os_error() {
+                Some(libc::ENOBUFS) => LineError::TooManyGroups {
+                    address: address.to_string(),
+                    limit: join_limit(&options.sources),
+                },
+                _ => fail(JOIN)(cause),
+            }
+        })?;
         let socket = Arc::new(socket);
         Ok(Self {
             state: Arc::new(ReceiverState::new(

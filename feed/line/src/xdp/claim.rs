@@ -4,14 +4,13 @@
 //! The kernel tells what the programs of others are only to the administrator. So a listener through AF_XDP binds a socket to a name
 //! that says which line it takes where. The kernel keeps such names for each network namespace, and forgets them with the process.
 
-use super::socket::{AGAIN, LETTING_GO};
+use super::socket::patiently;
 use crate::{Interface, LineAddress, sys};
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self as unix, UnixDatagram};
-use std::time::Instant;
 
 /// That this process takes a line from an interface, until this is dropped.
 #[derive(Debug)]
@@ -24,33 +23,19 @@ impl Claim {
     /// If another process says so of itself, and goes on with it.
     pub(super) fn take(interface: &Interface, line: &LineAddress) -> io::Result<Self> {
         let name = name(interface, line)?;
-        let started = Instant::now();
-        loop {
-            match UnixDatagram::bind_addr(&name) {
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse && started.elapsed() < LETTING_GO => {
-                    std::thread::sleep(AGAIN);
-                }
-                bound => return bound.map(Self),
-            }
-        }
+        let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        patiently(|| UnixDatagram::bind_addr(&name), is_taken).map(Self)
     }
 }
 
-/// True if a process takes the line from the interface, and goes on with it.
+/// True if a process takes the line from the interface now.
 pub(super) fn is_taken(interface: &Interface, line: &LineAddress) -> bool {
     let reach = || UnixDatagram::unbound()?.connect_addr(&name(interface, line)?);
-    let started = Instant::now();
-    while reach().is_ok() {
-        if started.elapsed() > LETTING_GO {
-            return true;
-        }
-        std::thread::sleep(AGAIN);
-    }
-    false
+    reach().is_ok()
 }
 
 fn name(interface: &Interface, line: &LineAddress) -> io::Result<unix::SocketAddr> {
-    let name = format!("twinline-xdp-{}-{}:{}", interface.index, line.group, line.port);
+    let name = format!("twinline-xdp-{}-{}", interface.index, line.endpoint());
     unix::SocketAddr::from_abstract_name(name)
 }
 

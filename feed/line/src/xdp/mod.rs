@@ -8,7 +8,8 @@
 //! these. A [`claim`] tells other processes which line is taken.
 //!
 //! What to know of it: one socket has an interface's queue for itself, and one program the interface. Frames that are sent do
-//! not reach listeners on the same host, and a program does not see what a socket on the same host sends. A packet is at most a memory page less 298 bytes long.
+//! not reach listeners on the same host, and a program does not see what a socket on the same host sends. A packet is at most a
+//! memory page less 298 bytes long.
 
 mod bpf;
 mod claim;

@@ -9,14 +9,13 @@ use super::bpf::{self, Instruction};
 use super::claim::{self, Claim};
 use super::device::Device;
 use super::error::XdpError;
-use super::socket::{AGAIN, LETTING_GO};
+use super::socket::patiently;
 use crate::{Interface, LineAddress};
 use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 /// How a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,41 +83,29 @@ impl Program {
         let sockets = bpf::map_of_sockets(queues).map_err(fail("make a map of sockets"))?;
         let instructions = assemble(line, sources, sockets.as_fd());
         let program = bpf::load(&instructions, &name(line)).map_err(fail("load an XDP program"))?;
-        let started = Instant::now();
-        loop {
-            let cause = match bpf::link(program.as_fd(), device.interface.index, mode.flags()) {
-                Ok(link) => {
-                    let claim = Claim::take(&device.interface, line)
-                        .map_err(fail("say that a line is taken (another program says so)"))?;
-                    let id = attached(device);
-                    ours().extend(id);
-                    return Ok(Self {
-                        _link: link,
-                        _claim: claim,
-                        sockets,
-                        id,
-                    });
-                }
-                Err(cause) => cause,
-            };
-            match cause.raw_os_error() {
-                Some(libc::EBUSY | libc::EEXIST) => {
-                    let is_ours = attached(device).is_some_and(|id| ours().contains(&id));
-                    if is_ours || started.elapsed() > LETTING_GO {
-                        return Err(taken(device, line));
-                    }
-                    std::thread::sleep(AGAIN);
-                }
-                Some(libc::EPERM) => return Err(fail("attach an XDP program")(cause)),
-                _ if mode == Mode::Native => {
-                    return Err(XdpError::NotNative {
-                        interface: device.name().into(),
-                        cause,
-                    });
-                }
-                _ => return Err(fail("attach an XDP program")(cause)),
+        let attach = || bpf::link(program.as_fd(), device.interface.index, mode.flags());
+        let is_ours = || attached(device).is_some_and(|id| ours().contains(&id));
+        let link = match patiently(attach, |cause| is_there(cause) && !is_ours()) {
+            Ok(link) => link,
+            Err(cause) if is_there(&cause) => return Err(taken(device, line)),
+            Err(cause) if mode == Mode::Native && cause.raw_os_error() != Some(libc::EPERM) => {
+                return Err(XdpError::NotNative {
+                    interface: device.name().into(),
+                    cause,
+                });
             }
-        }
+            Err(cause) => return Err(fail("attach an XDP program")(cause)),
+        };
+        let claim = Claim::take(&device.interface, line)
+            .map_err(fail("say that a line is taken (another program says so)"))?;
+        let id = attached(device);
+        ours().extend(id);
+        Ok(Self {
+            _link: link,
+            _claim: claim,
+            sockets,
+            id,
+        })
     }
 
     /// Sends what comes by a queue to this socket.
@@ -146,17 +133,23 @@ pub(crate) fn check_for_sockets(interface: Option<&Interface>, line: &LineAddres
     let Some(interface) = interface.cloned().or_else(|| claim::routed(line)) else {
         return Ok(());
     };
-    match claim::is_taken(&interface, line) {
+    let look = || match claim::is_taken(&interface, line) {
         true => Err(line_taken(&interface, line)),
         false => Ok(()),
-    }
+    };
+    patiently(look, |_| true)
 }
 
 fn line_taken(interface: &Interface, line: &LineAddress) -> XdpError {
     XdpError::LineTaken {
         interface: interface.name.clone(),
-        line: format!("{}:{}", line.group, line.port),
+        line: line.endpoint().to_string(),
     }
+}
+
+/// That a program is attached already.
+fn is_there(cause: &io::Error) -> bool {
+    matches!(cause.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
 }
 
 /// Why there is no room for a program of ours.

@@ -7,10 +7,10 @@ use super::frame;
 use super::program::{Mode, Program};
 use super::ring::Descriptor;
 use super::socket::{self, Queue, Receiving};
-use super::umem::{self, HEADROOM, LARGEST_FRAME};
+use super::umem;
 use crate::receiver::{BufferReport, Drops, ReceiverOptions, ReceiverState};
 use crate::socket::join;
-use crate::{Interface, Io, LineAddress, Transport, join_limit, joining};
+use crate::{Interface, Io, JOIN, LineAddress, Transport, join_limit};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,14 +54,10 @@ impl XdpReceiver {
         let device = Device::find(interface)?;
         if options.io == Io::Auto && claim::socket_hears(line) {
             return Err(XdpError::SocketHears {
-                line: format!("{}:{}", line.group, line.port),
+                line: line.endpoint().to_string(),
             });
         }
-        let around = HEADROOM + frame::HEADERS;
-        let frame_size = umem::frame_size(around + longest).ok_or(XdpError::TooLong {
-            length: longest,
-            most: LARGEST_FRAME - around,
-        })?;
+        let frame_size = umem::receiving_frame_size(longest)?;
         let count = device.queues()[0];
         let queues = match &options.queues[..] {
             [] => (0..count).collect(),
@@ -210,19 +206,18 @@ fn membership(line: &LineAddress, device: &Device, options: &ReceiverOptions) ->
         join(&socket, line, Some(&device.interface), &options.sources)?;
         Ok(socket)
     };
-    let what = joining(&options.sources);
-    joined().map_err(
-        |cause: io::Error| match (cause.raw_os_error(), join_limit(what)) {
-            (Some(libc::ENOBUFS), Some(limit)) => XdpError::TooManyGroups { limit },
-            _ => XdpError::new(device.name(), what, cause),
+    joined().map_err(|cause: io::Error| match cause.raw_os_error() {
+        Some(libc::ENOBUFS) => XdpError::TooManyGroups {
+            limit: join_limit(&options.sources),
         },
-    )
+        _ => XdpError::new(device.name(), JOIN, cause),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::ring::{Consumer, Producer, tests::pair};
-    use super::super::umem::{Frame, Umem};
+    use super::super::umem::{Frame, HEADROOM, Umem};
     use super::*;
     use std::os::unix::net::UnixDatagram;
 

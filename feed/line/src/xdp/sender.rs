@@ -8,7 +8,7 @@ use super::device::Device;
 use super::error::XdpError;
 use super::frame::{self, Headers};
 use super::socket::{self, Queue, Sending};
-use super::umem::{self, HEADROOM, LARGEST_FRAME};
+use super::umem::{self, LARGEST_FRAME};
 use crate::burst::Burst;
 use crate::sender::{SendOutcome, SenderOptions, SenderState};
 use crate::{Interface, LineAddress, Transport};
@@ -50,14 +50,7 @@ impl XdpSender {
             index: device.interface.index,
             queue: options.queue,
         };
-        // A receiver's frame has its headroom besides.
-        let most = LARGEST_FRAME - HEADROOM - frame::HEADERS;
-        if options.longest > most {
-            return Err(XdpError::TooLong {
-                length: options.longest,
-                most,
-            });
-        }
+        umem::receiving_frame_size(options.longest)?;
         let frame_size = umem::frame_size(device.mtu() + frame::HEADERS).unwrap_or(LARGEST_FRAME);
         let queue = Sending::open(place, FRAMES, frame_size)?;
         let transport = Transport::Xdp {

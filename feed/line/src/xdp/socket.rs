@@ -17,10 +17,10 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a queue that is in use is asked for again: the kernel takes a moment to let go of what a killed process had.
-pub(super) const LETTING_GO: Duration = Duration::from_secs(1);
+/// How long what another process has is asked for again.
+const LETTING_GO: Duration = Duration::from_secs(1);
 /// Between two times of asking.
-pub(super) const AGAIN: Duration = Duration::from_millis(10);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Bytes of what comes next that are brought nearer: a short packet with its headers.
 const NEAR: usize = 192;
@@ -158,23 +158,24 @@ impl Sending {
     /// If the queue is in use or does not exist, there is no permission or no memory.
     pub fn open(queue: Queue<'_>, frames: u32, frame_size: usize) -> Result<Self, XdpError> {
         match Self::open_by(Copying::None, queue, frames, frame_size) {
-            Ok(sending) if sending.call().is_ok() => Ok(sending),
-            Err(taken @ XdpError::QueueTaken { .. }) => Err(taken),
-            // What was bound is let go first.
-            _ => Self::open_by(Copying::ByKernel, queue, frames, frame_size),
+            Ok(sending) if sending.call().is_ok() => return Ok(sending),
+            Err(taken @ XdpError::QueueTaken { .. }) => return Err(taken),
+            // What was bound must be let go before the queue is bound again.
+            refused => drop(refused),
         }
+        Self::open_by(Copying::ByKernel, queue, frames, frame_size)
     }
 
     fn open_by(copying: Copying, queue: Queue<'_>, frames: u32, frame_size: usize) -> Result<Self, XdpError> {
         let fail = |what| move |cause: io::Error| XdpError::new(queue.interface, what, cause);
         // Zero-copy, what the queue receives for the kernel is received into our memory, too: that must have room for it.
-        let fill = match copying {
+        let received = match copying {
             Copying::None => frames,
-            _ => UNUSED,
+            _ => 0,
         };
-        let spare = if fill == frames { frames } else { 0 };
-        let (umem, mut free) =
-            Umem::new((frames + spare) as usize, frame_size).map_err(|cause| XdpError::Memory { cause })?;
+        let fill = received.max(UNUSED);
+        let (umem, mut free) = Umem::new((frames + received) as usize, frame_size)
+            .map_err(|cause| XdpError::Memory { cause })?;
         let received = free.split_off(frames as usize);
         let socket = open(queue, &umem, fill, frames)?;
         sockopt::set_xdp_tx_ring_size(&socket, places(frames))
@@ -329,27 +330,33 @@ fn bound(copying: Copying, queue: Queue<'_>, socket: OwnedFd) -> Result<Arc<Owne
             Copying::ByKernel => SocketAddrXdpFlags::XDP_COPY,
         };
     let address = SocketAddrXdp::new(flags, queue.index, queue.queue);
+    let bind = || bind(&socket, &address).map_err(io::Error::from);
+    let is_taken = |error: &io::Error| error.raw_os_error() == Some(libc::EBUSY);
+    match patiently(bind, is_taken) {
+        Ok(()) => Ok(Arc::new(socket)),
+        Err(error) if is_taken(&error) => Err(XdpError::QueueTaken {
+            interface: queue.interface.into(),
+            queue: queue.queue,
+        }),
+        Err(error) => Err(XdpError::new(
+            queue.interface,
+            "bind an AF_XDP socket to a queue",
+            error,
+        )),
+    }
+}
+
+/// Tries for a moment again while it fails for what another process has: the kernel takes that long to let go of what a killed one
+/// had.
+pub(super) fn patiently<T, E>(
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_taken: impl Fn(&E) -> bool,
+) -> Result<T, E> {
     let started = Instant::now();
     loop {
-        let error = match bind(&socket, &address) {
-            Ok(()) => return Ok(Arc::new(socket)),
-            Err(error) => io::Error::from(error),
-        };
-        match error.raw_os_error() {
-            Some(libc::EBUSY) if started.elapsed() < LETTING_GO => std::thread::sleep(AGAIN),
-            Some(libc::EBUSY) => {
-                return Err(XdpError::QueueTaken {
-                    interface: queue.interface.into(),
-                    queue: queue.queue,
-                });
-            }
-            _ => {
-                return Err(XdpError::new(
-                    queue.interface,
-                    "bind an AF_XDP socket to a queue",
-                    error,
-                ));
-            }
+        match attempt() {
+            Err(error) if is_taken(&error) && started.elapsed() < LETTING_GO => std::thread::sleep(AGAIN),
+            done => return done,
         }
     }
 }

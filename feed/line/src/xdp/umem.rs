@@ -3,6 +3,8 @@
 //! At any moment a [`Frame`] is either ours, as a value of that type, or the kernel's, as a number in a ring. So whoever has
 //! the value may read and write the frame's bytes.
 
+use super::error::XdpError;
+use super::frame;
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,16 @@ pub(super) const LARGEST_FRAME: usize = 4096;
 /// The size of frames that hold so many bytes, headroom and all; `None` if none does.
 pub(super) fn frame_size(needed: usize) -> Option<usize> {
     [FRAME, LARGEST_FRAME].into_iter().find(|&size| needed <= size)
+}
+
+/// The size of a receiver's frames, in which packets of so many bytes fit behind their headers and the headroom. A sender is held
+/// to it too: what fits no receiver's frame reaches none.
+pub(super) fn receiving_frame_size(longest: usize) -> Result<usize, XdpError> {
+    let around = HEADROOM + frame::HEADERS;
+    frame_size(around + longest).ok_or(XdpError::TooLong {
+        length: longest,
+        most: LARGEST_FRAME - around,
+    })
 }
 
 /// Bits of an address within a memory; above them stands, in a [`Frame`], which memory it is of.

@@ -111,13 +111,20 @@ pub(crate) fn sender(networks: &Networks, line: &LineAddress, io: Io) -> LineSen
         io,
         ..SenderOptions::default()
     };
-    let sender = networks
+    let sender = open_sender(networks, line, options).unwrap();
+    assert_eq!(sender.state().transport().is_xdp(), io == Io::Xdp);
+    sender
+}
+
+pub(crate) fn open_sender(
+    networks: &Networks,
+    line: &LineAddress,
+    options: SenderOptions,
+) -> Result<LineSender, LineError> {
+    networks
         .host(SENDING)
         .within(|| LineSender::open(line, options))
         .unwrap()
-        .unwrap();
-    assert_eq!(sender.state().transport().is_xdp(), io == Io::Xdp);
-    sender
 }
 
 pub(crate) fn open(

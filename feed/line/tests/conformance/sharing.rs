@@ -1,7 +1,7 @@
 //! What AF_XDP leaves to others on the same host, and what it refuses to share.
 
 use crate::bed::{
-    RECEIVING, Receiver, SENDING, XDP, at, hearing, hosts, line, open, ordinary, sender, until,
+    RECEIVING, Receiver, SENDING, XDP, at, hearing, hosts, line, open, open_sender, ordinary, sender, until,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{Read, Write};
@@ -210,10 +210,7 @@ fn a_queue_has_one_sender_and_the_second_is_told_so_or_takes_a_socket() {
             io,
             ..SenderOptions::default()
         };
-        networks
-            .host(SENDING)
-            .within(|| LineSender::open(&line(0), options))
-            .unwrap()
+        open_sender(&networks, &line(0), options)
     };
     let why = open(Io::Xdp).unwrap_err().to_string();
     assert!(
@@ -266,10 +263,7 @@ fn a_sender_whose_packets_fit_no_frame_is_refused_or_gets_a_socket() {
             longest,
             ..SenderOptions::default()
         };
-        networks
-            .host(SENDING)
-            .within(|| LineSender::open(&line(0), options))
-            .unwrap()
+        open_sender(&networks, &line(0), options)
     };
     let why = open(Io::Xdp, 3_799).unwrap_err().to_string();
     assert!(

@@ -264,6 +264,14 @@ mod tests {
         }
     }
 
+    fn published() -> Summary {
+        Summary {
+            messages: 1_000,
+            packets: 1_000,
+            ..Summary::new("publisher")
+        }
+    }
+
     const NONE: Faults = Faults {
         loss: 0.0,
         late: 0.0,
@@ -272,13 +280,8 @@ mod tests {
 
     #[test]
     fn a_fault_that_was_not_there_is_found_out() {
-        let publisher = Summary {
-            messages: 1_000,
-            packets: 1_000,
-            ..Summary::new("publisher")
-        };
         let servers = ["server 1", "server 2"].map(Summary::new);
-        let outcome = outcome(publisher, servers.into(), true);
+        let outcome = outcome(published(), servers.into(), true);
         let holds = |scenario, faults| check(scenario, faults, &outcome).iter().all(|check| check.holds);
         for &scenario in Scenario::value_variants() {
             assert_eq!(
@@ -294,11 +297,6 @@ mod tests {
 
     #[test]
     fn what_is_lost_at_random_is_not_taken_for_the_scenarios_own_fault() {
-        let publisher = Summary {
-            messages: 1_000,
-            packets: 1_000,
-            ..Summary::new("publisher")
-        };
         let servers = ["server 1", "server 2"].map(|name| {
             let mut server = Summary::new(name);
             server.gaps = Some(GapsSummary {
@@ -311,7 +309,7 @@ mod tests {
             });
             server
         });
-        let mut outcome = outcome(publisher, servers.into(), true);
+        let mut outcome = outcome(published(), servers.into(), true);
         outcome.dropped.all = [100, 100];
         let faults = Faults { loss: 0.01, ..NONE };
         let holds =

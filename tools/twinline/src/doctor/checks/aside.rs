@@ -49,12 +49,7 @@ impl Aside {
         found: impl Fn(String) -> Finding,
         words: Words,
     ) -> Finding {
-        let lack: Vec<usize> = wanted
-            .cores
-            .iter()
-            .copied()
-            .filter(|core| !are.contains(core))
-            .collect();
+        let lack = wanted.cores_beside(are);
         let text = match (are.is_empty(), lack.is_empty()) {
             (false, true) => return found(format!("{} {}", place(are), words.are)),
             (false, false) => format!("{} {}, but not {}", place(are), words.are, place(&lack)),

@@ -150,12 +150,7 @@ fn node(root: &Root, name: &str, wanted: &Wanted) -> Option<Finding> {
     if wanted.cores.is_empty() {
         return None;
     }
-    let far: Vec<usize> = wanted
-        .cores
-        .iter()
-        .copied()
-        .filter(|core| !near.contains(core))
-        .collect();
+    let far = wanted.cores_beside(&near);
     Some(match far.is_empty() {
         true => Finding::ok(
             "cpu.node",

@@ -34,6 +34,15 @@ pub(super) struct Wanted {
     pub(super) rights: CapabilitySet,
 }
 
+impl Wanted {
+    /// The cores that were named and are not among these.
+    pub(super) fn cores_beside(&self, these: &[usize]) -> Vec<usize> {
+        let mut cores = self.cores.clone();
+        cores.retain(|core| !these.contains(core));
+        cores
+    }
+}
+
 /// What the tests of all checks stand on.
 #[cfg(test)]
 pub(super) mod testing {
